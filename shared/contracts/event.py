@@ -1,0 +1,139 @@
+"""Events: what happened, told to whoever listens. CloudEvents 1.0 in JSON, one class and one version a type."""
+
+import re
+from datetime import datetime
+from typing import Any, ClassVar, Final
+from uuid import UUID
+
+from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
+
+from shared.contracts.identity import Actor, ActorKind, Cause, Frozen
+
+CONTENT_TYPE: Final = "application/cloudevents+json"
+SCHEMA_PREFIX: Final = "urn:expressync:"
+_SCHEMA = re.compile(r"^urn:expressync:(?P<type>[a-z_]+\.[a-z_]+):(?P<version>[1-9][0-9]*)$")
+
+_registry: dict[tuple[str, int], type["Event"]] = {}
+
+
+class Event(Frozen):
+    """Base of all events. A subclass names its `type`, `version` and `owner` and can tell its subject."""
+
+    type: ClassVar[str]
+    version: ClassVar[int]
+    owner: ClassVar[str]
+    personal: ClassVar[frozenset[str]] = frozenset()
+    """Fields whose values never travel: their names do, with a change_id; the owner keeps the values."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - pydantic's hook
+        super().__pydantic_init_subclass__(**kwargs)
+        if "type" not in cls.__dict__:
+            return
+        known = _registry.setdefault((cls.type, cls.version), cls)
+        if known is not cls and known.__qualname__ != cls.__qualname__:
+            raise TypeError(f"{cls.type} version {cls.version} is defined twice: {known} and {cls}")
+
+    def subject(self) -> str:
+        """What the event is about, as `kind/name`; versions are counted per subject."""
+        raise NotImplementedError
+
+
+class Envelope(Frozen):
+    """CloudEvents 1.0 with our extension attributes (contracts: Events)."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    specversion: str = Field(pattern=r"^1\.0$")
+    id: UUID
+    type: str = Field(min_length=3, max_length=100)
+    source: str = Field(min_length=1)
+    subject: str
+    subjectversion: int = Field(ge=1)
+    time: AwareDatetime
+    datacontenttype: str = "application/json"
+    dataschema: str
+    actorkind: ActorKind
+    actorid: str
+    correlationid: UUID
+    causationid: UUID | None = None
+    data: dict[str, Any]
+
+    def version(self) -> int | None:
+        """The payload's schema version, or None where `dataschema` is not one of ours."""
+        match = _SCHEMA.match(self.dataschema)
+        return int(match["version"]) if match and match["type"] == self.type else None
+
+    def actor(self) -> Actor:
+        return Actor(kind=self.actorkind, id=self.actorid)
+
+    def as_cause(self, service: str) -> Cause:
+        """The cause of what `service` does because of this event: same chain, one link further."""
+        return Cause(
+            actor=Actor(kind="system", id=service), correlation_id=self.correlationid, causation_id=self.id
+        )
+
+
+class MalformedMessageError(Exception):
+    """A message that no retry will make readable. `reason` is a sentence for the operator who finds it parked."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+def seal(event: Event, *, event_id: UUID, subject_version: int, at: datetime, cause: Cause) -> bytes:
+    """The message body, frozen: made once, in the transaction that makes the fact true."""
+    envelope = Envelope(
+        specversion="1.0",
+        id=event_id,
+        type=event.type,
+        source=f"expressync/{event.owner}",
+        subject=event.subject(),
+        subjectversion=subject_version,
+        time=at,
+        dataschema=f"{SCHEMA_PREFIX}{event.type}:{event.version}",
+        actorkind=cause.actor.kind,
+        actorid=cause.actor.id,
+        correlationid=cause.correlation_id,
+        causationid=cause.causation_id,
+        data=event.model_dump(mode="json"),
+    )
+    return envelope.model_dump_json(exclude_none=True).encode()
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where or 'body'}: {first['msg']}"
+
+
+def open_envelope(body: bytes) -> Envelope:
+    """Read a message body.
+
+    :raises MalformedMessageError: when it is not a CloudEvent of ours.
+    """
+    try:
+        return Envelope.model_validate_json(body)
+    except ValidationError as error:
+        raise MalformedMessageError(f"not a CloudEvent of this house: {_sentence(error)}") from error
+
+
+def open_event(envelope: Envelope) -> Event | None:
+    """The typed event inside, or None for a type or schema version that this program does not know.
+
+    :raises MalformedMessageError: when type and version are known and the data do not fit them.
+    """
+    version = envelope.version()
+    cls = _registry.get((envelope.type, version)) if version else None
+    if cls is None:
+        return None
+    try:
+        return cls.model_validate(envelope.data)
+    except ValidationError as error:
+        raise MalformedMessageError(f"{envelope.dataschema}: {_sentence(error)}") from error
+
+
+def registered() -> dict[tuple[str, int], type[Event]]:
+    """All event classes by (type, version)."""
+    return dict(_registry)

@@ -1,0 +1,155 @@
+"""What sync tells: cards and their links, sessions and their billing, the state of SteVe and Lago."""
+
+from typing import Any, ClassVar, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, Field
+
+from shared.contracts.event import Event
+from shared.contracts.identity import CardKey
+
+Upstream = Literal["steve", "lago"]
+
+
+class _SyncEvent(Event):
+    owner: ClassVar[str] = "sync"
+    version: ClassVar[int] = 1
+
+
+class _CardEvent(_SyncEvent):
+    id_tag: CardKey
+
+    def subject(self) -> str:
+        return f"card/{self.id_tag}"
+
+
+class CardDiscovered(_CardEvent):
+    """SteVe has a tag that this house had not seen."""
+
+    type: ClassVar[str] = "card.discovered"
+    ocpp_tag_pk: int
+    parent_id_tag: str | None
+    blocked: bool
+    expiry: AwareDatetime | None
+
+
+class CardChanged(_CardEvent):
+    """Fields of a card changed. Personal ones (`personal_fields`) travel as names only, with the change's id."""
+
+    type: ClassVar[str] = "card.changed"
+    change_id: UUID
+    before: dict[str, Any]
+    after: dict[str, Any]
+    personal_fields: list[str] = []
+
+
+class _LinkEvent(_CardEvent):
+    change_id: UUID
+    external_customer_id: str
+    external_subscription_id: str
+    valid_from: AwareDatetime
+
+
+class CardLinked(_LinkEvent):
+    """From `valid_from` on, sessions of this card are billed to this subscription."""
+
+    type: ClassVar[str] = "card.linked"
+
+
+class CardUnlinked(_LinkEvent):
+    type: ClassVar[str] = "card.unlinked"
+    valid_to: AwareDatetime
+
+
+class CardRelinked(_LinkEvent):
+    """The card moved to another subscription; sessions that started before `valid_from` stay where they were."""
+
+    type: ClassVar[str] = "card.relinked"
+    previous_external_customer_id: str
+    previous_external_subscription_id: str
+
+
+class _TransactionEvent(_SyncEvent):
+    session: str
+    charge_box_id: str
+    id_tag: CardKey
+
+    def subject(self) -> str:
+        return f"session/{self.session}"
+
+
+class TransactionStarted(_TransactionEvent):
+    """SteVe recorded a transaction's start. It does not prove that the card was authorised."""
+
+    type: ClassVar[str] = "transaction.started"
+    connector_id: int
+    started_at: AwareDatetime
+    start_wh: int
+
+
+class TransactionStopped(_TransactionEvent):
+    type: ClassVar[str] = "transaction.stopped"
+    connector_id: int
+    started_at: AwareDatetime
+    stopped_at: AwareDatetime
+    start_wh: int
+    stop_wh: int
+    stop_reason: str | None
+    provisional: bool = Field(description="a manual stop, which the station's own may still replace")
+
+
+class _BilledEvent(_TransactionEvent):
+    seq: int = Field(ge=1)
+    from_wh: int
+    to_wh: int
+    usage_event_id: str
+    external_customer_id: str
+    external_subscription_id: str
+    final: bool
+
+
+class TransactionSynced(_BilledEvent):
+    """Lago acknowledged the usage event."""
+
+    type: ClassVar[str] = "transaction.synced"
+
+
+class TransactionCounted(_BilledEvent):
+    """The usage event was read back from Lago as counted."""
+
+    type: ClassVar[str] = "transaction.counted"
+
+
+class TransactionHeld(_TransactionEvent):
+    """The session is not billed, and why. `energy_wh` is what waits."""
+
+    type: ClassVar[str] = "transaction.held"
+    reason: str
+    explanation: str
+    energy_wh: int
+
+
+class TransactionReleased(_TransactionEvent):
+    type: ClassVar[str] = "transaction.released"
+    reason: str
+
+
+class _UpstreamEvent(_SyncEvent):
+    upstream: Upstream
+    since: AwareDatetime
+
+    def subject(self) -> str:
+        return f"upstream/{self.upstream}"
+
+
+class UpstreamLost(_UpstreamEvent):
+    """An upstream stopped answering as it should. `reason` names the state, `explanation` says it in words."""
+
+    type: ClassVar[str] = "upstream.lost"
+    reason: str
+    explanation: str
+
+
+class UpstreamRecovered(_UpstreamEvent):
+    type: ClassVar[str] = "upstream.recovered"
+    lost_since: AwareDatetime

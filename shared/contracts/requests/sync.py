@@ -1,0 +1,218 @@
+"""What others may ask sync: the only service that speaks to SteVe's REST and to Lago."""
+
+from typing import ClassVar, Literal
+
+from pydantic import AwareDatetime, Field
+
+from shared.contracts.events.sync import Upstream
+from shared.contracts.identity import CardKey, Frozen
+from shared.contracts.request import MAX_ROWS, Request
+
+BillingState = Literal["open", "pending", "synced", "counted", "held", "ignored"]
+CardType = Literal["ev_card", "keytag", "app", "meta"]
+
+
+class SteveCard(Frozen):
+    """SteVe's own record of a tag. `max_active_transaction_count`: 0 blocked, negative unlimited."""
+
+    ocpp_tag_pk: int
+    id_tag: str
+    parent_id_tag: str | None
+    max_active_transaction_count: int
+    active_transaction_count: int
+    in_transaction: bool
+    blocked: bool
+    expiry: AwareDatetime | None
+    note: str | None
+
+
+class LinkView(Frozen):
+    external_customer_id: str
+    external_subscription_id: str
+    valid_from: AwareDatetime
+    valid_to: AwareDatetime | None
+    linked_by: str
+
+
+class CardView(Frozen):
+    """A card as this house knows it; `steve` is the mirror, as of `mirrored_at`."""
+
+    id_tag: str
+    id_tag_as_sent: str | None
+    display_name: str | None
+    card_type: CardType
+    active: bool
+    steve: SteveCard | None
+    mirrored_at: AwareDatetime | None
+    link: LinkView | None
+    children: list[str]
+
+
+class GetCard(Request[CardView]):
+    name: ClassVar[str] = "get_card"
+    owner: ClassVar[str] = "sync"
+    reply = CardView
+    id_tag: CardKey
+
+
+class CardPage(Frozen):
+    cards: list[CardView]
+    next_cursor: str | None = None
+
+
+class SearchCards(Request[CardPage]):
+    """`text` is looked for in the idTag and the display name. Ordered by idTag."""
+
+    name: ClassVar[str] = "search_cards"
+    owner: ClassVar[str] = "sync"
+    reply = CardPage
+    text: str | None = Field(None, max_length=100)
+    linked: bool | None = None
+    limit: int = Field(50, ge=1, le=MAX_ROWS)
+    cursor: str | None = None
+
+
+class SteveAnswer(Frozen):
+    """What SteVe says now. `card` is None where it has no such tag; `problem` says why it was not asked."""
+
+    answered: bool
+    card: SteveCard | None
+    parent: SteveCard | None = None
+    asked_at: AwareDatetime
+    problem: str | None = None
+
+
+class ReadCardInSteve(Request[SteveAnswer]):
+    """Ask SteVe itself, now, about a tag and its parent."""
+
+    name: ClassVar[str] = "read_card_in_steve"
+    owner: ClassVar[str] = "sync"
+    reply = SteveAnswer
+    id_tag: CardKey
+
+
+class LinkCard(Request[CardView]):
+    """Bill this card's sessions that start at or after `valid_from` (default: now) to this subscription."""
+
+    name: ClassVar[str] = "link_card"
+    owner: ClassVar[str] = "sync"
+    command: ClassVar[bool] = True
+    reply = CardView
+    id_tag: CardKey
+    external_customer_id: str = Field(min_length=1, max_length=255)
+    external_subscription_id: str = Field(min_length=1, max_length=255)
+    valid_from: AwareDatetime | None = None
+
+
+class SubscriptionView(Frozen):
+    external_subscription_id: str
+    external_customer_id: str
+    status: str
+    plan_code: str
+    name: str | None
+    started_at: AwareDatetime | None
+    ending_at: AwareDatetime | None
+
+
+class CustomerView(Frozen):
+    external_customer_id: str
+    name: str | None
+    subscriptions: list[SubscriptionView]
+
+
+class CustomerPage(Frozen):
+    answered: bool
+    customers: list[CustomerView]
+    problem: str | None = None
+    next_cursor: str | None = None
+
+
+class SearchCustomers(Request[CustomerPage]):
+    """Lago's customers with their active subscriptions."""
+
+    name: ClassVar[str] = "search_customers"
+    owner: ClassVar[str] = "sync"
+    reply = CustomerPage
+    text: str | None = Field(None, max_length=100)
+    limit: int = Field(20, ge=1, le=100)
+    cursor: str | None = None
+
+
+class SubscriptionAnswer(Frozen):
+    """What Lago says now. Not answered is never the same as no subscription."""
+
+    answered: bool
+    subscription: SubscriptionView | None
+    asked_at: AwareDatetime
+    problem: str | None = None
+
+
+class GetSubscription(Request[SubscriptionAnswer]):
+    name: ClassVar[str] = "get_subscription"
+    owner: ClassVar[str] = "sync"
+    reply = SubscriptionAnswer
+    external_subscription_id: str
+
+
+class Billing(Frozen):
+    state: BillingState
+    at: AwareDatetime | None = None
+    reason: str | None = None
+    explanation: str | None = None
+    external_subscription_id: str | None = None
+    usage_event_id: str | None = None
+
+
+class SessionView(Frozen):
+    """A charging session as SteVe recorded it, with how its billing stands. Energies in Wh."""
+
+    session: str
+    charge_box_id: str
+    connector_id: int
+    id_tag: str
+    started_at: AwareDatetime
+    stopped_at: AwareDatetime | None
+    start_wh: int
+    stop_wh: int | None
+    energy_wh: int | None
+    stop_reason: str | None
+    billing: Billing
+
+
+class SessionPage(Frozen):
+    sessions: list[SessionView]
+    next_cursor: str | None = None
+
+
+class SearchSessions(Request[SessionPage]):
+    """Newest first."""
+
+    name: ClassVar[str] = "search_sessions"
+    owner: ClassVar[str] = "sync"
+    reply = SessionPage
+    id_tag: CardKey | None = None
+    charge_box_id: str | None = None
+    billing: BillingState | None = None
+    limit: int = Field(50, ge=1, le=MAX_ROWS)
+    cursor: str | None = None
+
+
+class UpstreamView(Frozen):
+    """How an upstream stands: `state` is ok, lost or unknown (not asked yet)."""
+
+    upstream: Upstream
+    state: Literal["ok", "lost", "unknown"]
+    since: AwareDatetime
+    checked_at: AwareDatetime | None
+    reason: str | None = None
+    explanation: str | None = None
+
+
+class UpstreamList(Frozen):
+    upstreams: list[UpstreamView]
+
+
+class GetUpstreams(Request[UpstreamList]):
+    name: ClassVar[str] = "get_upstreams"
+    owner: ClassVar[str] = "sync"
+    reply = UpstreamList
