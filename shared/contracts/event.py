@@ -69,9 +69,7 @@ class Envelope(Frozen):
 
     def as_cause(self, service: str) -> Cause:
         """The cause of what `service` does because of this event: same chain, one link further."""
-        return Cause(
-            actor=Actor(kind="system", id=service), correlation_id=self.correlationid, causation_id=self.id
-        )
+        return Cause(actor=Actor(kind="system", id=service), correlation_id=self.correlationid, causation_id=self.id)
 
 
 class MalformedMessageError(Exception):

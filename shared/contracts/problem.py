@@ -17,11 +17,11 @@ class ProblemDetails(Frozen):
     status: int = Field(ge=400, le=599)
     detail: str
     code: str
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = Field(default_factory=dict)
 
 
 class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
-    """Base of each domain's refusals. A subclass fixes `code`, `status` and `title`; detail says what and what to do."""
+    """Base of each domain's refusals. A subclass fixes `code`, `status`, `title`; `detail` says what to do."""
 
     code = "internal"
     status = 500

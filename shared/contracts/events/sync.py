@@ -40,7 +40,7 @@ class CardChanged(_CardEvent):
     change_id: UUID
     before: dict[str, Any]
     after: dict[str, Any]
-    personal_fields: list[str] = []
+    personal_fields: list[str] = Field(default_factory=list)
 
 
 class _LinkEvent(_CardEvent):

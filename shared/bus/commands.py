@@ -1,0 +1,153 @@
+"""Executing requests: queries read, commands change something once per idempotency key, in one transaction."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable
+from datetime import UTC
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from opentelemetry import trace
+from prometheus_client import CollectorRegistry, Counter
+from pydantic import BaseModel, ValidationError
+from sqlalchemy.dialects.postgresql import insert
+
+from shared.contracts.identity import Cause
+from shared.contracts.problem import Conflict, Invalid, Problem
+from shared.contracts.request import MAX_REPLY_BYTES, ReplyEnvelope, Request, RequestEnvelope, canonical
+from shared.database.engine import Database, Write
+from shared.runtime.clock import Clock
+from shared.runtime.log import get_logger
+from shared.runtime.tracing import tracer
+
+log = get_logger(__name__)
+
+Q = TypeVar("Q", bound="Request[Any]")
+Query = Callable[[Any, Cause], Awaitable[BaseModel]]
+Command = Callable[[Write, Any, Cause], Awaitable[BaseModel]]
+
+
+class ReplyTooLarge(Problem):
+    code, status, title = "reply_too_large", 413, "The answer is too large for one reply"
+
+
+class KeyReused(Conflict):
+    code, title = "idempotency_key_reused", "This idempotency key belongs to another request"
+
+
+class TooLateError(Exception):
+    """The deadline passed before the commit: nothing was changed, and nobody waits for the answer."""
+
+
+class Dispatcher:
+    """Routes requests to their queries and commands and turns every outcome into a reply."""
+
+    def __init__(self, database: Database, *, metadata: sa.MetaData, clock: Clock, registry: CollectorRegistry) -> None:
+        self._database, self._clock = database, clock
+        self._results = metadata.tables[f"{metadata.schema}.request_result"]
+        self._queries: dict[str, tuple[type[Request[Any]], Query]] = {}
+        self._commands: dict[str, tuple[type[Request[Any]], Command]] = {}
+        self._counted = Counter(
+            "requests_total", "Requests answered", labelnames=("name", "outcome"), registry=registry
+        )
+
+    def query(self, request: type[Q], function: Callable[[Q, Cause], Awaitable[BaseModel]]) -> None:
+        """Answer `request` with `function`, which changes nothing."""
+        self._queries[request.name] = (request, function)
+
+    def command(self, request: type[Q], function: Callable[[Write, Q, Cause], Awaitable[BaseModel]]) -> None:
+        """Execute `request` with `function` in the transaction that also keeps its result under its key."""
+        self._commands[request.name] = (request, function)
+
+    async def answer(self, envelope: RequestEnvelope) -> ReplyEnvelope | None:
+        """The reply, or None where nobody must be told anything: the outcome is unknown, and stays it."""
+        cause = Cause(actor=envelope.actor, correlation_id=envelope.correlationid)
+        with tracer().start_as_current_span(f"answer {envelope.name}", kind=trace.SpanKind.SERVER):
+            try:
+                reply = await self._execute(envelope, cause)
+            except Problem as problem:
+                reply = _refused(problem)
+            except ValidationError as error:
+                first = error.errors(include_url=False, include_input=False)[0]
+                where = ".".join(str(part) for part in first["loc"])
+                reply = _refused(Invalid(f"{where}: {first['msg']}"))
+            except TooLateError:
+                log.info("A command came too late and was rolled back.", action="request.late", request=envelope.name)
+                self._counted.labels(envelope.name, "late").inc()
+                return None
+            except Exception as error:
+                # The caller learns nothing it could rely on, so it is told nothing: unknown.
+                log.exception("A request failed.", action="request.failed", request=envelope.name, error=repr(error))
+                self._counted.labels(envelope.name, "failed").inc()
+                return None
+        if reply.size() > MAX_REPLY_BYTES:
+            reply = _refused(ReplyTooLarge(f"{envelope.name} found more than {MAX_REPLY_BYTES} bytes; ask for less."))
+        self._counted.labels(envelope.name, "ok" if reply.ok else "refused").inc()
+        return reply
+
+    async def _execute(self, envelope: RequestEnvelope, cause: Cause) -> ReplyEnvelope:
+        if envelope.name in self._queries:
+            request, query = self._queries[envelope.name]
+            timeout = (envelope.deadline - self._clock()).total_seconds()
+            async with asyncio.timeout(max(timeout, 0)):
+                return _value(await query(request.model_validate(envelope.data), cause))
+        if envelope.name in self._commands:
+            request_type, command = self._commands[envelope.name]
+            if envelope.idempotency_key is None:
+                raise Invalid(f"{envelope.name} changes something and needs an idempotency key")
+            return await self._execute_once(envelope, request_type.model_validate(envelope.data), command, cause)
+        raise Invalid(f"there is no request named {envelope.name!r} here")
+
+    async def _execute_once(
+        self, envelope: RequestEnvelope, request: Request[Any], command: Command, cause: Cause
+    ) -> ReplyEnvelope:
+        fingerprint = hashlib.sha256(f"{envelope.name}\n{canonical(envelope.data)}".encode()).digest()
+        async with self._database.write() as tx:
+            # The same key in another transaction makes this wait until that one has ended.
+            claimed = await tx.execute(
+                insert(self._results)
+                .values(key=self._key(envelope), name=envelope.name, fingerprint=fingerprint)
+                .on_conflict_do_nothing()
+                .returning(self._results.c.key)
+            )
+            if claimed.first() is None:
+                return await self._kept(tx, envelope, fingerprint)
+            try:
+                async with tx.begin_nested():
+                    reply = _value(await command(tx, request, cause))
+            except Problem as problem:
+                # A refusal changed nothing, and it too is the result that this key stands for.
+                reply = _refused(problem)
+            await tx.execute(
+                self._results.update()
+                .where(self._results.c.key == self._key(envelope))
+                .values(reply=reply.model_dump_json())
+            )
+            if envelope.deadline <= self._clock().astimezone(UTC):
+                raise TooLateError
+            return reply
+
+    @staticmethod
+    def _key(envelope: RequestEnvelope) -> str:
+        # Keys are chosen by callers: one caller's key must not answer another's request.
+        return f"{envelope.actor.kind}/{envelope.actor.id}/{envelope.idempotency_key}"
+
+    async def _kept(self, tx: Write, envelope: RequestEnvelope, fingerprint: bytes) -> ReplyEnvelope:
+        row = (
+            await tx.execute(
+                sa.select(self._results.c.fingerprint, self._results.c.reply).where(
+                    self._results.c.key == self._key(envelope)
+                )
+            )
+        ).one()
+        if bytes(row.fingerprint) != fingerprint:
+            raise KeyReused(f"The key {envelope.idempotency_key!r} was used for a different request. Use a new key.")
+        return ReplyEnvelope.model_validate_json(row.reply)
+
+
+def _value(value: BaseModel) -> ReplyEnvelope:
+    return ReplyEnvelope(ok=True, value=value.model_dump(mode="json"))
+
+
+def _refused(problem: Problem) -> ReplyEnvelope:
+    return ReplyEnvelope(ok=False, problem=problem.details())

@@ -1,0 +1,216 @@
+"""The inbox: each event is handled once by each consumer, in one transaction, and acknowledged after it.
+
+A failure is retried from the retry queue; when that does not help, or nothing ever could (a malformed message), the
+message is parked with the reason, for an operator to see and replay. It is never dropped and never loops.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+import aio_pika
+import sqlalchemy as sa
+from faststream import AckPolicy
+from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
+from faststream.rabbit.annotations import RabbitMessage
+from faststream.rabbit.schemas.queue import QueueType
+from opentelemetry import trace
+from prometheus_client import CollectorRegistry, Counter
+from sqlalchemy.dialects.postgresql import insert
+
+from shared.bus.parking import parked_message
+from shared.bus.publisher import Publisher
+from shared.bus.topology import MAX_ATTEMPTS, Topology, events_queue, parked_queue
+from shared.contracts.event import Envelope, Event, MalformedMessageError, open_envelope, open_event
+from shared.database.engine import Database, Write, is_unavailable
+from shared.runtime.log import get_logger
+from shared.runtime.tracing import from_traceparent, tracer
+
+log = get_logger(__name__)
+
+E = TypeVar("E", bound=Event)
+Handler = Callable[[Write, Any, Envelope], Awaitable[None]]
+AnyHandler = Callable[[Write, Envelope, Event | None, bytes], Awaitable[None]]
+
+PREFETCH: Final = 50
+LINK_CHECK_S: Final = 2.0
+DATABASE_RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+class Consumer:
+    """Handles a service's events; restarted by its supervisor when the broker goes away."""
+
+    name = "consumer"
+
+    def __init__(
+        self,
+        database: Database,
+        amqp_url: str,
+        *,
+        service: str,
+        metadata: sa.MetaData,
+        topology: Topology,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._database, self._url, self._service, self._topology = database, amqp_url, service, topology
+        self._inbox = metadata.tables[f"{metadata.schema}.inbox"]
+        self._queue = events_queue(service)
+        self._handlers: dict[type[Event], list[Handler]] = {}
+        self._any: list[AnyHandler] = []
+        self._publisher: Publisher | None = None
+        self._broken = asyncio.Event()
+        self.connected = False
+        self._counted = Counter(
+            "inbox_messages_total", "Messages by outcome", labelnames=("outcome",), registry=registry
+        )
+
+    def on(self, event: type[E], handler: Callable[[Write, E, Envelope], Awaitable[None]]) -> None:
+        """Call `handler` for each such event, inside the transaction that marks it as handled."""
+        self._handlers.setdefault(event, []).append(handler)
+
+    def on_any(self, handler: AnyHandler) -> None:
+        """Call `handler` for every event, also of types and versions this program does not know (event is None)."""
+        self._any.append(handler)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Consume until `stop`, then finish what is in hand."""
+        self._broken = asyncio.Event()
+        async with Publisher(self._url, name=f"{self._service}.parking", topology=self._topology) as publisher:
+            self._publisher = publisher
+            broker = self._broker()
+            try:
+                async with asyncio.timeout(10):
+                    await broker.start()
+                self.connected = True
+                await self._watch(broker, stop)
+            finally:
+                self.connected = False
+                await broker.stop()
+
+    def _broker(self) -> RabbitBroker:
+        async def as_it_is(message: RabbitMessage) -> RabbitMessage:
+            # The handler decides about the body and the acknowledgement itself, so it gets the message and not a
+            # decoded body: a decoder that raised would have FastStream reject the message.
+            return message
+
+        broker = RabbitBroker(
+            self._url,
+            default_channel=Channel(prefetch_count=PREFETCH),
+            decoder=as_it_is,
+            apply_types=False,
+            graceful_timeout=10.0,
+            fail_fast=True,
+            on_close=[lambda *_: self._broken.set()],
+            logger=None,
+        )
+        # Declared with the topology already, with arguments that this class does not know.
+        queue = RabbitQueue(self._queue, durable=True, queue_type=QueueType.QUORUM, declare=False)
+        broker.subscriber(queue, ack_policy=AckPolicy.MANUAL)(self._handle)
+        return broker
+
+    async def _watch(self, broker: RabbitBroker, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            waits = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(self._broken.wait())]
+            try:
+                await asyncio.wait(waits, timeout=LINK_CHECK_S, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+            if self._broken.is_set():
+                raise ConnectionError("the broker went away, or a message could not be parked")
+            if not stop.is_set() and not await broker.ping(timeout=LINK_CHECK_S):
+                raise ConnectionError("the broker does not answer")
+
+    async def _handle(self, message: RabbitMessage) -> None:
+        body = bytes(message.body)
+        try:
+            envelope = open_envelope(body)
+            event = open_event(envelope)
+        except MalformedMessageError as error:
+            await self._park(message, error.reason)
+            return
+        handlers = self._handlers.get(type(event), []) if event is not None else []
+        if not handlers and not self._any:
+            await self._finish(message, "ignored")
+            return
+        context = from_traceparent(message.headers.get("traceparent"))
+        with tracer().start_as_current_span(f"handle {envelope.type}", context=context, kind=trace.SpanKind.CONSUMER):
+            try:
+                outcome = await self._handle_once(envelope, event, body, handlers)
+            except Exception as error:  # noqa: BLE001 - any failure: retried, then parked with what it said
+                await self._refuse(message, error)
+                return
+        await self._finish(message, outcome)
+
+    async def _handle_once(
+        self, envelope: Envelope, event: Event | None, body: bytes, handlers: Sequence[Handler]
+    ) -> str:
+        """One transaction: inbox row, state, outbox rows. While the database is away, wait for it here: the message
+        is not at fault and must not come closer to being parked.
+        """
+        pauses = iter(DATABASE_RETRY_S)
+        while True:
+            try:
+                async with self._database.write() as tx:
+                    if not await self._first_time(tx, envelope.id):
+                        return "repeated"
+                    for any_handler in self._any:
+                        await any_handler(tx, envelope, event, body)
+                    for handler in handlers:
+                        await handler(tx, event, envelope)
+            except Exception as error:
+                if not is_unavailable(error):
+                    raise
+                pause = next(pauses, DATABASE_RETRY_S[-1])
+                log.warning("The database is away; the message waits.", action="inbox.waits", error=repr(error))
+                await asyncio.sleep(pause)
+            else:
+                return "handled"
+
+    async def _first_time(self, tx: Write, event_id: UUID) -> bool:
+        statement = insert(self._inbox).values(consumer=self._service, event_id=event_id).on_conflict_do_nothing()
+        return (await tx.execute(statement.returning(self._inbox.c.event_id))).first() is not None
+
+    async def _finish(self, message: RabbitMessage, outcome: str) -> None:
+        await message.ack()
+        self._counted.labels(outcome).inc()
+
+    async def _refuse(self, message: RabbitMessage, error: Exception) -> None:
+        attempts = failed_attempts(message.headers, self._queue) + 1
+        log.error(
+            "Handling an event failed.",
+            action="inbox.failed",
+            event_id=message.message_id,
+            event_type=message.raw_message.type,
+            attempts=attempts,
+            exc_info=error,
+        )
+        if attempts >= MAX_ATTEMPTS:
+            await self._park(message, f"{attempts} attempts failed, the last with {error!r}")
+            return
+        await message.reject(requeue=False)
+        self._counted.labels("retried").inc()
+
+    async def _park(self, message: RabbitMessage, reason: str) -> None:
+        """Move the message aside, with the reason; only then acknowledge it."""
+        log.error("A message was parked.", action="inbox.parked", event_id=message.message_id, reason=reason)
+        assert self._publisher is not None  # noqa: S101 - nothing is consumed before run() set it
+        try:
+            await self._publisher.publish(
+                parked_message(message.raw_message, queue=self._queue, reason=reason),
+                exchange="",
+                routing_key=parked_queue(self._queue),
+            )
+        except (aio_pika.exceptions.AMQPError, ConnectionError, OSError, TimeoutError) as error:
+            # Unacknowledged, it comes back with the next connection.
+            log.warning("Parking failed; the message stays.", action="inbox.parking_failed", error=repr(error))
+            self._broken.set()
+            return
+        await self._finish(message, "parked")
+
+
+def failed_attempts(headers: dict[str, Any], queue: str) -> int:
+    """How often a message died in `queue` before, as RabbitMQ counts it in `x-death`."""
+    deaths = headers.get("x-death") or []
+    return sum(int(death.get("count", 0)) for death in deaths if death.get("queue") == queue)

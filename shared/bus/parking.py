@@ -1,0 +1,119 @@
+"""Parked messages: visible with their reason, and replayable, one or all. Never lost on the way."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import aio_pika
+from aio_pika.abc import AbstractIncomingMessage, AbstractMessage
+
+from shared.bus.publisher import Publisher, connect
+from shared.bus.topology import SUBSCRIPTIONS, Topology, events_queue, parked_queue
+
+REASON: Final = "x-parked-reason"
+PARKED_AT: Final = "x-parked-at"
+PARKED_FROM: Final = "x-parked-from"
+_OURS: Final = (REASON, PARKED_AT, PARKED_FROM)
+_BROKERS: Final = ("x-death", "x-first-death-", "x-last-death-", "x-delivery-count", "x-acquired-count")
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """A parked message as an operator sees it. `body` is text, or base64 where it is not UTF-8."""
+
+    queue: str
+    number: int
+    message_id: str | None
+    type: str | None
+    reason: str
+    parked_at: str | None
+    body: str
+
+
+def _copy(message: AbstractMessage, headers: Mapping[str, Any]) -> aio_pika.Message:
+    return aio_pika.Message(
+        message.body,
+        content_type=message.content_type,
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        message_id=message.message_id,
+        type=message.type,
+        headers=dict(headers),
+    )
+
+
+def parked_message(message: AbstractMessage, *, queue: str, reason: str) -> aio_pika.Message:
+    """The message as it goes into the parking queue: unchanged, plus where it comes from, why and since when."""
+    kept = {k: v for k, v in message.headers.items() if not k.startswith(_BROKERS)}
+    # A header travels in a frame of limited size; a reason is a sentence, not a dump.
+    marks = {REASON: reason[:2000], PARKED_AT: datetime.now(UTC).isoformat(), PARKED_FROM: queue}
+    return _copy(message, {**kept, **marks})
+
+
+def _describe(queue: str, number: int, message: AbstractIncomingMessage) -> Parked:
+    try:
+        body = message.body.decode()
+    except UnicodeDecodeError:
+        body = "base64:" + base64.b64encode(message.body).decode()
+    return Parked(
+        queue=queue,
+        number=number,
+        message_id=message.message_id,
+        type=message.type,
+        reason=str(message.headers.get(REASON, "unknown")),
+        parked_at=str(message.headers.get(PARKED_AT)) if PARKED_AT in message.headers else None,
+        body=body,
+    )
+
+
+def queues() -> list[str]:
+    """The work queues that can have parked messages."""
+    return [events_queue(service) for service in SUBSCRIPTIONS]
+
+
+async def list_parked(amqp_url: str, *, limit: int = 200, topology: Topology | None = None) -> list[Parked]:
+    """Look at the parked messages of all queues, oldest first, and put them back as they were."""
+    found: list[Parked] = []
+    # Closing the channel returns everything that was taken and not acknowledged.
+    async with await connect(amqp_url, "parked.list") as connection, connection.channel() as channel:
+        await (topology or Topology()).declare(channel)
+        for queue in queues():
+            parked = await channel.get_queue(parked_queue(queue), ensure=False)
+            number = 0
+            while len(found) < limit:
+                message = await parked.get(no_ack=False, fail=False)
+                if message is None:
+                    break
+                number += 1
+                found.append(_describe(queue, number, message))
+    return found
+
+
+async def replay(
+    amqp_url: str, *, queue: str | None = None, message_id: str | None = None, topology: Topology | None = None
+) -> list[Parked]:
+    """Send parked messages back to the queue they were parked from; returns those that were sent.
+
+    A message leaves the parking queue after the broker confirmed its copy: a crash in between leaves two, and the
+    inbox handles one. Each message is taken at most once, so that one that fails again does not loop here.
+    """
+    sent: list[Parked] = []
+    async with (
+        Publisher(amqp_url, name="parked.replay", topology=topology or Topology()) as publisher,
+        await connect(amqp_url, "parked.replay") as connection,
+        connection.channel() as channel,
+    ):
+        for name in [queue] if queue else queues():
+            parked = await channel.declare_queue(parked_queue(name), passive=True)
+            for number in range(1, (parked.declaration_result.message_count or 0) + 1):
+                message = await parked.get(no_ack=False, fail=False)
+                if message is None:
+                    break
+                if message_id is not None and message.message_id != message_id:
+                    continue
+                kept = {k: v for k, v in message.headers.items() if k not in _OURS and not k.startswith(_BROKERS)}
+                await publisher.publish(_copy(message, kept), exchange="", routing_key=name)
+                await message.ack()
+                sent.append(_describe(name, number, message))
+    return sent

@@ -1,0 +1,83 @@
+"""The one module that publishes facts: one connection, confirms, nothing unroutable goes unnoticed."""
+
+import asyncio
+from types import TracebackType
+from typing import Final, Self
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
+
+from shared.bus.topology import Topology
+
+CONFIRM_TIMEOUT_S: Final = 10.0
+CONNECT_TIMEOUT_S: Final = 5.0
+HEARTBEAT_S: Final = 10
+
+
+async def connect(amqp_url: str, name: str) -> AbstractConnection:
+    """A plain connection: whoever uses it replaces it when it breaks, and knows that it did."""
+    async with asyncio.timeout(CONNECT_TIMEOUT_S):
+        return await aio_pika.connect(amqp_url, client_properties={"connection_name": name}, heartbeat=HEARTBEAT_S)
+
+
+class Publisher:
+    """A connected publisher; use as an async context manager and throw it away after an error.
+
+    The topology is declared on entry.
+    """
+
+    def __init__(self, amqp_url: str, *, name: str, topology: Topology) -> None:
+        self._url, self._name, self._topology = amqp_url, name, topology
+        self._connection: AbstractConnection | None = None
+        self._channel: AbstractChannel | None = None
+        self._exchanges: dict[str, AbstractExchange] = {}
+
+    async def __aenter__(self) -> Self:
+        self._connection = await connect(self._url, self._name)
+        try:
+            async with asyncio.timeout(CONFIRM_TIMEOUT_S):
+                # on_return_raises: an unroutable message is an error, not a silent success.
+                self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+                await self._topology.declare(self._channel)
+        except BaseException:
+            await self._connection.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
+    @property
+    def usable(self) -> bool:
+        """Whether the next publish has a chance."""
+        return self._channel is not None and not self._channel.is_closed
+
+    async def _exchange(self, name: str) -> AbstractExchange:
+        if self._channel is None:
+            raise ConnectionError("the publisher is not connected")
+        if not name:
+            return self._channel.default_exchange
+        if name not in self._exchanges:
+            self._exchanges[name] = await self._channel.get_exchange(name, ensure=False)
+        return self._exchanges[name]
+
+    async def publish(self, message: aio_pika.Message, *, exchange: str, routing_key: str) -> None:
+        """Publish one persistent message and wait until the broker has it.
+
+        :raises aio_pika.exceptions.DeliveryError: refused by the broker, or no queue takes it.
+        :raises TimeoutError: no confirm within CONFIRM_TIMEOUT_S seconds; it may have been stored.
+        :raises ConnectionError: the connection broke; it may have been stored.
+        """
+        target = await self._exchange(exchange)
+        try:
+            await target.publish(message, routing_key, mandatory=True, timeout=CONFIRM_TIMEOUT_S)
+        except asyncio.CancelledError as error:
+            # aio-pika cancels what waits for a confirm when the connection dies. Told apart from being cancelled
+            # ourselves, which must go through.
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            raise ConnectionError("the connection broke while a confirm was awaited") from error

@@ -1,0 +1,109 @@
+"""Database access: one pool a service, reading and writing as different types, commits in one place."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any, Final, NewType
+
+import psycopg
+import sqlalchemy as sa
+from psycopg_pool import AsyncConnectionPool, PoolClosed, PoolTimeout
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.pool import NullPool
+
+Read = NewType("Read", AsyncConnection)
+"""A connection inside a read-only transaction, or any Write."""
+Write = NewType("Write", Read)
+"""A connection inside a read-write transaction, which `Database.write` commits; nobody else does."""
+
+CONNECT_TIMEOUT_S: Final = 3
+WAIT_FOR_CONNECTION_S: Final = 5.0
+STATEMENT_TIMEOUT_MS: Final = 30_000
+LOCK_TIMEOUT_MS: Final = 10_000
+IDLE_IN_TRANSACTION_MS: Final = 60_000
+
+_AFTER_COMMIT = "expressync.after_commit"
+
+
+def conninfo(url: str) -> str:
+    """A libpq address from an SQLAlchemy one (`postgresql+psycopg://` or `postgresql://`)."""
+    return make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether the database could not be reached, or gave up on this connection: the same work may succeed later."""
+    if isinstance(error, DBAPIError):
+        original = error.orig
+        return error.connection_invalidated or (original is not None and is_unavailable(original))
+    if isinstance(error, PoolTimeout | PoolClosed):
+        return True
+    if isinstance(error, psycopg.OperationalError):
+        # No sqlstate: the connection broke. 08 connection, 53 resources, 57P shutdown, 25P03 idle too long.
+        state = error.sqlstate
+        return state is None or state[:2] in {"08", "53"} or state.startswith("57P") or state == "25P03"
+    return False
+
+
+class Database:
+    """One service's tables. `read()` and `write()` are the only ways in; a write commits when its block ends well."""
+
+    def __init__(self, url: str, *, application: str, schema: str, pool_size: int = 8) -> None:
+        self.schema = schema
+        self.pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(
+            conninfo(url),
+            min_size=1,
+            max_size=pool_size,
+            open=False,
+            timeout=WAIT_FOR_CONNECTION_S,
+            reconnect_timeout=5.0,
+            check=AsyncConnectionPool.check_connection,
+            close_returns=True,  # SQLAlchemy closes what it borrowed: that gives it back
+            name=application,
+            kwargs={
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "options": (
+                    f"-c application_name={application} -c TimeZone=UTC -c search_path={schema}"
+                    f" -c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
+                    f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
+                ),
+            },
+        )
+        self._engine = create_async_engine("postgresql+psycopg://", poolclass=NullPool, async_creator=self.pool.getconn)
+
+    async def open(self) -> None:
+        """Start connecting in the background; a database that is down is no reason not to start."""
+        await self.pool.open(wait=False)
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+        await self.pool.close()
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[Read]:
+        async with self._engine.connect() as connection:
+            await connection.execution_options(postgresql_readonly=True)
+            yield Read(connection)
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[Write]:
+        async with self._engine.connect() as connection:
+            async with connection.begin():
+                yield Write(Read(connection))
+            for callback in connection.info.pop(_AFTER_COMMIT, ()):
+                callback()
+
+    async def ready(self) -> None:
+        """Ask the database for an answer.
+
+        :raises Exception: whatever keeps it from answering.
+        """
+        async with self.read() as tx:
+            await tx.execute(sa.text("SELECT 1"))
+
+
+def after_commit(tx: Write, callback: Callable[[], None]) -> None:
+    """Run `callback`, once, when this transaction has been committed; never when it was rolled back."""
+    callbacks: list[Callable[[], None]] = tx.info.setdefault(_AFTER_COMMIT, [])
+    if callback not in callbacks:
+        callbacks.append(callback)

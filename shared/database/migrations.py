@@ -1,0 +1,119 @@
+"""One schema, one role and one migration history a service."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import sqlalchemy as sa
+from alembic import command, context, op
+from alembic.config import Config
+from psycopg import sql
+
+from shared.database.engine import conninfo
+from shared.database.tables import NAMING, bus_tables_v1
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A service's place in the database: `role` may use `schema` and no other. `password` is the role's."""
+
+    service: str
+    schema: str
+    role: str
+    password: str
+
+
+def provision(admin_url: str, owners: Sequence[Owner]) -> None:
+    """Create schemas and roles as needed, set the passwords, and shut each role out of everything else.
+
+    `admin_url` may create roles. Tables belong to the administrator, so that a service can neither alter its
+    tables nor grant them away; it may read and write rows. Safe to repeat.
+    """
+    with psycopg.connect(conninfo(admin_url), autocommit=True) as connection:
+        database = connection.info.dbname
+        connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+        connection.execute(
+            sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(database)),
+        )
+        for owner in owners:
+            schema, role = sql.Identifier(owner.schema), sql.Identifier(owner.role)
+            known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [owner.role]).fetchone()
+            verb = sql.SQL("ALTER" if known else "CREATE")
+            connection.execute(
+                sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT PASSWORD {}").format(
+                    verb, role, sql.Literal(owner.password)
+                )
+            )
+            for statement in (
+                "GRANT CONNECT ON DATABASE {database} TO {role}",
+                "CREATE SCHEMA IF NOT EXISTS {schema}",
+                "GRANT USAGE ON SCHEMA {schema} TO {role}",
+                "ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {role}",
+                "ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT USAGE ON SEQUENCES TO {role}",
+            ):
+                connection.execute(
+                    sql.SQL(statement).format(database=sql.Identifier(database), schema=schema, role=role)
+                )
+
+
+def alembic_config(owner: Owner, admin_url: str) -> Config:
+    """Alembic's view of one service: its scripts, its schema, the administrator's connection."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(_root(), "services", owner.service, "migrations")))
+    config.set_main_option("path_separator", "os")
+    config.attributes.update(url=admin_url, schema=owner.schema, role=owner.role)
+    return config
+
+
+def _root() -> Path:
+    return Path(__file__).resolve().parents[2]
+
+
+def upgrade(admin_url: str, owners: Sequence[Owner]) -> None:
+    """Bring every service's schema to its newest version; blocking."""
+    provision(admin_url, owners)
+    for owner in owners:
+        command.upgrade(alembic_config(owner, admin_url), "head")
+
+
+async def upgrade_async(admin_url: str, owners: Sequence[Owner]) -> None:
+    await asyncio.to_thread(upgrade, admin_url, owners)
+
+
+def run_environment(metadata: sa.MetaData) -> None:
+    """What each service's `migrations/env.py` consists of."""
+    attributes = context.config.attributes
+    schema = str(attributes["schema"])
+    engine = sa.create_engine("postgresql+psycopg://" + conninfo(attributes["url"]).removeprefix("postgresql://"))
+    with engine.connect() as connection:
+        context.configure(
+            connection=connection,
+            target_metadata=metadata,
+            version_table_schema=schema,
+            include_schemas=True,
+            include_name=lambda name, kind, _: name == schema if kind == "schema" else True,
+            transaction_per_migration=True,
+        )
+        # Migrations that run beside each other (two replicas starting) queue here instead of colliding.
+        connection.execute(sa.text("SELECT pg_advisory_lock(hashtext(:name))"), {"name": f"expressync.{schema}"})
+        connection.commit()
+        with context.begin_transaction():
+            context.run_migrations()
+        connection.execute(sa.text("SELECT pg_advisory_unlock(hashtext(:name))"), {"name": f"expressync.{schema}"})
+        connection.commit()
+    engine.dispose()
+
+
+def create_bus_tables(schema: str) -> None:
+    """First step of each service's first migration: outbox, inbox, subject versions, request results."""
+    metadata = sa.MetaData(schema=schema, naming_convention=NAMING)
+    bus_tables_v1(metadata)
+    metadata.create_all(op.get_bind(), checkfirst=False)
+
+
+def drop_bus_tables(schema: str) -> None:
+    metadata = sa.MetaData(schema=schema, naming_convention=NAMING)
+    bus_tables_v1(metadata)
+    metadata.drop_all(op.get_bind(), checkfirst=False)

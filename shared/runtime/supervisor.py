@@ -1,0 +1,94 @@
+"""Keeps a service's parts running: starts them in order, restarts what falls, stops them in reverse."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final, Protocol
+
+from shared.runtime.log import get_logger
+
+log = get_logger(__name__)
+
+FIRST_BACKOFF_S: Final = 0.2
+LONGEST_BACKOFF_S: Final = 5.0
+# A part that ran this long was well: its next fall starts counting afresh.
+HEALTHY_AFTER_S: Final = 10.0
+
+
+class Part(Protocol):
+    """Something that runs until `stop` is set. Raising means: it fell, restart it."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def run(self, stop: asyncio.Event) -> None: ...
+
+
+class Every:
+    """A part that calls `job` every `interval_s` seconds; a failure is logged and the next turn comes all the same."""
+
+    def __init__(self, name: str, interval_s: float, job: Callable[[], Awaitable[object]]) -> None:
+        self.name, self._interval_s, self._job = name, interval_s, job
+
+    async def run(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await self._job()
+            except Exception as error:  # noqa: BLE001 - a periodic job's next turn is its retry
+                log.warning("A periodic job failed.", action="job.failed", job=self.name, error=repr(error))
+            try:
+                async with asyncio.timeout(self._interval_s):
+                    await stop.wait()
+            except TimeoutError:
+                continue
+
+
+class Supervisor:
+    """Runs parts. One that falls is restarted after a growing, jittered pause; the others do not notice."""
+
+    def __init__(self) -> None:
+        self._running: list[tuple[Part, asyncio.Event, asyncio.Task[None]]] = []
+
+    def start(self, part: Part) -> None:
+        stop = asyncio.Event()
+        task = asyncio.create_task(self._keep(part, stop), name=part.name)
+        self._running.append((part, stop, task))
+
+    async def stop(self, grace_s: float) -> None:
+        """Stop all parts, the last started first, each with up to `grace_s` seconds to finish what it holds."""
+        while self._running:
+            part, stop, task = self._running.pop()
+            stop.set()
+            try:
+                async with asyncio.timeout(grace_s):
+                    await asyncio.shield(task)
+            except TimeoutError:
+                log.warning("A part did not stop in time.", action="part.stop_timeout", part=part.name)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def _keep(self, part: Part, stop: asyncio.Event) -> None:
+        falls = 0
+        loop = asyncio.get_running_loop()
+        while not stop.is_set():
+            started = loop.time()
+            try:
+                await part.run(stop)
+            except Exception as error:
+                if stop.is_set():
+                    return
+                falls = 1 if loop.time() - started > HEALTHY_AFTER_S else falls + 1
+                pause = min(FIRST_BACKOFF_S * 2 ** (falls - 1), LONGEST_BACKOFF_S) * random.uniform(0.5, 1)  # noqa: S311 - jitter
+                log.warning(
+                    "A part fell and is restarted.",
+                    action="part.fell",
+                    part=part.name,
+                    error=repr(error),
+                    pause_s=round(pause, 2),
+                    exc_info=falls == 3,
+                )
+                try:
+                    async with asyncio.timeout(pause):
+                        await stop.wait()
+                except TimeoutError:
+                    continue

@@ -1,0 +1,62 @@
+"""The private port: whether the process is alive, whether it has what it needs, what it has counted."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Final
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+CHECK_TIMEOUT_S: Final = 2.0
+
+Check = Callable[[], Awaitable[str | None]]
+"""Returns None when all is well, else a sentence that says what is missing."""
+
+
+def connected(what: str, state: Callable[[], bool]) -> Check:
+    """A check on something that knows whether it is connected."""
+
+    async def check() -> str | None:
+        return None if state() else f"{what} is not connected"
+
+    return check
+
+
+def answers(what: str, probe: Callable[[], Awaitable[object]]) -> Check:
+    """A check that asks, and is content with any answer in time."""
+
+    async def check() -> str | None:
+        try:
+            async with asyncio.timeout(CHECK_TIMEOUT_S):
+                await probe()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+            return f"{what} does not answer: {type(error).__name__}"
+        return None
+
+    return check
+
+
+def ops_app(checks: Mapping[str, Check], registry: CollectorRegistry) -> Starlette:
+    """`/healthz` (the process), `/readyz` (what it needs; 503 with the reasons) and `/metrics`."""
+
+    async def healthz(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(_: Request) -> Response:
+        results = await asyncio.gather(*(check() for check in checks.values()))
+        found = dict(zip(checks, results, strict=True))
+        ready = not any(found.values())
+        return JSONResponse(
+            {"status": "ready" if ready else "not ready", "checks": {k: v or "ok" for k, v in found.items()}},
+            status_code=200 if ready else 503,
+        )
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return Starlette(
+        routes=[Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", metrics)],
+    )

@@ -1,0 +1,80 @@
+"""HTTP servers as supervised parts: uvicorn in the service's own loop, bound before anything is said to run."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+from typing import Final
+
+import uvicorn
+from starlette.types import ASGIApp
+
+# SteVe's and the gateway's callers keep their connections; uvicorn's 5 s would drop them between taps (facts: stack).
+KEEP_ALIVE_S: Final = 120
+
+
+class PortTakenError(Exception):
+    """Someone else listens there."""
+
+    def __init__(self, host: str, port: int, setting: str) -> None:
+        super().__init__(f"{host}:{port} is taken; stop what listens there or set {setting} to another port")
+
+
+def bind(host: str, port: int, *, setting: str) -> socket.socket:
+    """A listening socket, or a clear error at once. Port 0 picks a free one."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise PortTakenError(host, port, setting) from error
+    listener.listen(2048)
+    listener.setblocking(False)
+    return listener
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # Signals belong to the service, which stops its parts in order.
+        yield
+
+
+class HttpServer:
+    """One application on one socket; falls only with the process."""
+
+    def __init__(self, name: str, app: ASGIApp, listener: socket.socket, *, lifespan: bool = False) -> None:
+        self.name, self._app, self._listener = name, app, listener
+        self._lifespan = lifespan
+
+    @property
+    def port(self) -> int:
+        return int(self._listener.getsockname()[1])
+
+    async def run(self, stop: asyncio.Event) -> None:
+        config = uvicorn.Config(
+            self._app,
+            loop="none",
+            http="httptools",
+            ws="none",
+            lifespan="on" if self._lifespan else "off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=5,
+        )
+        server = _Server(config)
+        # A copy of the socket: uvicorn closes what it was given, and a restart needs it again.
+        serving = asyncio.create_task(server.serve(sockets=[self._listener.dup()]))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            server.should_exit = True
+            stopping.cancel()
+            await serving
+        if stop.is_set():
+            self._listener.close()
