@@ -93,7 +93,7 @@ class Folder:
 
     @property
     def locked(self) -> bool:
-        """Is a server running in this folder, started by this or another process?"""
+        """Whether a server runs in this folder, started by this or another process."""
         try:
             fd = os.open(self.path / "lock", os.O_RDWR)
         except OSError:

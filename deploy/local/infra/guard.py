@@ -24,6 +24,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 CLONE_NEWUSER = 0x10000000
 READY_POLL_S = 0.02
+CLEANUP_S = 30
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -92,7 +93,7 @@ def _exec(command: dict[str, Any], guard_pid: int) -> None:
     if os.getppid() != guard_pid:
         os._exit(127)
     os.chdir(command["cwd"])
-    os.execve(command["argv"][0], command["argv"], command["env"])
+    os.execve(command["argv"][0], command["argv"], command["env"])  # noqa: S606 - no shell is meant
 
 
 def spawn(command: dict[str, Any]) -> int:
@@ -142,7 +143,18 @@ def end(main: int, spec: dict[str, Any], statuses: dict[int, int], wakeup: int) 
             select.select([wakeup], [], [], min(left, 0.2))
             with contextlib.suppress(BlockingIOError):
                 os.read(wakeup, 512)
-    while below := descendants(me):
+    clear(main, statuses)
+    if spec.get("cleanup"):
+        # What the commands left outside this tree: a container outlives its client.
+        helper = spawn(spec["cleanup"])
+        deadline = time.monotonic() + CLEANUP_S
+        while reap(helper, statuses) and time.monotonic() < deadline:
+            time.sleep(READY_POLL_S)
+        clear(main, statuses)
+
+
+def clear(main: int, statuses: dict[int, int]) -> None:
+    while below := descendants(os.getpid()):
         for pid in below:
             _send(pid, signal.SIGKILL)
         reap(main, statuses)

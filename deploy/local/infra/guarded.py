@@ -19,6 +19,8 @@ from deploy.local.infra.errors import InfraError
 GUARD = Path(__file__).with_name("guard.py")
 POLL_S = 0.05
 LOG_TAIL_LINES = 15
+# How long a guard may take beyond the grace period; its clean-up has 30 s.
+STUCK_S = 40
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ class Guarded:
         stop_signal: signal.Signals = signal.SIGTERM,
         grace_s: float = 10,
         keep_fds: Sequence[int] = (),
+        cleanup: Command | None = None,
     ) -> None:
         self._log = commands[-1].log
         self._grace_s = grace_s
@@ -76,6 +79,7 @@ class Guarded:
             "stop_signal": int(stop_signal),
             "grace_s": grace_s,
             "keep_fds": list(keep_fds),
+            "cleanup": cleanup.as_json() if cleanup is not None else None,
         }
         stdin, stdout = self._pipes()
         stdin.write(json.dumps(spec).encode() + b"\n")
@@ -137,7 +141,7 @@ class Guarded:
         with contextlib.suppress(BrokenPipeError):
             stdin.close()
         try:
-            self._guard.wait(self._grace_s + 10)
+            self._guard.wait(self._grace_s + STUCK_S)
         except subprocess.TimeoutExpired:
             # The guard itself is stuck or frozen: its children die with it (parent-death signal).
             self._guard.kill()

@@ -68,7 +68,7 @@ def drop_root(uid: int, gid: int) -> Identity:
         )
     raise InfraError(
         f"PostgreSQL cannot run as user id {os.geteuid()}.",
-        "It refuses to be root or a user without a name, this machine allows no user namespaces, and there is no setpriv.",
+        "It refuses root and users without a name; there are no user namespaces here, and no setpriv for root.",
         "Run this as an ordinary user, install util-linux, or give the URL of a PostgreSQL.",
     )
 

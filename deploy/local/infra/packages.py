@@ -108,9 +108,9 @@ def _fetch(work: Path, options: Sequence[str]) -> None:
 
 
 def _options(work: Path, *, private_lists: bool) -> list[str]:
-    """apt with private state: also its status file, in which no Erlang is installed, so that the plan holds all of it.
+    """Options that give apt private state, also a status file in which no Erlang is installed.
 
-    A half of Erlang in the system and half here would be two trees where Erlang knows one.
+    So the plan holds all of it: a half of Erlang in the system and half here would be two trees where Erlang knows one.
     """
     state, cache = work / "state", work / "cache"
     for path in (state / "lists/partial", cache / "archives/partial"):

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import Callable
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+import psycopg
+
+from deploy.local.infra import rabbitmq
+from deploy.local.infra.errors import InfraError
+
+TIMEOUT_S = 5
+AMQP_PORT, AMQPS_PORT = 5672, 5671
+
+
+class External:
+    """A server that somebody else runs, known by its URL."""
+
+    source = "url"
+    pid = None
+
+    def __init__(self, name: str, url: str, answers: Callable[[str], bool]) -> None:
+        self.name = name
+        self.url = url
+        self._answers = answers
+
+    @property
+    def running(self) -> bool:
+        return self._answers(self.url)
+
+    def start(self) -> None:
+        """Check that it answers. Raises InfraError otherwise."""
+        if not self.running:
+            raise InfraError(
+                f"{self.name} at {without_password(self.url)} does not answer.",
+                f"The URL was given, so nothing else was tried; it was waited for {TIMEOUT_S} s.",
+                "Start it, correct the URL, or leave the URL out to use a private one.",
+            )
+
+    def stop(self) -> None:
+        """Nothing: it is not ours."""
+
+    remove = stop
+
+    def _not_ours(self) -> NoReturn:
+        raise InfraError(
+            f"{self.name} at {without_password(self.url)} cannot be stopped, killed or frozen.",
+            "It was given by its URL and is not ours.",
+            "Leave the URL out to use a private one.",
+        )
+
+    def kill(self) -> None:
+        self._not_ours()
+
+    def restart(self) -> None:
+        self._not_ours()
+
+    def freeze(self) -> None:
+        self._not_ours()
+
+    def thaw(self) -> None:
+        self._not_ours()
+
+
+def external_postgres(url: str) -> External:
+    return External("PostgreSQL", url, postgres_answers)
+
+
+def external_rabbitmq(url: str) -> External:
+    return External("RabbitMQ", url, rabbitmq_answers)
+
+
+def postgres_answers(url: str) -> bool:
+    """Whether one can sign in at a `postgresql://` URL (an SQLAlchemy driver in it is ignored) and ask something."""
+    scheme, rest = url.split("://", 1)
+    try:
+        with psycopg.connect(f"{scheme.split('+')[0]}://{rest}", connect_timeout=TIMEOUT_S) as connection:
+            connection.execute("select 1")
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def rabbitmq_answers(url: str) -> bool:
+    """Whether a broker answers at an `amqp://` URL; at `amqps://` only the TLS handshake is tried. Signs in to neither."""
+    parts = urlsplit(url)
+    host = parts.hostname or "localhost"
+    if parts.scheme != "amqps":
+        return rabbitmq.answers(parts.port or AMQP_PORT, host, TIMEOUT_S)
+    context = ssl.create_default_context()
+    try:
+        with (
+            socket.create_connection((host, parts.port or AMQPS_PORT), timeout=TIMEOUT_S) as plain,
+            context.wrap_socket(plain, server_hostname=host),
+        ):
+            return True
+    except OSError:
+        return False
+
+
+def without_password(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    port = f":{parts.port}" if parts.port is not None else ""
+    return parts._replace(netloc=f"{parts.username}:***@{parts.hostname}{port}").geturl()
