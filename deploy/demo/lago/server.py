@@ -1,0 +1,149 @@
+"""Starting a simulated Lago in a running event loop, on a real port."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+import uvicorn
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from deploy.demo.lago import lifecycle
+from deploy.demo.lago.app import build
+from deploy.demo.lago.faults import FaultControl
+from deploy.demo.lago.gate import Requests
+from deploy.demo.lago.persistence import SqliteJournal
+from deploy.demo.lago.seed import sow
+from deploy.demo.lago.settings import LagoSettings
+from deploy.demo.lago.state import LagoState
+from deploy.demo.lago.webhooks import Webhooks, new_signing_key
+
+_START_S = 10.0  # seconds
+
+
+class SimulatedLago:
+    """A running simulator: its address, what it holds, what it was asked, and how to make it misbehave."""
+
+    def __init__(self, settings: LagoSettings) -> None:
+        self.settings = settings
+        self.url = ""
+        self.state = LagoState(settings)
+        self.faults = FaultControl(settings.faults)
+        self.requests = Requests()
+        self.webhooks = Webhooks(self.state)
+
+    @property
+    def api_key(self) -> str:
+        return self.settings.api_key
+
+
+@asynccontextmanager
+async def run_lago(settings: LagoSettings | None = None) -> AsyncIterator[SimulatedLago]:
+    """Serve a simulated Lago until the block ends.
+
+    Raises:
+        BadSeedError: the seed is not what `seed.py` describes.
+        OSError: the port is taken.
+
+    """
+    lago = SimulatedLago(settings or LagoSettings())
+    journal = _restore(lago)
+    connections = _Connections()
+    listener = socket.create_server((lago.settings.host, lago.settings.port))
+    host, port = listener.getsockname()[:2]
+    lago.url = f"http://{host}:{port}"
+    lago.webhooks.signer.issuer = lago.url
+    app = build(
+        state=lago.state,
+        faults=lago.faults,
+        requests=lago.requests,
+        webhooks=lago.webhooks,
+        url=lambda: lago.url,
+        cut=connections.cut,
+    )
+    config = uvicorn.Config(
+        app,
+        http=connections.protocol(),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await _started(server, serving)
+        yield lago
+    finally:
+        server.should_exit = True
+        with suppress(asyncio.CancelledError):
+            await serving
+        await lago.webhooks.close()
+        listener.close()
+        if journal is not None:
+            journal.close()
+
+
+def _restore(lago: SimulatedLago) -> SqliteJournal | None:
+    """What an earlier run kept, else the seed."""
+    path = lago.settings.state_file
+    if path is None:
+        sow(lago.state, lago.settings.seed)
+        lifecycle.catch_up(lago.state)
+        return None
+    journal = SqliteJournal(path)
+    empty = not journal.load(lago.state)
+    lago.state.journal = journal
+    if empty:
+        sow(lago.state, lago.settings.seed)
+    lago.state.organization_id = journal.secret("organization_id", lambda: lago.state.organization_id)
+    lago.webhooks.signer.pem = journal.secret("signing_key", new_signing_key)
+    lifecycle.catch_up(lago.state)
+    return journal
+
+
+async def _started(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
+    async with asyncio.timeout(_START_S):
+        while not server.started:
+            if serving.done():
+                serving.result()
+                raise RuntimeError("The simulated Lago stopped before it had started.")
+            await asyncio.sleep(0.005)
+
+
+class _Server(uvicorn.Server):
+    """Leaves the signals to the program around it."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Connections:
+    """Finds the connection a request came through, to cut it: ASGI has no word for that."""
+
+    def __init__(self) -> None:
+        self._open: dict[tuple[str, int], asyncio.Transport] = {}
+
+    def cut(self, scope: Scope) -> None:
+        transport = self._open.get(tuple(scope["client"]))
+        if transport is not None:
+            transport.abort()
+
+    def protocol(self) -> type[asyncio.Protocol]:
+        connections = self._open
+
+        class Protocol(HttpToolsProtocol):
+            def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+                super().connection_made(transport)
+                connections[transport.get_extra_info("peername")[:2]] = transport
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                if self.client is not None:
+                    connections.pop(self.client, None)
+                super().connection_lost(exc)
+
+        return Protocol
