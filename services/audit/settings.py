@@ -10,4 +10,4 @@ class AuditSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="EXPRESSYNC_AUDIT_")
 
     port: int = Field(0, ge=0, le=0, description="audit has no public port")
-    ops_port: int = Field(8093, ge=0, le=65535, description="Port of /healthz, /readyz and /metrics")
+    ops_port: int = Field(8193, ge=0, le=65535, description="Port of /healthz, /readyz and /metrics")
