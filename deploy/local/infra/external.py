@@ -84,7 +84,7 @@ def postgres_answers(url: str) -> bool:
 
 
 def rabbitmq_answers(url: str) -> bool:
-    """Whether a broker answers at an `amqp://` URL; at `amqps://` only the TLS handshake is tried. Signs in to neither."""
+    """Whether a broker answers at an `amqp://` URL; at `amqps://` only TLS is tried. Signs in to neither."""
     parts = urlsplit(url)
     host = parts.hostname or "localhost"
     if parts.scheme != "amqps":
