@@ -1,0 +1,57 @@
+# Each target is a thin name for a command; what it does stands with the command.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help setup demo up down test test-full check format schemas bench clean
+
+help: ## What can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+setup: .venv/.done ## Python packages into .venv, PostgreSQL and RabbitMQ for this machine's own use
+
+.venv/.done: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
+	$(BIN)/python -m deploy.local.prepare
+	@touch $@
+
+demo: setup ## Everything, simulated, live in this terminal, until Ctrl-C
+	$(BIN)/expressync demo
+
+up: setup ## The four services, against the SteVe and Lago of .env
+	$(BIN)/expressync up
+
+down: setup ## Stop what runs, delete the private data of the demo
+	$(BIN)/expressync down
+
+test: setup ## The test suite, large cases scaled down
+	$(BIN)/pytest -m "not full"
+
+test-full: setup ## The test suite with the large cases as written
+	$(BIN)/pytest
+
+check: setup ## Formatting, lint, types, the rules of the house, current schemas
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m deploy.local.documents --check
+
+format: setup ## Put the code into its form
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+schemas: setup ## Write the exported OpenAPI, AsyncAPI, JSON Schemas and .env.example anew
+	$(BIN)/python -m deploy.local.documents
+
+bench: setup ## All benchmarks; `make bench-outbox` runs one
+	$(BIN)/python -m tests.bench
+
+bench-%: setup
+	@$(BIN)/python -m tests.bench $*
+
+clean: ## Stop everything, remove .venv, .local and caches
+	@[ ! -x $(BIN)/expressync ] || $(BIN)/expressync down
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

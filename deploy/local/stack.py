@@ -1,0 +1,120 @@
+"""The whole stack on one machine: PostgreSQL, RabbitMQ, the schemas and the four services."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+
+from deploy.local.environment import AMQP, DATABASE_ADMIN, Environment, owners, role_url
+from deploy.local.home import SERVICES, Home
+from deploy.local.infra.broker import provide_broker
+from deploy.local.infra.errors import InfraError
+from deploy.local.infra.external import external_postgres
+from deploy.local.infra.folder import free_port, port_is_free
+from deploy.local.infra.postgres import Postgres
+from deploy.local.infra.server import Server
+from deploy.local.processes import Program, stop_all
+from shared.database.migrations import upgrade
+
+Say = Callable[[str], None]
+
+READY_TIMEOUT_S: Final = 60.0
+DEFAULT_PORTS: Final = {"admin_api": 8090, "preauth": 8091, "sync": 8092}
+DEFAULT_OPS_PORTS: Final = {"admin_api": 8190, "preauth": 8191, "sync": 8192, "audit": 8193}
+
+
+class Stack:
+    """Starts, watches and stops everything. All verbs block."""
+
+    def __init__(self, home: Home, given: dict[str, str], say: Say, *, any_port: bool = False) -> None:
+        self.home, self._given, self._say, self._any_port = home, given, say, any_port
+        self.programs: list[Program] = []
+        admin_url = given.get(DATABASE_ADMIN)
+        self.postgres: Server = external_postgres(admin_url) if admin_url else Postgres(home.folder / "postgres")
+        self.broker: Server = provide_broker(home.folder / "rabbitmq", home.packages, url=given.get(AMQP))
+        self.environment = Environment(given, {})
+
+    def start(self, extra: dict[str, str] | None = None) -> None:
+        """Bring up database and broker side by side, migrate, start the services.
+
+        `extra` are settings made up by the caller (the demo's simulators).
+
+        :raises InfraError: when something cannot be provided.
+        """
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            broker = pool.submit(self.broker.start)
+            self.postgres.start()
+            self._say(f"PostgreSQL is up ({self.postgres.source}).")
+            upgrade(self.postgres.url, owners(self.home))
+            self._say("The schemas are current.")
+            broker.result()
+            self._say(f"RabbitMQ is up ({self.broker.source}).")
+        self.environment = Environment(self._given, {**self._made(), **(extra or {})})
+        for service in SERVICES:
+            self.start_service(service)
+
+    def _made(self) -> dict[str, str]:
+        made = {AMQP: self.broker.url}
+        for owner in owners(self.home):
+            prefix = f"EXPRESSYNC_{owner.service.upper()}"
+            made[f"{prefix}_DATABASE_URL"] = role_url(self.postgres.url, owner)
+            for name, defaults in (("PORT", DEFAULT_PORTS), ("OPS_PORT", DEFAULT_OPS_PORTS)):
+                default = defaults.get(owner.service)
+                if default is not None and f"{prefix}_{name}" not in self._given:
+                    free = not self._any_port or port_is_free(default)
+                    made[f"{prefix}_{name}"] = str(default if free else free_port())
+        return made
+
+    def port(self, service: str, kind: str = "PORT") -> int:
+        value = self.environment.variable(f"EXPRESSYNC_{service.upper()}_{kind}")
+        return int(value or 0)
+
+    def start_service(self, service: str) -> Program:
+        program = Program(
+            name=service,
+            module=f"services.{service}",
+            environment=self.environment.of(service),
+            log=self.home.logs / f"{service}.log",
+            ready_url=f"http://127.0.0.1:{self.port(service, 'OPS_PORT')}/readyz",
+        )
+        program.start()
+        self.programs.append(program)
+        return program
+
+    def not_ready(self) -> dict[str, dict[str, str]]:
+        """What each service still lacks, by service and check."""
+        found = {}
+        for program in self.programs:
+            lacks = {check: why for check, why in program.readiness().items() if why != "ok"}
+            if lacks:
+                found[program.name] = lacks
+        return found
+
+    def wait_ready(self, timeout_s: float = READY_TIMEOUT_S, *, stop: threading.Event | None = None) -> None:
+        """Wait until every service says that it is ready, or until `stop`.
+
+        :raises InfraError: naming who is not, and why.
+        """
+        deadline = time.monotonic() + timeout_s
+        while (lacking := self.not_ready()) and not (stop and stop.is_set()):
+            for program in self.programs:
+                program.keep_up()
+            if time.monotonic() > deadline:
+                who = "; ".join(f"{name}: {', '.join(why.values())}" for name, why in lacking.items())
+                raise InfraError("The services did not become ready.", who, f"Read the logs in {self.home.logs}.")
+            time.sleep(0.1)
+
+    def keep_up(self) -> None:
+        """Restart what fell; call it about once a second."""
+        for program in self.programs:
+            if said := program.keep_up():
+                self._say(said)
+
+    def stop(self) -> None:
+        """Stop services, then the broker and the database that are ours."""
+        stop_all(self.programs)
+        self.programs.clear()
+        with ThreadPoolExecutor(max_workers=2) as pool:
+            for stopping in [pool.submit(self.broker.stop), pool.submit(self.postgres.stop)]:
+                stopping.result()
