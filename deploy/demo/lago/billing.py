@@ -68,6 +68,15 @@ def was_running(subscription: Subscription, timestamp_us: int) -> bool:
     return started // 1000 <= timestamp_us // 1000 and (terminated is None or timestamp_us <= terminated)
 
 
+def running_in(subscription: Subscription, period: Period) -> tuple[int, int]:
+    """The part of a span in which `was_running` holds, both ends included; empty when it ends before it begins."""
+    started, terminated = subscription.started_us, subscription.terminated_us
+    if started is None or subscription.status not in ("active", "terminated"):
+        return period.from_us, period.from_us - 1
+    last = period.to_us if terminated is None else min(period.to_us, terminated)
+    return max(period.from_us, started // 1000 * 1000), last
+
+
 def is_late(subscription: Subscription, event: Event) -> bool:
     """Stored after the invoice of its time was final: never billed (fact 4)."""
     return any(

@@ -50,7 +50,7 @@ async def run_lago(settings: LagoSettings | None = None) -> AsyncIterator[Simula
     lago = SimulatedLago(settings or LagoSettings())
     journal = _restore(lago)
     connections = _Connections()
-    listener = socket.create_server((lago.settings.host, lago.settings.port))
+    listener = _listen(lago.settings.host, lago.settings.port)
     host, port = listener.getsockname()[:2]
     lago.url = f"http://{host}:{port}"
     lago.webhooks.signer.issuer = lago.url
@@ -85,6 +85,24 @@ async def run_lago(settings: LagoSettings | None = None) -> AsyncIterator[Simula
         listener.close()
         if journal is not None:
             journal.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket on IPv4, or on IPv6 for a host with a colon.
+
+    The protocol number is given because asyncio switches Nagle's algorithm off only where it sees TCP by
+    name; `socket.create_server` leaves it 0, and every answer then waits 40 ms for a delayed acknowledgement.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 def _restore(lago: SimulatedLago) -> SqliteJournal | None:

@@ -172,12 +172,13 @@ class LagoState:
         )
 
     def _billable(self, subscription: Subscription, period: Period) -> list[Event]:
-        events = self.events.of_subscription(subscription.external_id, period.from_us, period.to_us)
-        return [
-            event
-            for event in events
-            if not billing.is_late(subscription, event) and self.owner_of(event) is subscription
-        ]
+        """Events of a span that count for this subscription as far as time goes; codes are not looked at."""
+        events = self.events.of_subscription(subscription.external_id, *billing.running_in(subscription, period))
+        if len(self.subscriptions_called(subscription.external_id)) > 1:
+            events = [event for event in events if self.owner_of(event) is subscription]
+        if subscription.final_periods:
+            events = [event for event in events if not billing.is_late(subscription, event)]
+        return events
 
     def _charges(self, subscription: Subscription) -> list[tuple[Charge, Metric]]:
         charges = self.plans[subscription.plan_code].charges
