@@ -6,7 +6,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, Field
 
 from shared.contracts.event import Event
-from shared.contracts.identity import CardKey
+from shared.contracts.identity import CardKey, Frozen
 
 Purpose = Literal["login", "link_card", "find_card"]
 Via = Literal["hook", "gateway"]
@@ -82,3 +82,90 @@ class ScanIntercepted(_PreauthEvent):
 
     def subject(self) -> str:
         return f"card/{self.id_tag}"
+
+
+# Chargers
+
+
+Readiness = Literal["yes", "no", "unknown"]
+"""Whether a card presented at a charger reaches us as a tap before it charges, so that tap-to-login works there."""
+
+
+class _ChargerEvent(_PreauthEvent):
+    charge_box_id: str
+
+    def subject(self) -> str:
+        return f"charger/{self.charge_box_id}"
+
+
+class ChargerConnected(_ChargerEvent):
+    """The charger's first socket through the gateway is open. Chargers that bypass it tell nobody."""
+
+    type: ClassVar[str] = "charger.connected"
+    connection_id: UUID
+    subprotocol: str
+    connected_at: AwareDatetime
+
+
+class ChargerDisconnected(_ChargerEvent):
+    """The charger's last socket is gone. `close_code` as in RFC 6455, 1006 where it just vanished."""
+
+    type: ClassVar[str] = "charger.disconnected"
+    connection_id: UUID
+    close_code: int
+    close_reason: str
+    disconnected_at: AwareDatetime
+
+
+class ConnectorState(Frozen):
+    """A StatusNotification (OCPP 1.6, 4.9). Connector 0 is the charger as a whole."""
+
+    status: str
+    error_code: str
+    vendor_error_code: str | None = None
+    info: str | None = None
+
+
+class ChargerStatusChanged(_ChargerEvent):
+    type: ClassVar[str] = "charger.status_changed"
+    connector_id: int = Field(ge=0)
+    before: ConnectorState | None
+    after: ConnectorState
+    reported_at: AwareDatetime = Field(description="by the charger's own clock, else when it arrived")
+
+
+class ChargerReadinessChanged(_ChargerEvent):
+    """`keys` are the configuration keys, with their values, that let the charger start without asking."""
+
+    type: ClassVar[str] = "charger.readiness_changed"
+    before: Readiness
+    after: Readiness
+    keys: dict[str, str] = Field(default_factory=dict)
+    reason: str
+    checked_at: AwareDatetime
+
+
+class ChargerSessionStarted(_ChargerEvent):
+    """SteVe's answer to a StartTransaction passed the gateway. Energies in Wh, times by the charger's clock."""
+
+    type: ClassVar[str] = "charger.session_started"
+    transaction_id: int
+    connector_id: int = Field(ge=0)
+    id_tag: CardKey
+    verdict: str = Field(description="idTagInfo.status of SteVe's answer")
+    meter_start_wh: int
+    started_at: AwareDatetime
+    seen_at: AwareDatetime
+
+
+class ChargerSessionStopped(_ChargerEvent):
+    """SteVe's answer to a StopTransaction passed the gateway. SteVe answers normally also when it fails to stop it."""
+
+    type: ClassVar[str] = "charger.session_stopped"
+    transaction_id: int
+    connector_id: int | None
+    id_tag: CardKey | None
+    meter_stop_wh: int
+    reason: str | None
+    stopped_at: AwareDatetime
+    seen_at: AwareDatetime

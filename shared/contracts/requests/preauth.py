@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
-from shared.contracts.events.preauth import Purpose, TapKind, Told, Via
+from shared.contracts.events.preauth import ConnectorState, Purpose, Readiness, TapKind, Told, Via
 from shared.contracts.identity import CardKey, Frozen
 from shared.contracts.request import MAX_ROWS, Request
 
@@ -97,3 +97,80 @@ class ListPairings(Request[PairingList]):
     charge_box_id: str | None = None
     armed_only: bool = False
     limit: int = Field(50, ge=1, le=MAX_ROWS)
+
+
+class ConnectorView(Frozen):
+    connector_id: int
+    state: ConnectorState
+    reported_at: AwareDatetime
+    seen_at: AwareDatetime
+
+
+class OpenSessionView(Frozen):
+    """A session as it passed the gateway; SteVe's own record is sync's."""
+
+    transaction_id: int
+    connector_id: int
+    id_tag: str
+    meter_start_wh: int
+    started_at: AwareDatetime
+
+
+class ReadinessView(Frozen):
+    """`keys`: what stands in the way. `checked_at` is when the charger itself last told its configuration."""
+
+    ready: Readiness
+    reason: str
+    keys: dict[str, str] = Field(default_factory=dict)
+    checked_at: AwareDatetime | None = None
+
+
+class ChargerView(Frozen):
+    """What is known of a charger. `connected` is None for one that does not come through the gateway."""
+
+    charge_box_id: str
+    via_gateway: bool
+    connected: bool | None
+    connected_at: AwareDatetime | None
+    disconnected_at: AwareDatetime | None
+    close_code: int | None
+    subprotocol: str | None
+    first_seen_at: AwareDatetime
+    last_seen_at: AwareDatetime
+    last_heartbeat_at: AwareDatetime | None
+    boot_at: AwareDatetime | None
+    registration: str | None = Field(description="SteVe's answer to the last BootNotification")
+    vendor: str | None
+    model: str | None
+    serial_number: str | None
+    firmware_version: str | None
+    firmware_status: str | None
+    readiness: ReadinessView
+    honours_override: Readiness = Field(description="whether it stays off when told Blocked, from evidence")
+    connectors: list[ConnectorView]
+    open_sessions: list[OpenSessionView]
+
+
+class GetCharger(Request[ChargerView]):
+    name: ClassVar[str] = "get_charger"
+    owner: ClassVar[str] = "preauth"
+    reply = ChargerView
+    charge_box_id: str = Field(min_length=1, max_length=255)
+
+
+class ChargerPage(Frozen):
+    chargers: list[ChargerView]
+    next_cursor: str | None = None
+
+
+class ListChargers(Request[ChargerPage]):
+    """Ordered by charge box id. `text` is looked for in it; the cursor is the last one of the page before."""
+
+    name: ClassVar[str] = "list_chargers"
+    owner: ClassVar[str] = "preauth"
+    reply = ChargerPage
+    text: str | None = Field(None, max_length=255)
+    connected: bool | None = None
+    ready: Readiness | None = None
+    limit: int = Field(50, ge=1, le=MAX_ROWS)
+    cursor: str | None = Field(None, max_length=255)

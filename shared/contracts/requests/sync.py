@@ -1,6 +1,6 @@
 """What others may ask sync: the only service that speaks to SteVe's REST and to Lago."""
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -216,3 +216,46 @@ class GetUpstreams(Request[UpstreamList]):
     name: ClassVar[str] = "get_upstreams"
     owner: ClassVar[str] = "sync"
     reply = UpstreamList
+
+
+ChargerOperation = Literal[
+    "GetConfiguration",
+    "ClearCache",
+    "RemoteStartTransaction",
+    "RemoteStopTransaction",
+    "UnlockConnector",
+    "Reset",
+    "ChangeAvailability",
+    "ChangeConfiguration",
+    "TriggerMessage",
+]
+OperationOutcome = Literal["accepted", "rejected", "not_connected", "failed", "unknown"]
+"""`accepted` and `rejected` are the charger's word, `not_connected` is SteVe's. `failed`: an error came back, nothing was
+done. `unknown`: no answer in time, it may have been done.
+"""
+
+
+class OperationResult(Frozen):
+    """`response` is what the charger answered, as SteVe shows it: `{"status": ...}`, or for GetConfiguration
+    `{"configurationKeys": [{"key", "value", "readonly"}], "unknownKeys": [...]}`.
+    """
+
+    charge_box_id: str
+    operation: ChargerOperation
+    outcome: OperationOutcome
+    response: dict[str, Any] = Field(default_factory=dict)
+    problem: str | None = None
+    asked_at: AwareDatetime
+    answered_at: AwareDatetime | None = None
+
+
+class OperateCharger(Request[OperationResult]):
+    """Have SteVe call a charger. Never retried; `parameters` as SteVe's form names them, without chargeBoxIdList."""
+
+    name: ClassVar[str] = "operate_charger"
+    owner: ClassVar[str] = "sync"
+    command: ClassVar[bool] = True
+    reply = OperationResult
+    charge_box_id: str = Field(min_length=1, max_length=255)
+    operation: ChargerOperation
+    parameters: dict[str, Any] = Field(default_factory=dict)
