@@ -230,8 +230,8 @@ ChargerOperation = Literal[
     "TriggerMessage",
 ]
 OperationOutcome = Literal["accepted", "rejected", "not_connected", "failed", "unknown"]
-"""`accepted` and `rejected` are the charger's word, `not_connected` is SteVe's. `failed`: an error came back, nothing was
-done. `unknown`: no answer in time, it may have been done.
+"""`accepted` and `rejected` are the charger's word, `not_connected` is SteVe's. `failed`: an error came back, nothing
+was done. `unknown`: no answer in time, it may have been done.
 """
 
 
