@@ -17,7 +17,6 @@ from deploy.demo.lago.settings import LagoSettings, RateLimits
 
 CONTROL: Final = "/_sim"
 _BEFORE: Final = ("down", "drop_before")
-_BODY_METHODS: Final = ("POST", "PUT", "PATCH")
 
 
 class Requests:
@@ -119,16 +118,18 @@ class Gate:
         faults = {fault.name: fault for fault in self._faults.take(scope["method"], scope["path"])}
         if any(name in faults for name in _BEFORE):
             return await self._drop(scope, receive)
+        body = await _read(receive)
+        if body is None:
+            return 0
         async with self._threads:
             if "slow" in faults:
                 await asyncio.sleep(faults["slow"].value / 1000)
             answer, headers = self._refuse(scope, faults)
             if answer is not None:
-                await _drain(scope, receive)
                 await answer(scope, receive, send)
                 return answer.status_code
             recorder = _Recorder(send, headers, silent="drop_after_commit" in faults)
-            await self._app(scope, receive, recorder)
+            await self._app(scope, _Replay(body, receive), recorder)
         if "drop_after_commit" in faults:
             return await self._drop(scope, receive)
         return recorder.status
@@ -210,9 +211,32 @@ _FAULTY: Final[dict[str, Callable[[Fault], Response]]] = {
 }
 
 
-async def _drain(scope: Scope, receive: Receive) -> None:
-    """Read a body that nobody wants, so that the client sees the answer and the connection stays usable."""
-    more = scope["method"] in _BODY_METHODS
+async def _read(receive: Receive) -> bytes | None:
+    """The whole body, None when the client went away before its end.
+
+    Read before anything else, as Lago's server and the proxies before it do: a request that has arrived is
+    served even if its client gives up, and one that is refused leaves the connection usable.
+    """
+    parts: list[bytes] = []
+    more = True
     while more:
         message = await receive()
-        more = message["type"] == "http.request" and message.get("more_body", False)
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    return b"".join(parts)
+
+
+class _Replay:
+    """Gives a body that was read already to the routes."""
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        if self._body is None:
+            return await self._receive()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}

@@ -32,10 +32,22 @@ class SimulatedLago:
         self.faults = FaultControl(settings.faults)
         self.requests = Requests()
         self.webhooks = Webhooks(self.state)
+        self.connections = _Connections()
 
     @property
     def api_key(self) -> str:
         return self.settings.api_key
+
+    async def unplug(self) -> None:
+        """Stop listening and cut every connection: clients are refused, as when the machine is off."""
+        self.connections.stop_listening()
+        # The sockets are closed by callbacks of the loop.
+        await asyncio.sleep(0)
+
+    async def plug_in(self) -> None:
+        """Listen again, at the same address and with the same state."""
+        host, _, port = self.url.removeprefix("http://").rpartition(":")
+        await self.connections.listen(_listen(host.strip("[]"), int(port)))
 
 
 @asynccontextmanager
@@ -49,10 +61,9 @@ async def run_lago(settings: LagoSettings | None = None) -> AsyncIterator[Simula
     """
     lago = SimulatedLago(settings or LagoSettings())
     journal = _restore(lago)
-    connections = _Connections()
     listener = _listen(lago.settings.host, lago.settings.port)
     host, port = listener.getsockname()[:2]
-    lago.url = f"http://{host}:{port}"
+    lago.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     lago.webhooks.signer.issuer = lago.url
     app = build(
         state=lago.state,
@@ -60,11 +71,11 @@ async def run_lago(settings: LagoSettings | None = None) -> AsyncIterator[Simula
         requests=lago.requests,
         webhooks=lago.webhooks,
         url=lambda: lago.url,
-        cut=connections.cut,
+        cut=lago.connections.cut,
     )
     config = uvicorn.Config(
         app,
-        http=connections.protocol(),
+        http=lago.connections.protocol(),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -73,6 +84,7 @@ async def run_lago(settings: LagoSettings | None = None) -> AsyncIterator[Simula
         timeout_graceful_shutdown=1,
     )
     server = _Server(config)
+    lago.connections.server = server
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await _started(server, serving)
@@ -145,6 +157,29 @@ class _Connections:
 
     def __init__(self) -> None:
         self._open: dict[tuple[str, int], asyncio.Transport] = {}
+        self.server: uvicorn.Server | None = None
+
+    def stop_listening(self) -> None:
+        if self.server is not None:
+            for one in self.server.servers:
+                one.close()
+            self.server.servers.clear()
+        for transport in list(self._open.values()):
+            transport.abort()
+
+    async def listen(self, listener: socket.socket) -> None:
+        """Serve a further socket with the server that runs."""
+        server = self.server
+        if server is None:
+            raise RuntimeError("The simulated Lago does not run.")
+        protocol = server.config.http_protocol_class
+
+        def connect() -> asyncio.Protocol:
+            return protocol(  # type: ignore[call-arg]
+                config=server.config, server_state=server.server_state, app_state={}
+            )
+
+        server.servers.append(await asyncio.get_running_loop().create_server(connect, sock=listener))
 
     def cut(self, scope: Scope) -> None:
         transport = self._open.get(tuple(scope["client"]))
