@@ -1,0 +1,44 @@
+"""A migrated database for a test: its own, in the session's PostgreSQL."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+
+from shared.database.migrations import Owner, upgrade
+
+SERVICES = ("preauth", "sync", "audit", "admin_api")
+OWNERS = {name: Owner(name, schema=name, role=f"expressync_{name}", password=f"{name}-pw") for name in SERVICES}
+
+
+@dataclass(frozen=True)
+class TestDatabase:
+    """`admin_url` may do anything; `url(service)` is what a service gets."""
+
+    __test__ = False
+    admin_url: str
+
+    def url(self, service: str) -> str:
+        owner = OWNERS[service]
+        parts = urlsplit(self.admin_url)
+        place = parts.netloc.rpartition("@")[2]
+        return urlunsplit(parts._replace(netloc=f"{owner.role}:{owner.password}@{place}"))
+
+
+@contextmanager
+def fresh_database(server_url: str, services: Sequence[str] = ()) -> Iterator[TestDatabase]:
+    """Create a database, migrate `services` in it, drop it afterwards."""
+    name = f"test_{uuid4().hex[:12]}"
+    with psycopg.connect(server_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    url = urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
+    try:
+        upgrade(url, [OWNERS[service] for service in services])
+        yield TestDatabase(url)
+    finally:
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

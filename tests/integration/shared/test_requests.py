@@ -1,0 +1,191 @@
+import asyncio
+import time
+from datetime import timedelta
+from uuid import uuid4
+
+import aio_pika
+import pytest
+import sqlalchemy as sa
+
+from shared.bus.requests import NoAnswerError
+from shared.bus.topology import REQUESTS, events_queue, parked_queue, requests_queue
+from shared.contracts.identity import Cause
+from shared.contracts.problem import Conflict, RemoteProblem
+from shared.contracts.request import RequestEnvelope
+from shared.database.engine import Write
+from shared.runtime.clock import utc_now
+from shared.runtime.service import Service
+from tests.databases import TestDatabase
+from tests.integration.shared.conftest import CAUSE, NAME, Echo, Running, Toy, Write1, depth, running
+from tests.waiting import until
+
+ACTOR = CAUSE.actor
+
+
+class Taken(Conflict):
+    code, title = "taken", "It is taken"
+
+
+def answering(service: Service) -> None:
+    """Echoes; writes one row; refuses the text "taken"; crashes on "crash"; takes its time on "slow"."""
+
+    async def echo(request: Echo, _: Cause) -> Toy:
+        return Toy(text=request.text)
+
+    async def write(tx: Write, request: Write1, _: Cause) -> Toy:
+        await tx.execute(
+            sa.text("INSERT INTO toy.handled (event_id, subject) VALUES (:id, :subject)"),
+            {"id": uuid4(), "subject": request.text},
+        )
+        if request.text == "taken":
+            raise Taken("Somebody was faster. Choose another.")
+        if request.text == "crash":
+            raise RuntimeError("a fault of ours")
+        if request.text == "slow":
+            await asyncio.sleep(0.6)
+        return Toy(text=str(uuid4()))
+
+    service.dispatcher.query(Echo, echo)
+    service.dispatcher.command(Write1, write)
+
+
+async def subjects(toy: Running) -> list[str]:
+    return [row.subject for row in await toy.rows()]
+
+
+async def test_a_query_is_answered(database: TestDatabase, broker: str) -> None:
+    """Asking the owner brings its typed reply."""
+    async with running(database.admin_url, broker, wire=answering) as toy:
+        reply = await toy.service.requester.ask(Echo(text="hello"), actor=ACTOR)
+        assert reply == Toy(text="hello")
+
+
+async def test_a_dead_owner_is_unknown_within_the_deadline(database: TestDatabase, broker: str) -> None:
+    """Nobody answers: the caller knows within its deadline that it knows nothing."""
+    async with running(database.admin_url, broker) as toy:
+
+        class AskAudit(Echo):
+            name = "search_entries"
+            owner = "audit"
+
+        started = time.monotonic()
+        with pytest.raises(NoAnswerError, match="audit did not answer"):
+            await toy.service.requester.ask(AskAudit(text="x"), actor=ACTOR, deadline_s=0.3)
+        assert time.monotonic() - started < 1.5
+
+
+async def test_a_dead_broker_is_unknown_within_the_deadline(database: TestDatabase) -> None:
+    """Without a broker a question ends as unknown, on time."""
+    from shared.bus.requests import Requester  # noqa: PLC0415
+    from shared.bus.topology import Topology  # noqa: PLC0415
+
+    requester = Requester("amqp://nobody:x@127.0.0.1:1/", service="test", topology=Topology(), clock=utc_now)
+    with pytest.raises(NoAnswerError):
+        await requester.ask(Echo(text="x"), actor=ACTOR, deadline_s=0.2)
+
+
+async def test_an_expired_request_is_not_executed(database: TestDatabase, broker: str) -> None:
+    """A command that comes after its deadline changes nothing."""
+    async with running(database.admin_url, broker, wire=answering) as toy:
+        await _send_raw(broker, "late", deadline=timedelta(seconds=-1))
+        await _send_raw(broker, "in time", deadline=timedelta(seconds=5))
+
+        async def executed() -> list[str]:
+            return await subjects(toy)
+
+        assert await until(executed) == ["in time"]
+
+
+async def _send_raw(broker: str, text: str, *, deadline: timedelta) -> None:
+    envelope = RequestEnvelope(
+        name="write_one",
+        actor=ACTOR,
+        correlationid=uuid4(),
+        deadline=utc_now() + deadline,
+        idempotency_key=text,
+        data={"text": text},
+    )
+    async with await aio_pika.connect(broker) as connection:
+        channel = await connection.channel()
+        exchange = await channel.get_exchange(REQUESTS)
+        await exchange.publish(aio_pika.Message(envelope.model_dump_json().encode()), requests_queue(NAME))
+
+
+async def test_a_command_that_ends_after_its_deadline_is_rolled_back(database: TestDatabase, broker: str) -> None:
+    """The deadline is checked once more just before the commit; its key stays free for a repetition."""
+    async with running(database.admin_url, broker, wire=answering) as toy:
+        with pytest.raises(NoAnswerError):
+            await toy.service.requester.ask(Write1(text="slow"), actor=ACTOR, key="k", deadline_s=0.3)
+        await asyncio.sleep(0.6)
+        assert await subjects(toy) == []
+        await toy.service.requester.ask(Write1(text="slow"), actor=ACTOR, key="k", deadline_s=5)
+        assert await subjects(toy) == ["slow"]
+
+
+async def test_a_repeated_key_gives_the_same_result_executed_once(database: TestDatabase, broker: str) -> None:
+    """Repeating a command, also at the same time, changes nothing and answers as the first time."""
+    async with running(database.admin_url, broker, wire=answering) as toy:
+        asks = [toy.service.requester.ask(Write1(text="a"), actor=ACTOR, key="k") for _ in range(5)]
+        replies = await asyncio.gather(*asks)
+        again = await toy.service.requester.ask(Write1(text="a"), actor=ACTOR, key="k")
+        assert len({reply.text for reply in [*replies, again]}) == 1
+        assert await subjects(toy) == ["a"]
+
+
+async def test_a_key_used_for_another_request_is_refused(database: TestDatabase, broker: str) -> None:
+    """A key stands for one request: reusing it for another is a mistake that is told."""
+    async with running(database.admin_url, broker, wire=answering) as toy:
+        await toy.service.requester.ask(Write1(text="a"), actor=ACTOR, key="k")
+        with pytest.raises(RemoteProblem) as refused:
+            await toy.service.requester.ask(Write1(text="b"), actor=ACTOR, key="k")
+        assert refused.value.code == "idempotency_key_reused"
+        assert await subjects(toy) == ["a"]
+
+
+async def test_a_refusal_changes_nothing_and_is_repeated(database: TestDatabase, broker: str) -> None:
+    """A refused command leaves no trace in the tables, and its key answers with the same refusal."""
+    async with running(database.admin_url, broker, wire=answering) as toy:
+        for _ in range(2):
+            with pytest.raises(RemoteProblem, match="Somebody was faster") as refused:
+                await toy.service.requester.ask(Write1(text="taken"), actor=ACTOR, key="k")
+            assert (refused.value.status, refused.value.code) == (409, "taken")
+        assert await subjects(toy) == []
+
+
+async def test_a_crash_is_unknown_and_nothing_is_parked_or_retried(database: TestDatabase, broker: str) -> None:
+    """A fault in the owner is no answer: unknown. The request is gone, and was executed at most once."""
+    async with running(database.admin_url, broker, wire=answering) as toy:
+        with pytest.raises(NoAnswerError):
+            await toy.service.requester.ask(Write1(text="crash"), actor=ACTOR, key="k", deadline_s=0.5)
+        await _send_garbage(broker)
+        assert await toy.service.requester.ask(Echo(text="alive"), actor=ACTOR) == Toy(text="alive")
+        assert await subjects(toy) == []
+        assert await depth(broker, requests_queue(NAME)) == 0
+        assert await depth(broker, parked_queue(events_queue(NAME))) == 0
+
+
+async def _send_garbage(broker: str) -> None:
+    async with await aio_pika.connect(broker) as connection:
+        channel = await connection.channel()
+        exchange = await channel.get_exchange(REQUESTS)
+        await exchange.publish(aio_pika.Message(b"garbage"), requests_queue(NAME))
+
+
+async def test_wrong_fields_are_refused_with_their_name(database: TestDatabase, broker: str) -> None:
+    """A request that does not fit its form is a refusal that names the field."""
+    async with running(database.admin_url, broker, wire=answering) as toy:
+
+        class Wrong(Echo):
+            name = "echo"
+            text: int  # type: ignore[assignment]
+
+        with pytest.raises(RemoteProblem, match="text"):
+            await toy.service.requester.ask(Wrong(text=1), actor=ACTOR)
+
+
+async def test_an_answer_too_large_is_refused(database: TestDatabase, broker: str) -> None:
+    """A reply has at most 256 kB; beyond, the caller is told to ask for less."""
+    async with running(database.admin_url, broker, wire=answering) as toy:
+        with pytest.raises(RemoteProblem) as refused:
+            await toy.service.requester.ask(Echo(text="x" * 300_000), actor=ACTOR)
+        assert refused.value.code == "reply_too_large"
