@@ -20,6 +20,7 @@ from deploy.demo.lago.state import LagoState
 from deploy.demo.lago.webhooks import Webhooks, new_signing_key
 
 _START_S = 10.0  # seconds
+_STOP_S = 1.0  # seconds for answers under way
 
 
 class SimulatedLago:
@@ -81,7 +82,6 @@ async def run_lago(settings: LagoSettings | None = None) -> AsyncIterator[Simula
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=1,
     )
     server = _Server(config)
     lago.connections.server = server
@@ -90,7 +90,7 @@ async def run_lago(settings: LagoSettings | None = None) -> AsyncIterator[Simula
         await _started(server, serving)
         yield lago
     finally:
-        server.should_exit = True
+        server.stopping.set()
         with suppress(asyncio.CancelledError):
             await serving
         await lago.webhooks.close()
@@ -145,11 +145,35 @@ async def _started(server: uvicorn.Server, serving: asyncio.Task[None]) -> None:
 
 
 class _Server(uvicorn.Server):
-    """Leaves the signals to the program around it."""
+    """Leaves the signals to the program around it, and stops at once: tests start and stop hundreds."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stopping = asyncio.Event()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        while not self.stopping.is_set():
+            await self.on_tick(0)  # the Date header
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.stopping.wait(), 1.0)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for server in self.servers:
+            server.close()
+        for one in sockets or ():
+            one.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        tasks = set(self.server_state.tasks)
+        if tasks:
+            _, unfinished = await asyncio.wait(tasks, timeout=_STOP_S)
+            for task in unfinished:
+                task.cancel()
+        await asyncio.sleep(0)
 
 
 class _Connections:
