@@ -1,0 +1,156 @@
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from prometheus_client import CollectorRegistry
+from standardwebhooks import Webhook
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from shared.bus.requests import NoAnswerError
+from shared.contracts.problem import NotFound, Problem
+from shared.runtime.clock import utc_now
+from shared.web.body import read_body
+from shared.web.health import answers, connected, ops_app
+from shared.web.problems import MEDIA_TYPE, on_crash, on_no_answer, on_problem
+from shared.web.server import PortTakenError, bind
+from shared.web.signatures import hex_hmac, standard_webhook, verify_hex_hmac, verify_standard_webhook
+
+KEYS = (b"new-key-0123456789abcdef", b"old-key-0123456789abcdef")
+
+
+def test_either_of_two_keys_is_accepted_and_no_third() -> None:
+    """During a rotation both keys are good; a wrong one, a shorter one and none are not."""
+    body = b'{"idTag":"x"}'
+    for key in KEYS:
+        assert verify_hex_hmac(KEYS, body, hex_hmac(key, body))
+    for bad in (hex_hmac(b"third", body), hex_hmac(KEYS[0], body)[:-1], "", "é", hex_hmac(KEYS[0], body + b" ")):
+        assert not verify_hex_hmac(KEYS, body, bad)
+
+
+def test_the_known_signature_of_the_hook() -> None:
+    """RFC 4231, test case 2: HMAC-SHA256 in lowercase hex."""
+    expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+    assert hex_hmac(b"Jefe", b"what do ya want for nothing?") == expected
+
+
+def test_standard_webhooks_headers_are_verified() -> None:
+    """A message signed as the standard says passes with any valid key, and fails when anything was touched."""
+    body, now = '{"idTag":"x"}', utc_now()
+    signer: Webhook = standard_webhook(KEYS[1])
+    headers = {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": signer.sign("msg_1", now, body),
+    }
+    assert verify_standard_webhook(KEYS, body.encode(), headers)
+    assert not verify_standard_webhook(KEYS[:1], body.encode(), headers)
+    assert not verify_standard_webhook(KEYS, body.encode() + b" ", headers)
+    assert not verify_standard_webhook(KEYS, body.encode(), headers | {"webhook-id": "msg_2"})
+    assert not verify_standard_webhook(KEYS, body.encode(), {})
+    assert not verify_standard_webhook(KEYS, b"\xff", headers)
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async def echo(request: Request) -> Response:
+        return PlainTextResponse(await read_body(request, 10))
+
+    async def problem(_: Request) -> Response:
+        raise NotFound("No card X is known. Check the spelling.")
+
+    async def silence(_: Request) -> Response:
+        raise NoAnswerError("get_card", "sync", "no reply within 5 s")
+
+    async def crash(_: Request) -> Response:
+        raise RuntimeError("s3cret")
+
+    app = Starlette(
+        routes=[
+            Route("/echo", echo, methods=["POST"]),
+            Route("/problem", problem),
+            Route("/silence", silence),
+            Route("/crash", crash),
+        ],
+        exception_handlers={Problem: on_problem, NoAnswerError: on_no_answer, Exception: on_crash},
+    )
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_body_beyond_the_limit_is_refused(client: httpx.AsyncClient, *, declared: bool) -> None:
+    """Too large is 413, by the declared length or as soon as that much came in; the limit itself is fine."""
+
+    async def chunks(size: int) -> AsyncIterator[bytes]:
+        for _ in range(size):
+            yield b"x"
+
+    fits = await client.post("/echo", content=b"x" * 10 if declared else chunks(10))
+    assert fits.status_code == 200
+    answer = await client.post("/echo", content=b"x" * 11 if declared else chunks(11))
+    assert answer.status_code == 413
+    assert answer.headers["content-type"] == MEDIA_TYPE
+    assert answer.json()["code"] == "body_too_large"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code", "says"),
+    [
+        ("/problem", 404, "not_found", "Check the spelling"),
+        ("/silence", 504, "unknown", "sync did not answer get_card"),
+        ("/crash", 500, "internal", "in the log"),
+    ],
+)
+async def test_every_failure_is_a_problem_in_words(
+    client: httpx.AsyncClient, path: str, status: int, code: str, says: str
+) -> None:
+    """RFC 9457 with a code for programs and a sentence for people; a crash shows nothing of its inside."""
+    answer = await client.get(path)
+    assert answer.status_code == status
+    body = answer.json()
+    assert body["code"] == code
+    assert body["type"] == f"urn:expressync:problem:{code}"
+    assert says in body["detail"]
+    assert "s3cret" not in answer.text
+
+
+async def test_readiness_tells_the_truth() -> None:
+    """Ready is 200; whatever is missing is 503, named, also when it hangs. Being alive is another question."""
+    state = {"broker": True}
+
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    async def fine() -> None:
+        return
+
+    registry = CollectorRegistry()
+    checks = {"broker": connected("the broker", lambda: state["broker"]), "database": answers("the database", fine)}
+    transport = httpx.ASGITransport(ops_app(checks, registry))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.get("/readyz")).status_code == 200
+        state["broker"] = False
+        answer = await client.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["checks"] == {"broker": "the broker is not connected", "database": "ok"}
+        checks["database"] = answers("the database", hang)
+        answer = await client.get("/readyz")
+        assert answer.json()["checks"]["database"] == "the database does not answer: TimeoutError"
+        assert (await client.get("/healthz")).status_code == 200
+        assert (await client.get("/metrics")).status_code == 200
+
+
+def test_a_taken_port_is_told_with_the_setting() -> None:
+    """Two services on one port: the second says which port, and which setting moves it."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(PortTakenError, match=f"{port}.*EXPRESSYNC_TOY_PORT"):
+            bind("127.0.0.1", port, setting="EXPRESSYNC_TOY_PORT")
