@@ -1,6 +1,6 @@
 """`/api/v1/events`: taking events and showing them (facts: Events, Reading back)."""
 
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -11,6 +11,8 @@ from deploy.demo.lago.ingest import MAX_BATCH, Reader
 from deploy.demo.lago.model import Event
 from deploy.demo.lago.state import LagoState
 from deploy.demo.lago.values import read_iso
+
+_FORBIDDEN: Final = "write_action_not_allowed_for_event"
 
 
 class EventsApi:
@@ -27,6 +29,8 @@ class EventsApi:
         ]
 
     async def create(self, request: Request) -> Response:
+        if not self._state.event_writes_allowed:
+            return answers.forbidden(_FORBIDDEN)
         item = await answers.read_envelope(request, "event")
         if not isinstance(item, dict) or not item:
             return answers.missing("event")
@@ -34,6 +38,8 @@ class EventsApi:
         return events if isinstance(events, Response) else answers.json({"event": self._created(events[0])})
 
     async def create_batch(self, request: Request) -> Response:
+        if not self._state.event_writes_allowed:
+            return answers.forbidden(_FORBIDDEN)
         items = await answers.read_envelope(request, "events")
         if items is None:
             return answers.missing("events")
@@ -77,8 +83,6 @@ class EventsApi:
 
     def _store(self, items: list[dict[str, Any]], *, single: bool) -> list[Event] | Response:
         """All or nothing: the stored events, or the answer that says why none was."""
-        if not self._state.event_writes_allowed:
-            return answers.forbidden("write_action_not_allowed_for_event")
         reading = self._reader.read_all(items, self._state.now_us())
         errors = reading.errors or ({} if reading.too_large else self._state.events.duplicates(reading.events))
         if errors:

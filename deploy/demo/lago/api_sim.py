@@ -34,6 +34,7 @@ class SimApi:
     - `POST seed`: more of what `seed.py` describes.
     - `POST webhooks` `{"webhook_type", "object_type", "object"}` sends one; `{"url", "algorithm"}` sets
       where they go and how they are signed; `GET webhooks` lists deliveries.
+    - `POST report_event_errors`: the hourly `events.errors`, now.
     """
 
     def __init__(self, state: LagoState, faults: FaultControl, requests: Requests, webhooks: Webhooks) -> None:
@@ -54,6 +55,7 @@ class SimApi:
             "/permissions": self._permissions,
             "/seed": self._seed,
             "/webhooks": self._webhook,
+            "/report_event_errors": self._report_event_errors,
         }
         return [
             Route("/state", self.state, methods=["GET"]),
@@ -206,6 +208,11 @@ class SimApi:
         if "webhook_type" in body:
             self._webhooks.send(body["webhook_type"], body["object_type"], body["object"])
         return {"url": self._webhooks.url, "algorithm": self._webhooks.algorithm}
+
+    def _report_event_errors(self, body: Json) -> Json:
+        del body
+        self._webhooks.report_event_errors()
+        return {"webhooks": len(self._webhooks.deliveries)}
 
     def _plan(self, body: Json) -> str:
         code = str(body["plan_code"])

@@ -23,7 +23,7 @@ from deploy.demo.lago.settings import LagoSettings
 from deploy.demo.lago.values import from_datetime
 
 Thing = Customer | Metric | Plan | Subscription | Invoice | Wallet | WalletTransaction
-Notify = Callable[[str, Thing | list[Event]], None]
+Notify = Callable[[str, Thing], None]
 _BEGINNING: Final = -(1 << 63)  # microseconds
 _END: Final = 1 << 63  # microseconds
 
@@ -46,7 +46,7 @@ class NoJournal:
         pass
 
 
-def _nobody(webhook_type: str, thing: Thing | list[Event]) -> None:
+def _nobody(webhook_type: str, thing: Thing) -> None:
     del webhook_type, thing
 
 

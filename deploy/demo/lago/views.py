@@ -323,6 +323,7 @@ def organization(state: LagoState) -> JsonObject:
         "document_number_prefix": "SIM",
         "net_payment_term": 0,
         "timezone": "UTC",
+        "email_settings": [],
         "billing_configuration": {"invoice_footer": None, "invoice_grace_period": 0, "document_locale": "en"},
         "taxes": [],
         "finalize_zero_amount_invoice": True,

@@ -84,20 +84,26 @@ class Webhooks:
         self.url = self._settings.webhook_url
         self.algorithm: WebhookAlgorithm = self._settings.webhook_algorithm
         self.deliveries: list[Delivery] = []
+        self._reported = 0  # seq of the last event in an `events.errors`
         self._running: set[asyncio.Task[None]] = set()
         self._client: httpx.AsyncClient | None = None
         state.notify = self.notify
 
-    def notify(self, webhook_type: str, thing: Thing | list[Event]) -> None:
+    def notify(self, webhook_type: str, thing: Thing) -> None:
         """Send one webhook about a thing; without an address nothing happens."""
-        if isinstance(thing, list):
-            self.send(webhook_type, "events_errors", self._event_errors(thing))
-            return
         for kind, name in ((Subscription, "subscription"), (Customer, "customer"), (Invoice, "invoice")):
             if isinstance(thing, kind):
                 self.send(webhook_type, name, self._view(thing))
         if isinstance(thing, Wallet):
             self.send(webhook_type, "wallet", self._view(thing))
+
+    def report_event_errors(self) -> None:
+        """What Lago does every hour: name what arrived since the last report and cannot be billed."""
+        fresh = [event for event in self._state.events if event.seq > self._reported]
+        self._reported = max((event.seq for event in fresh), default=self._reported)
+        errors = self._event_errors(fresh)
+        if any(errors.values()):
+            self.send("events.errors", "events_errors", errors)
 
     def send(self, webhook_type: str, object_type: str, content: dict[str, Any]) -> Delivery | None:
         """Send any content; the delivery tells how it goes. None without an address."""
@@ -111,19 +117,18 @@ class Webhooks:
         }
         delivery = Delivery(webhook_type, msgspec.json.encode(payload))
         self.deliveries.append(delivery)
-        task = asyncio.get_running_loop().create_task(self._deliver(delivery, self.url))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._start(delivery, self.url)
         return delivery
 
-    def redeliver(self, delivery: Delivery) -> Delivery:
+    def redeliver(self, delivery: Delivery) -> None:
         """The same webhook once more, under the same unique key, as an operator does from Lago's console."""
-        if self.url is None:
-            return delivery
-        task = asyncio.get_running_loop().create_task(self._deliver(delivery, self.url))
+        if self.url is not None:
+            self._start(delivery, self.url)
+
+    def _start(self, delivery: Delivery, url: str) -> None:
+        task = asyncio.get_running_loop().create_task(self._deliver(delivery, url))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return delivery
 
     async def close(self) -> None:
         """Give up what is not delivered yet."""

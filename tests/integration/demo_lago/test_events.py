@@ -216,7 +216,7 @@ async def test_an_event_is_found_by_its_id(client: Client, transaction_id: str) 
 async def test_writing_events_can_be_forbidden(client: Client, lago: SimulatedLago) -> None:
     """A key without the permission is told so, and reading goes on."""
     lago.state.event_writes_allowed = False
-    for answer in (await client.send_event(), await client.send_batch(event())):
+    for answer in (await client.send_event(), await client.send_batch(event()), await client.post("/events", json={})):
         assert answer.status_code == 403
         assert answer.json() == {
             "status": 403,

@@ -75,6 +75,17 @@ async def test_three_tries_then_silence(
     assert len({(headers["x-lago-unique-key"], body) for headers, body in receiver.got}) == 1
 
 
+async def test_a_webhook_can_be_sent_again(run: Run, receiver: Receiver) -> None:
+    """An operator's retry has the same key, so it can be told from another webhook."""
+    lago = await run(webhook_url=receiver.url)
+    delivery = lago.webhooks.send("invoice.created", "invoice", {"lago_id": "x"})
+    assert delivery is not None
+    await eventually(lambda: delivery.state == "succeeded")
+    lago.webhooks.redeliver(delivery)
+    await eventually(lambda: len(receiver.got) == 2)
+    assert receiver.got[0][0]["x-lago-unique-key"] == receiver.got[1][0]["x-lago-unique-key"]
+
+
 async def test_event_errors_name_ids_only(run: Run, receiver: Receiver) -> None:
     """The hourly list of what was accepted and cannot be billed."""
     lago = await run(webhook_url=receiver.url)
@@ -82,8 +93,10 @@ async def test_event_errors_name_ids_only(run: Run, receiver: Receiver) -> None:
         await client.send_event(transaction_id="unknown", code="no such metric")
         await client.send_event(transaction_id="empty", properties={})
         await client.send_event(transaction_id="good")
-    lago.state.notify("events.errors", list(lago.state.events))
+        for _ in range(2):
+            await client.post(f"{lago.url}/_sim/report_event_errors")
     await eventually(lambda: len(receiver.got) == 1)
+    assert len(lago.webhooks.deliveries) == 1
     content = json.loads(receiver.got[0][1])
     assert (content["webhook_type"], content["object_type"]) == ("events.errors", "events_errors")
     assert content["events_errors"]["invalid_code"] == ["unknown"]
