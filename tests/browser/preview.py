@@ -1,0 +1,235 @@
+"""Draws the console from made-up view models: `python -m tests.browser.preview --help`.
+
+For whoever works on the look. It shows every page in every state, as files to look at (`--shots DIR`) or on a
+loopback port (`--serve`), without any service, database or broker.
+"""
+
+import argparse
+import contextlib
+import mimetypes
+import queue
+import sys
+import threading
+from collections.abc import Iterator
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+
+from services.admin_api.console.render import SECURITY_HEADERS, STATIC, Pages
+from tests.browser.samples import NOW, SAMPLES, Sample
+
+CHROMIUM = "/usr/bin/chromium"
+CHROMIUM_ARGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WIDTHS = {1280: 900, 768: 1024, 390: 844}
+SCHEMES = ("light", "dark")
+
+
+class Preview(ThreadingHTTPServer):
+    """Serves each sample under its name with the product's own headers."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int = 0) -> None:
+        self.pages = Pages()
+        self.listeners: list[queue.SimpleQueue[str | None]] = []
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def push(self, words: str) -> None:
+        """A live row with these words, to every page that listens."""
+        for listener in self.listeners:
+            listener.put(f"<li><span class='t-when'>now</span><div class='t-what'><p>{words}</p></div></li>")
+
+    def server_close(self) -> None:
+        for listener in self.listeners:
+            listener.put(None)
+        super().server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Preview
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        assets = f"{self.server.pages.assets}/"
+        if path.startswith(assets):
+            self._file(STATIC / path.removeprefix(assets))
+        elif path == "/live/taps":
+            self._live()
+        else:
+            sample = SAMPLES.get(path.lstrip("/") or "overview")
+            if sample is None:
+                self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"no such sample")
+            else:
+                html = self.server.pages.render(sample.template, sample.frame, sample.page)
+                self._answer(HTTPStatus.OK, "text/html; charset=utf-8", html.encode())
+
+    def _file(self, file: Path) -> None:
+        kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
+        self._answer(HTTPStatus.OK, kind, file.read_bytes())
+
+    def _live(self) -> None:
+        rows: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self.server.listeners.append(rows)
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        self.wfile.flush()
+        with contextlib.suppress(OSError):  # the page was left
+            while (row := rows.get()) is not None:
+                self.wfile.write(f"event: row\ndata: {row}\n\n".encode())
+                self.wfile.flush()
+        self.server.listeners.remove(rows)
+
+    def _answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        for name, text in SECURITY_HEADERS.items():
+            self.send_header(name, text)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
+        """Quiet: what matters is on the screen."""
+
+
+@contextlib.contextmanager
+def serving(port: int = 0) -> Iterator[Preview]:
+    server = Preview(port)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextlib.contextmanager
+def opened(browser: Browser, width: int = 1280, scheme: str = "light") -> Iterator[tuple[Page, list[str]]]:
+    """A page whose clock stands at the samples' now, and the list that its console complaints go to."""
+    context = browser.new_context(
+        viewport={"width": width, "height": WIDTHS.get(width, 900)},
+        color_scheme="dark" if scheme == "dark" else "light",
+        timezone_id="Europe/Berlin",
+        locale="en-GB",
+        reduced_motion="reduce",
+    )
+    page = context.new_page()
+    page.clock.set_fixed_time(NOW)
+    complaints: list[str] = []
+
+    def heard(message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            complaints.append(message.text)
+
+    page.on("console", heard)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    try:
+        yield page, complaints
+    finally:
+        context.close()
+
+
+def findings(page: Page) -> list[str]:
+    """What axe finds on the page as it stands, one line each: the rule, and the first places it fails."""
+    violations = Axe().run(page).response["violations"]
+    return [
+        f"{each['id']} ({each['impact']}): {each['help']}: "
+        + "; ".join(f"{node['html'][:120]} [{node['failureSummary'][:240]}]" for node in each["nodes"][:3])
+        for each in violations
+    ]
+
+
+def overflow(page: Page) -> list[str]:
+    """Elements that make the page wider than its screen."""
+    script = """() => {
+      const wide = document.documentElement.clientWidth;
+      if (document.documentElement.scrollWidth <= wide) return [];
+      return [...document.querySelectorAll('main *, header *, nav *')]
+        .filter(e => e.getBoundingClientRect().right > wide + 1).slice(0, 5)
+        .map(e => e.outerHTML.slice(0, 120));
+    }"""
+    found: list[str] = page.evaluate(script)
+    return found
+
+
+def shoot(samples: list[Sample], folder: Path, widths: list[int], schemes: list[str], *, axe: bool) -> int:
+    """Screenshots of all samples; the number of findings (axe, console complaints, overflow), each printed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wrong = 0
+    with serving() as server, chromium() as browser:
+        for width in widths:
+            for scheme in schemes:
+                with opened(browser, width, scheme) as (page, complaints):
+                    for sample in samples:
+                        page.goto(server.address + sample.address)
+                        found = [*overflow(page), *complaints, *(findings(page) if axe else [])]
+                        # As high as the page, so that the bar at the bottom is at the bottom.
+                        height = page.evaluate("Math.max(innerHeight, document.documentElement.scrollHeight)")
+                        page.set_viewport_size({"width": width, "height": height})
+                        page.screenshot(path=folder / f"{sample.name}-{width}-{scheme}.png")
+                        page.set_viewport_size({"width": width, "height": WIDTHS[width]})
+                        complaints.clear()
+                        wrong += len(found)
+                        for line in found:
+                            sys.stdout.write(f"{sample.name} {width} {scheme}: {line}\n")
+    return wrong
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="samples to draw; all without any")
+    parser.add_argument("--shots", type=Path, help="write screenshots into this folder")
+    parser.add_argument("--width", type=int, action="append", choices=list(WIDTHS))
+    parser.add_argument("--scheme", action="append", choices=list(SCHEMES))
+    parser.add_argument("--axe", action="store_true", help="check each page with axe as well")
+    parser.add_argument("--serve", type=int, metavar="PORT", help="serve the samples until Ctrl-C")
+    chosen = parser.parse_args()
+    if chosen.serve is not None:
+        with serving(chosen.serve) as server:
+            sys.stdout.write("".join(f"{server.address}{sample.address}\n" for sample in SAMPLES.values()))
+            try:
+                threading.Event().wait()
+            except KeyboardInterrupt:
+                return 0
+    samples = [SAMPLES[name] for name in chosen.names] or list(SAMPLES.values())
+    wrong = shoot(
+        samples,
+        chosen.shots or Path(".local/preview"),
+        chosen.width or list(WIDTHS),
+        chosen.scheme or list(SCHEMES),
+        axe=chosen.axe,
+    )
+    sys.stdout.write(f"{len(samples)} pages, {wrong} findings\n")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
