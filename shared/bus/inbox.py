@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.bus.parking import parked_message
-from shared.bus.publisher import Publisher
+from shared.bus.publisher import CONFIRM_TIMEOUT_S, Publisher
 from shared.bus.topology import MAX_ATTEMPTS, Topology, events_queue, parked_queue
 from shared.contracts.event import Envelope, Event, MalformedMessageError, open_envelope, open_event
 from shared.database.engine import Database, Write, is_unavailable
@@ -197,11 +197,12 @@ class Consumer:
         log.error("A message was parked.", action="inbox.parked", event_id=message.message_id, reason=reason)
         assert self._publisher is not None  # noqa: S101 - nothing is consumed before run() set it
         try:
-            await self._publisher.publish(
-                parked_message(message.raw_message, queue=self._queue, reason=reason),
-                exchange="",
-                routing_key=parked_queue(self._queue),
-            )
+            async with asyncio.timeout(CONFIRM_TIMEOUT_S):
+                await self._publisher.publish(
+                    parked_message(message.raw_message, queue=self._queue, reason=reason),
+                    exchange="",
+                    routing_key=parked_queue(self._queue),
+                )
         except (aio_pika.exceptions.AMQPError, ConnectionError, OSError, TimeoutError) as error:
             # Unacknowledged, it comes back with the next connection.
             log.warning("Parking failed; the message stays.", action="inbox.parking_failed", error=repr(error))

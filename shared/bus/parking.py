@@ -1,5 +1,6 @@
 """Parked messages: visible with their reason, and replayable, one or all. Never lost on the way."""
 
+import asyncio
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, Final
 import aio_pika
 from aio_pika.abc import AbstractIncomingMessage, AbstractMessage
 
-from shared.bus.publisher import Publisher, connect
+from shared.bus.publisher import CONFIRM_TIMEOUT_S, Publisher, connect
 from shared.bus.topology import SUBSCRIPTIONS, Topology, events_queue, parked_queue
 
 REASON: Final = "x-parked-reason"
@@ -113,7 +114,8 @@ async def replay(
                 if message_id is not None and message.message_id != message_id:
                     continue
                 kept = {k: v for k, v in message.headers.items() if k not in _OURS and not k.startswith(_BROKERS)}
-                await publisher.publish(_copy(message, kept), exchange="", routing_key=name)
+                async with asyncio.timeout(CONFIRM_TIMEOUT_S):
+                    await publisher.publish(_copy(message, kept), exchange="", routing_key=name)
                 await message.ack()
                 sent.append(_describe(name, number, message))
     return sent

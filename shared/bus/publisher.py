@@ -65,15 +65,14 @@ class Publisher:
         return self._exchanges[name]
 
     async def publish(self, message: aio_pika.Message, *, exchange: str, routing_key: str) -> None:
-        """Publish one persistent message and wait until the broker has it.
+        """Publish one persistent message and wait until the broker has it; the caller bounds the time.
 
         :raises aio_pika.exceptions.DeliveryError: refused by the broker, or no queue takes it.
-        :raises TimeoutError: no confirm within CONFIRM_TIMEOUT_S seconds; it may have been stored.
         :raises ConnectionError: the connection broke; it may have been stored.
         """
         target = await self._exchange(exchange)
         try:
-            await target.publish(message, routing_key, mandatory=True, timeout=CONFIRM_TIMEOUT_S)
+            await target.publish(message, routing_key, mandatory=True)
         except asyncio.CancelledError as error:
             # aio-pika cancels what waits for a confirm when the connection dies. Told apart from being cancelled
             # ourselves, which must go through.

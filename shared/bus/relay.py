@@ -1,11 +1,10 @@
-"""The relay: brings outbox rows to the broker. At least once, in order within a subject, never in a hurry to forget.
+"""The relay: brings outbox rows to the broker. At least once, in order within a subject as far as one relay goes.
 
 A batch is claimed (`FOR UPDATE SKIP LOCKED`), published concurrently, and deleted once confirmed, all in one
 transaction: a crash at any point leaves the rows where they are. A second copy is the inbox's business.
 """
 
 import asyncio
-from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -17,7 +16,7 @@ from aio_pika.exceptions import AMQPError, DeliveryError
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from psycopg import sql
 
-from shared.bus.publisher import Publisher
+from shared.bus.publisher import CONFIRM_TIMEOUT_S, Publisher
 from shared.bus.topology import Topology
 from shared.contracts.event import CONTENT_TYPE
 from shared.database.engine import Database
@@ -26,6 +25,7 @@ from shared.runtime.log import get_logger
 log = get_logger(__name__)
 
 BATCH: Final = 500
+CONCURRENT_BATCHES: Final = 2
 POLL_S: Final = 0.5
 FIRST_BACKOFF_S: Final = 1.0
 LONGEST_BACKOFF_S: Final = 300.0
@@ -70,6 +70,7 @@ class Relay:
         # Rows to publish one at a time after a batch broke off, so that a row that breaks the channel (too large for
         # the broker) is found and put off, and does not take the others with it for ever.
         self._careful = 0
+        self._lanes: dict[str, asyncio.Task[None]] = {}
         self.connected = False
         schema = sql.Identifier(database.schema)
         self._claim = sql.SQL(
@@ -99,10 +100,7 @@ class Relay:
                 while publisher.usable:
                     stopping = stop.is_set()
                     self._wanted.clear()
-                    careful = self._careful > 0
-                    claimed = await self._relay_batch(publisher, 1 if careful else BATCH)
-                    self._careful = max(0, self._careful - 1) if claimed else 0
-                    if claimed < BATCH and not (careful and claimed):
+                    if not await self._relay_what_waits(publisher):
                         if stopping:
                             return
                         await self._sleep(stop)
@@ -119,6 +117,19 @@ class Relay:
         finally:
             for wait in waits:
                 wait.cancel()
+
+    async def _relay_what_waits(self, publisher: Publisher) -> bool:
+        """Relay a batch, or more while batches come full; returns whether there may be more at once."""
+        if self._careful > 0:
+            claimed = await self._relay_batch(publisher, 1)
+            self._careful = self._careful - 1 if claimed else 0
+            return claimed > 0
+        if await self._relay_batch(publisher, BATCH) < BATCH:
+            return False
+        # A backlog: one batch is claimed and deleted while the other is on its way to the broker.
+        async with asyncio.TaskGroup() as group:
+            claims = [group.create_task(self._relay_batch(publisher, BATCH)) for _ in range(CONCURRENT_BATCHES)]
+        return any(claim.result() == BATCH for claim in claims)
 
     async def _relay_batch(self, publisher: Publisher, size: int) -> int:
         """Claim, publish, delete; returns how many rows were claimed."""
@@ -147,16 +158,36 @@ class Relay:
         return len(rows)
 
     async def _publish(self, publisher: Publisher, rows: list[_Row]) -> _Outcome:
-        lanes: dict[str, list[_Row]] = defaultdict(list)
+        lanes: dict[str, list[_Row]] = {}
         for row in rows:
-            lanes[row.ordering_key].append(row)
+            lanes.setdefault(row.ordering_key, []).append(row)
         outcome = _Outcome([], [])
-        await asyncio.gather(
-            *(self._publish_lane(publisher, lane, outcome, alone=len(rows) == 1) for lane in lanes.values())
-        )
+        try:
+            async with asyncio.timeout(CONFIRM_TIMEOUT_S), asyncio.TaskGroup() as group:
+                for key, lane in lanes.items():
+                    # The other batch may hold earlier events of the same subject: they go first.
+                    earlier = self._lanes.get(key)
+                    work = self._publish_lane(publisher, lane, outcome, earlier, alone=len(rows) == 1)
+                    self._lanes[key] = group.create_task(work)
+        except TimeoutError as error:
+            outcome.broken = error
+        finally:
+            for key in lanes:
+                if (task := self._lanes.get(key)) is not None and task.done():
+                    del self._lanes[key]
         return outcome
 
-    async def _publish_lane(self, publisher: Publisher, lane: list[_Row], outcome: _Outcome, *, alone: bool) -> None:
+    async def _publish_lane(
+        self,
+        publisher: Publisher,
+        lane: list[_Row],
+        outcome: _Outcome,
+        earlier: asyncio.Task[None] | None,
+        *,
+        alone: bool,
+    ) -> None:
+        if earlier is not None:
+            await asyncio.wait([earlier])
         for row in lane:
             try:
                 await publisher.publish(message(row), exchange=row.exchange, routing_key=row.routing_key)
