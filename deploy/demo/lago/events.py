@@ -79,12 +79,8 @@ class EventStore:
             seen.add(key)
         return found
 
-    def add_all(self, events: Iterable[Event]) -> list[int]:
-        """Store events that were checked for duplicates; gives each its place in the order of arrival.
-
-        Returns the places of the events that were replaced (ClickHouse only).
-        """
-        replaced: list[int] = []
+    def add_all(self, events: Iterable[Event]) -> None:
+        """Store events that were checked for duplicates; gives each its place in the order of arrival."""
         for event in events:
             if event.seq == 0:
                 event.seq = self._next_seq
@@ -93,14 +89,12 @@ class EventStore:
             earlier = self._by_key.get(key)
             if earlier is not None:
                 self._forget(earlier)
-                replaced.append(earlier)
             self._by_key[key] = event.seq
             self._by_seq[event.seq] = event
             self._by_transaction.setdefault(event.transaction_id, []).append(event.seq)
             self._all.add(event)
             self._timeline(event.external_subscription_id).add(event)
             self._touch(event.external_subscription_id)
-        return replaced
 
     def find(self, transaction_id: str, external_subscription_id: str | None = None) -> Event | None:
         """The first stored event with this id, under any subscription unless one is given."""

@@ -65,9 +65,9 @@ class SqliteJournal:
             (type(thing).__name__, thing.lago_id, msgspec.json.encode(thing)),
         )
 
-    def save_events(self, events: Iterable[Event], replaced: Iterable[int]) -> None:
+    def save_events(self, events: Iterable[Event]) -> None:
+        """Appends. What ClickHouse replaced stays in the file: loading in order of arrival replaces it again."""
         self._database.execute("begin")
-        self._database.executemany("delete from events where seq = ?", [(seq,) for seq in replaced])
         self._database.executemany(
             "insert into events (seq, body) values (?, ?)",
             [(event.seq, msgspec.json.encode(event)) for event in events],

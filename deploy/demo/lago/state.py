@@ -33,7 +33,7 @@ class Journal(Protocol):
 
     def save(self, thing: Thing) -> None: ...
 
-    def save_events(self, events: Iterable[Event], replaced: Iterable[int]) -> None: ...
+    def save_events(self, events: Iterable[Event]) -> None: ...
 
 
 class NoJournal:
@@ -42,7 +42,7 @@ class NoJournal:
     def save(self, thing: Thing) -> None:
         pass
 
-    def save_events(self, events: Iterable[Event], replaced: Iterable[int]) -> None:
+    def save_events(self, events: Iterable[Event]) -> None:
         pass
 
 
@@ -111,8 +111,8 @@ class LagoState:
 
     def add_events(self, events: list[Event]) -> None:
         """Store events that were checked for duplicates."""
-        replaced = self.events.add_all(events)
-        self.journal.save_events(events, replaced)
+        self.events.add_all(events)
+        self.journal.save_events(events)
 
     def subscriptions_called(self, external_id: str) -> list[Subscription]:
         """All with this external id, oldest first."""

@@ -56,6 +56,8 @@ async def test_a_dot_breaks_a_customers_path(client: Client) -> None:
     assert (broken.status_code, broken.json()["code"]) == (404, "customer_not_found")
     assert (await client.get("/customers/dotted.name/portal_url")).status_code == 404
     assert (await client.get("/customers/cus_1.json")).json()["customer"]["external_id"] == "cus_1"
+    routeless = await client.get("/customers/cus_1.a.b")
+    assert (routeless.status_code, "code" in routeless.json()) == (404, False)
     listed = (await client.get("/customers", params={"external_id": "dotted.name"})).json()
     assert [one["external_id"] for one in listed["customers"]] == ["dotted.name"]
 

@@ -102,8 +102,7 @@ def test_clickhouse_replaces_what_has_the_same_timestamp_and_keeps_the_rest() ->
     store = EventStore("clickhouse")
     assert store.duplicates([event("a"), event("a")]) == {}
     store.add_all([event("a", timestamp_us=1)])
-    replaced = store.add_all([event("a", timestamp_us=1), event("a", timestamp_us=2)])
-    assert replaced == [1]
+    store.add_all([event("a", timestamp_us=1), event("a", timestamp_us=2)])
     assert [one.seq for one in store] == [2, 3]
     assert len(store.of_subscription("s")) == 2
 
