@@ -43,15 +43,17 @@ def enter_user_namespace(uid: int, gid: int) -> None:
         ("setgroups", "deny"),
         ("gid_map", f"{gid} {outer_gid} 1"),
     ):
-        # One write each: the kernel takes these files whole or not at all.
-        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:  # noqa: PTH123 - pathlib costs start-up time
-            file.write(line)
+        # One write each: the kernel takes these files whole or not at all. And nothing is imported on the way (a
+        # codec, say): inside, the rights that made Python's own files readable may be gone.
+        file = os.open(f"/proc/self/{name}", os.O_WRONLY)
+        os.write(file, line.encode())
+        os.close(file)
 
 
 def descendants(root: int) -> list[int]:
     """Every process below `root`, parents before children."""
     children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):  # noqa: PTH208 - as above
+    for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib costs start-up time
         if not name.isdigit():
             continue
         try:
