@@ -1,0 +1,448 @@
+"""One charger's way to SteVe and back: two sockets of the same lifetime, and what happens between them.
+
+Frames pass in order and unchanged. Only a card presented at the charger makes the way to SteVe wait, and never longer
+than the deadline; the way back never waits (facts: what a gateway in between must keep).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+from uuid import UUID
+
+from websockets.frames import Opcode
+from websockets.http11 import Request, Response
+
+from services.preauth.chargers.seen import Connected, Disconnected, Seen
+from services.preauth.gateway import rules
+from services.preauth.gateway.conversation import Conversation, Heard, attempt
+from services.preauth.gateway.legs import ABNORMAL, Leg, Why
+from services.preauth.gateway.meter import Meter
+from services.preauth.gateway.ports import Presented, TapDesk, Watcher
+from services.preauth.gateway.rules import Authorize, Call, StartTransaction
+from shared.contracts.events.preauth import Told
+from shared.runtime.clock import Clock, NewId
+from shared.runtime.log import get_logger
+
+log = get_logger(__name__)
+
+READ_PROTOCOL: Final = "ocpp1.6"
+RESTART: Final = 1012
+TRY_AGAIN_LATER: Final = 1013
+# Frames and bytes that may wait behind a tap before the charger is not read any more.
+HELD_FRAMES: Final = 64
+HELD_BYTES: Final = 256 * 1024
+LONGEST_PAUSE_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How long a tap may wait, how long its Blocked may be cached, what a peer may do to us."""
+
+    deadline_s: float = 0.2
+    blocked_for_s: float = 5.0
+    frames_per_s: float = 200.0
+    burst_frames: int = 1_000
+    stall_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class House:
+    """What all tunnels share."""
+
+    desk: TapDesk
+    watcher: Watcher
+    meter: Meter
+    limits: Limits
+    clock: Clock
+    new_id: NewId
+
+
+class Owner(Protocol):
+    def ended(self, tunnel: "Tunnel") -> None:
+        """Both sockets are gone."""
+        ...
+
+
+_Held = tuple[Opcode, bytes | bytearray]
+
+
+class Tunnel:
+    """Made when both sides have said 101. `charger` and `steve` are told from now on to nobody else."""
+
+    __slots__ = (
+        "_asking",
+        "_close",
+        "_closing",
+        "_draining",
+        "_held",
+        "_held_bytes",
+        "_house",
+        "_hurry",
+        "_loop",
+        "_lost",
+        "_open_calls",
+        "_owner",
+        "_reads",
+        "_stall",
+        "_talk",
+        "_tokens",
+        "_tokens_at",
+        "_work",
+        "charge_box_id",
+        "charger",
+        "connection_id",
+        "heartbeat_at",
+        "seen_at",
+        "steve",
+        "subprotocol",
+    )
+
+    def __init__(
+        self, house: House, owner: Owner, *, charger: Leg, steve: Leg, charge_box_id: str, subprotocol: str
+    ) -> None:
+        self._house, self._owner = house, owner
+        self.charger, self.steve = charger, steve
+        self.charge_box_id, self.subprotocol = charge_box_id, subprotocol
+        self.connection_id: UUID = house.new_id()
+        self._loop = asyncio.get_running_loop()
+        self._reads = subprotocol == READ_PROTOCOL
+        # Calls without an answer yet, by who called: the charger's, SteVe's.
+        self._open_calls = [0, 0]
+        self._talk = Conversation(charge_box_id)
+        self.seen_at: datetime = house.clock()
+        self.heartbeat_at: datetime | None = None
+        self._asking: asyncio.Task[bool] | None = None
+        self._hurry = False
+        # Not None: a tap is being decided, and this waits behind it.
+        self._held: deque[_Held] | None = None
+        self._held_bytes = 0
+        self._work: asyncio.Task[None] | None = None
+        self._tokens = float(house.limits.burst_frames)
+        self._tokens_at = self._loop.time()
+        self._stall: dict[int, asyncio.TimerHandle] = {}
+        self._close: tuple[int, str] | None = None
+        self._closing = False
+        self._draining = False
+        self._lost = 0
+
+    def opened(self) -> None:
+        self._saw(
+            Connected(
+                charge_box_id=self.charge_box_id,
+                at=self._house.clock(),
+                connection_id=self.connection_id,
+                subprotocol=self.subprotocol,
+            )
+        )
+
+    # What the legs tell
+
+    def on_handshake(self, leg: Leg, message: Request | Response) -> None:
+        """Never: the handshake is over."""
+
+    def on_text(self, leg: Leg, text: bytes | bytearray) -> None:
+        if leg is self.steve:
+            self._down(text)
+        elif self._held is None:
+            self._up(text)
+        else:
+            self._hold(Opcode.TEXT, text)
+
+    def on_control(self, leg: Leg, opcode: Opcode, data: bytes) -> None:
+        if leg is self.steve:
+            self.charger.send_control(opcode, data)
+        elif self._held is None:
+            self.steve.send_control(opcode, data)
+        else:
+            self._hold(opcode, data)
+
+    def on_batch(self, leg: Leg, frames: int) -> None:
+        if leg is self.steve:
+            self.charger.flush()
+            return
+        self.steve.flush()
+        self.seen_at = self._house.clock()
+        limits, now = self._house.limits, self._loop.time()
+        self._tokens = min(self._tokens + (now - self._tokens_at) * limits.frames_per_s, limits.burst_frames) - frames
+        self._tokens_at = now
+        if self._tokens < 0:
+            self._house.meter.throttled += 1
+            leg.pause(Why.TOO_FAST)
+            pause_s = min(-self._tokens / limits.frames_per_s, LONGEST_PAUSE_S)
+            self._loop.call_later(pause_s, leg.resume, Why.TOO_FAST)
+
+    def on_full(self, leg: Leg, *, full: bool) -> None:
+        other = self.steve if leg is self.charger else self.charger
+        if full:
+            other.pause(Why.PEER_IS_SLOW)
+            self._stall[id(leg)] = self._loop.call_later(self._house.limits.stall_s, self._stalled, leg)
+            return
+        other.resume(Why.PEER_IS_SLOW)
+        if (timer := self._stall.pop(id(leg), None)) is not None:
+            timer.cancel()
+        self._leave_if_quiet()
+
+    def on_closed(self, leg: Leg, code: int, reason: str) -> None:
+        if self._close is None:
+            self._close = (code, reason)
+        if leg is self.steve:
+            # What still waits for a decision has nobody to go to.
+            self._stop_work()
+            self.charger.flush()
+            self.charger.close(code, reason)
+        elif self._held is None:
+            self.steve.flush()
+            self.steve.close(code, reason)
+        else:
+            self._closing = True
+
+    def on_lost(self, leg: Leg) -> None:
+        if (timer := self._stall.pop(id(leg), None)) is not None:
+            timer.cancel()
+        self._lost += 1
+        if self._lost < 2:
+            other = self.steve if leg is self.charger else self.charger
+            other.resume(Why.PEER_IS_SLOW)
+            return
+        self._stop_work()
+        code, reason = self._close or (ABNORMAL, "")
+        self._saw(
+            Disconnected(
+                charge_box_id=self.charge_box_id,
+                at=self._house.clock(),
+                connection_id=self.connection_id,
+                code=code,
+                reason=rules.clean(reason) or "",
+            )
+        )
+        self._owner.ended(self)
+
+    # What the gateway asks
+
+    def drain(self) -> None:
+        """Say good-bye as soon as no call is open."""
+        self._draining = True
+        self._leave_if_quiet()
+
+    def leave(self) -> None:
+        """Say good-bye now; what was read is sent first, a tap without waiting for its decision."""
+        self._hurry = True
+        if self._held is not None:
+            if self._asking is not None:
+                self._asking.cancel()
+            return
+        self.steve.flush()
+        if self._close is None:
+            self._close = (RESTART, "Service Restart")
+        code, reason = self._close
+        self.charger.close(code, reason)
+        self.steve.close(code, reason)
+
+    def cut(self) -> None:
+        """End both sockets by force."""
+        self.charger.abort()
+        self.steve.abort()
+
+    # The charger's way to SteVe
+
+    def _up(self, text: bytes | bytearray) -> None:
+        """Pass a message on, or begin to hold: it is a tap."""
+        self._house.meter.frames_up += 1
+        kind = rules.kind_of(text)
+        if kind == rules.CALL:
+            self._open_calls[0] += 1
+            if self._reads:
+                self._up_call(text)
+                return
+        self.steve.send_text(text)
+        if kind is not None and kind != rules.CALL:
+            self._settle(1)
+            if self._talk.waits_for_charger:
+                self._talk.answered_by_charger(text)
+
+    def _up_call(self, text: bytes | bytearray) -> None:
+        call, message = attempt(rules.read_known, text) or (None, None)
+        if call is not None and isinstance(message, Authorize | StartTransaction) and not self._hurry:
+            self._held = deque()
+            self._work = self._loop.create_task(self._present(call, message, text))
+            return
+        self.steve.send_text(text)
+        if call is None:
+            return
+        if call.action == "Heartbeat":
+            self.heartbeat_at = self._house.clock()
+        if message is not None:
+            self._saw(self._talk.called(call, message, self._house.clock()))
+
+    @property
+    def _holding(self) -> bool:
+        return self._held is not None
+
+    def _hold(self, opcode: Opcode, data: bytes | bytearray) -> None:
+        if self._held is None:
+            raise RuntimeError("nothing is held")
+        self._held.append((opcode, data))
+        self._held_bytes += len(data)
+        if len(self._held) > HELD_FRAMES or self._held_bytes > HELD_BYTES:
+            self.charger.pause(Why.HELD)
+
+    async def _present(self, call: Call, message: Authorize | StartTransaction, text: bytes | bytearray) -> None:
+        """Ask the desk about a tap, act on its answer, then pass on what waited behind it."""
+        tap = Presented(
+            tap_id=self._house.new_id(),
+            charge_box_id=self.charge_box_id,
+            id_tag=message.id_tag,
+            kind="authorize" if isinstance(message, Authorize) else "start",
+            connector_id=message.connector_id if isinstance(message, StartTransaction) else None,
+            at=self._house.clock(),
+            remote_start=self._talk.started_remotely(message.id_tag, self._loop.time()),
+        )
+        intercept, in_time = await self._ask(tap)
+        if intercept and tap.kind == "authorize" and not tap.remote_start:
+            self._answer_blocked(call.message_id, tap)
+        else:
+            self._talk.called(call, message, tap.at, tap)
+            self.steve.send_text(text)
+            self.steve.flush()
+            self._tell(tap, "passed" if self.steve.open else "unknown", in_time=in_time)
+        if tap.kind == "start":
+            self._talk.session_began(tap.id_tag)
+        self._release()
+
+    async def _ask(self, tap: Presented) -> tuple[bool, bool]:
+        """The desk's word and whether it came in time. No word is no interception: charging fails open."""
+        meter, started = self._house.meter, self._loop.time()
+        asking = self._asking = self._loop.create_task(self._decide(tap))
+        try:
+            # Not `asyncio.timeout`: a desk that swallows its cancellation would be waited for.
+            done, _ = await asyncio.wait({asking}, timeout=self._house.limits.deadline_s)
+        except asyncio.CancelledError:
+            asking.cancel()
+            raise
+        meter.asked(self._loop.time() - started)
+        if not done:
+            asking.cancel()
+            asking.add_done_callback(_swallow)
+            meter.taps["late"] += 1
+            return False, False
+        error = asking.exception() if not asking.cancelled() else asyncio.CancelledError()
+        if error is not None:
+            meter.taps["failed"] += 1
+            log.warning(
+                "A tap could not be decided and was passed on.", action="gateway.desk_failed", error=repr(error)
+            )
+            return False, False
+        return asking.result(), True
+
+    async def _decide(self, tap: Presented) -> bool:
+        return await self._house.desk.decide(tap)
+
+    def _answer_blocked(self, message_id: str, tap: Presented) -> None:
+        until = self._house.clock() + timedelta(seconds=self._house.limits.blocked_for_s)
+        reachable = self.charger.open
+        self.charger.send_text(rules.blocked(message_id, until))
+        self.charger.flush()
+        self._house.meter.taps["blocked"] += 1
+        self._tell(tap, "blocked" if reachable else "unknown", in_time=reachable)
+        self._settle(0)
+
+    def _release(self) -> None:
+        """Pass on what waited, up to the next tap."""
+        held, self._held, self._held_bytes = self._held, None, 0
+        self._work = self._asking = None
+        while held:
+            opcode, data = held.popleft()
+            if opcode is Opcode.TEXT:
+                self._up(data)
+            else:
+                self.steve.send_control(opcode, bytes(data))
+            if self._held is not None:
+                # A tap again: the rest waits for it.
+                self._held.extend(held)
+                self._held_bytes = sum(len(rest) for _, rest in held)
+                break
+        self.steve.flush()
+        if self._held is None or (len(self._held) <= HELD_FRAMES // 2 and self._held_bytes <= HELD_BYTES // 2):
+            self.charger.resume(Why.HELD)
+        if self._closing and not self._holding:
+            code, reason = self._close or (ABNORMAL, "")
+            self.steve.close(code, reason)
+        if self._hurry and not self._holding:
+            self.leave()
+        self._leave_if_quiet()
+
+    # SteVe's way to the charger
+
+    def _down(self, text: bytes | bytearray) -> None:
+        self._house.meter.frames_down += 1
+        self.charger.send_text(text)
+        kind = rules.kind_of(text)
+        if kind == rules.CALL:
+            self._open_calls[1] += 1
+            if self._reads and b"RemoteStart" in text[: rules.READABLE_BYTES]:
+                self._saw(self._talk.called_by_steve(text, self._house.clock(), self._loop.time()))
+        elif kind is not None:
+            if self._talk.waits_for_steve and (heard := self._talk.answered(text, self._house.clock())) is not None:
+                self._hear(heard)
+            self._settle(0)
+
+    def _hear(self, heard: Heard) -> None:
+        self._saw(heard.seen)
+        tap, verdict = heard.tap, heard.verdict
+        if tap is not None and verdict is not None:
+            self._guarded(lambda: self._house.desk.answered(tap, verdict))
+
+    # Both
+
+    def _settle(self, caller: int) -> None:
+        if self._open_calls[caller] > 0:
+            self._open_calls[caller] -= 1
+        if self._draining:
+            self._leave_if_quiet()
+
+    def _leave_if_quiet(self) -> None:
+        if self._draining and self._held is None and not any(self._open_calls):
+            self._draining = False
+            self._loop.call_soon(self.leave)
+
+    def _stalled(self, leg: Leg) -> None:
+        """A peer that does not read: it will not read a close frame either."""
+        self._house.meter.stalled += 1
+        log.warning(
+            "A peer does not read; its connection is cut.",
+            action="gateway.stalled",
+            charge_box_id=self.charge_box_id,
+            side="charger" if leg is self.charger else "steve",
+        )
+        if leg is self.steve and self._close is None:
+            self._close = (TRY_AGAIN_LATER, "The central system does not read")
+            self.charger.close(*self._close)
+        leg.abort()
+
+    def _stop_work(self) -> None:
+        if self._work is not None:
+            self._work.cancel()
+            self._work = None
+
+    def _tell(self, tap: Presented, told: Told, *, in_time: bool) -> None:
+        self._guarded(lambda: self._house.desk.told(tap, told, in_time=in_time))
+
+    def _saw(self, seen: Seen | None) -> None:
+        if seen is not None:
+            self._guarded(lambda: self._house.watcher.saw(seen))
+
+    def _guarded(self, told: Callable[[], None]) -> None:
+        """Nothing that others do with what they are told may stop a frame."""
+        try:
+            told()
+        except Exception as error:  # noqa: BLE001 - see above
+            log.error("What passed could not be told.", action="gateway.tell_failed", error=repr(error))  # noqa: TRY400
+
+
+def _swallow(asking: "asyncio.Future[bool]") -> None:
+    """Nobody waits for this answer any more; an error in it is logged where it was made."""
+    if not asking.cancelled():
+        asking.exception()
