@@ -11,12 +11,12 @@ from typing import Any
 
 from pydantic import SecretStr
 from services.admin_api.main import openapi_document
-from services.admin_api.settings import AdminApiSettings
-from services.preauth.settings import PreauthSettings
-from services.sync.settings import SyncSettings
 
 from deploy.local.home import root
+from services.admin_api.settings import AdminApiSettings
 from services.audit.settings import AuditSettings
+from services.preauth.settings import PreauthSettings
+from services.sync.settings import SyncSettings
 from shared.contracts import schemas
 from shared.contracts.events import admin_api, preauth, sync
 from shared.contracts.requests import audit as audit_requests

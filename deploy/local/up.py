@@ -35,7 +35,7 @@ def run_up(env_file: Path) -> int:
                 _say(f"Console: http://127.0.0.1:{stack.port('admin_api')}/")
                 first = first_operator(stack)
                 if first is not None:
-                    _say(f"Sign in as {first.name} with the one-time password {first.one_time_password}")
+                    _say(f"Sign in as {first.operator} with the one-time password {first.password}")
                 _say(f"Hook for a patched SteVe: http://127.0.0.1:{stack.port('preauth')}/api/ocpp/pre-authorize")
                 _say("Up. Ctrl-C stops everything.")
             while not told.wait(WATCH_EVERY_S):

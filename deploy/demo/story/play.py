@@ -1,0 +1,176 @@
+"""The story, from beginning to end, each step checked by what others can see of it."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from deploy.demo.story.cast import ADA, BEN, CHARGERS, EVE, LINKED, STRANGER, Card
+from deploy.demo.story.stage import Stage, StageError, card_path, eventually
+from deploy.demo.story.watch import Watch
+
+Tell = Callable[[str], None]
+
+SESSION_S: Final = 4.0
+SYNCED_WITHIN_S: Final = 30.0
+# A login by card needs the charger to have told Blocked within the pairing's window.
+PAIRING_WINDOW_S: Final = 60
+
+
+@dataclass(slots=True)
+class Check:
+    """Something that must have happened, whether it did, and what was found."""
+
+    what: str
+    passed: bool
+    found: str = ""
+
+
+@dataclass(slots=True)
+class Story:
+    stage: Stage
+    watch: Watch
+    tell: Tell
+    checks: list[Check] = field(default_factory=list)
+
+    def check(self, what: str, passed: object, found: object = "") -> None:
+        self.checks.append(Check(what, bool(passed), str(found)))
+
+    async def play(self) -> list[Check]:
+        """Play everything; a step that cannot be played is a failed check, and the story goes on."""
+        for step in (
+            self.connect,
+            self.intercept,
+            self.link,
+            self.charge,
+            self.refuse,
+            self.remember,
+        ):
+            try:
+                await step()
+            except (StageError, OSError, TimeoutError) as error:
+                self.check(f"step {step.__name__!r} could be played", passed=False, found=error)
+        return self.checks
+
+    async def connect(self) -> None:
+        """The fleet is connected to SteVe."""
+
+        async def all_connected() -> bool:
+            return await self.stage.connected_chargers() >= set(CHARGERS)
+
+        self.check("all chargers are connected", await eventually(all_connected))
+
+    async def intercept(self) -> None:
+        """A pairing is armed at CP-2; Ben's tap there becomes a login instead of a session."""
+        charger = CHARGERS[1]
+        armed = await self.stage.change(
+            "/pairings", {"charge_box_id": charger, "purpose": "login", "window_s": PAIRING_WINDOW_S}
+        )
+        self.tell(f"A pairing is armed at {charger}: the next card tapped there logs in instead of charging.")
+        told = await self.stage.tap(charger, 1, BEN.id_tag)
+        self.tell(f"{BEN.holder} taps at {charger}: SteVe says {told['authorize']}, by design.")
+        self.check("the armed charger was told Blocked", told["authorize"] == "Blocked", told["authorize"])
+        scan = await self.watch.seen("scan.intercepted", pairing_id=armed["pairing_id"])
+        self.check("scan.intercepted was told once", scan is not None)
+        elsewhere = await self.stage.tap(CHARGERS[2], 2, BEN.id_tag)
+        self.check("the same card charges at another charger", elsewhere["charging"], elsewhere)
+        if elsewhere["charging"]:
+            await self.stage.stop(CHARGERS[2], 2)
+
+    async def link(self) -> None:
+        """The operator links the cards to their customers' subscriptions."""
+        since = (datetime.now(UTC) - timedelta(days=1)).isoformat()
+        for card in LINKED:
+            known = await eventually(lambda card=card: self._known(card))  # type: ignore[misc]
+            if not known:
+                self.check(f"{card.holder}'s card was found in SteVe", passed=False)
+            elif known["link"] is None:
+                await self.stage.change(
+                    f"{card_path(card.id_tag)}/link",
+                    {
+                        "external_customer_id": card.customer,
+                        "external_subscription_id": card.subscription,
+                        "valid_from": since,
+                    },
+                )
+        self.tell(f"{len(LINKED)} cards are linked to customers and subscriptions in Lago.")
+
+    async def _known(self, card: Card) -> dict[str, object] | None:
+        try:
+            answer = await self.stage.ask(card_path(card.id_tag))
+        except StageError as error:
+            if error.status == 404:
+                return None
+            raise
+        found: dict[str, object] = answer.get("card", answer)
+        return found
+
+    async def charge(self) -> None:
+        """Ada charges; SteVe's kWh arrive in Lago, once."""
+        charger, subscription = CHARGERS[0], str(ADA.subscription)
+        before_wh = await self.stage.counted_wh(subscription)
+        told = await self.stage.tap(charger, 1, ADA.id_tag)
+        self.tell(f"{ADA.holder} taps at {charger}: {told['authorize']}, charging.")
+        self.check("a linked card charges", told["charging"], told)
+        await asyncio.sleep(SESSION_S)
+        session = await self.stage.stop(charger, 1)
+        self.tell(f"The session ends with {session['energy_wh'] / 1000:.1f} kWh.")
+
+        async def synced() -> dict[str, object] | None:
+            return next(
+                (
+                    event
+                    for event in self.watch.events
+                    if event["type"] == "transaction.synced"
+                    and event["data"]["session"].endswith(f":{session['transaction_id']}")
+                ),
+                None,
+            )
+
+        event = await eventually(synced, within_s=SYNCED_WITHIN_S)
+        self.check("the session was synced to Lago", event is not None, session)
+
+        async def arrived() -> bool:
+            return await self.stage.counted_wh(subscription) == before_wh + int(session["energy_wh"])
+
+        self.check(
+            "Lago counts what SteVe recorded, once",
+            await eventually(arrived),
+            f"{before_wh} + {session['energy_wh']} Wh = {await self.stage.counted_wh(subscription)} Wh",
+        )
+
+    async def refuse(self) -> None:
+        """A blocked and an unknown card are refused, and the diagnosis says why."""
+        told = await self.stage.tap(CHARGERS[3], 1, EVE.id_tag)
+        self.tell(f"{EVE.holder} taps at {CHARGERS[3]}: {told['authorize']}.")
+        self.check("a card that SteVe blocks is refused", told["authorize"] == "Blocked", told["authorize"])
+        stranger = await self.stage.tap(CHARGERS[3], 2, STRANGER)
+        self.check("an unknown card is refused", stranger["authorize"] == "Invalid", stranger["authorize"])
+        diagnosis = await self.stage.change(f"{card_path(EVE.id_tag)}/diagnosis")
+        verdict = diagnosis["verdict"]
+        self.tell(f"Why does {EVE.holder}'s card not charge? {verdict['sentence']}")
+        answers = {check["id"]: check["answer"] for check in diagnosis["checks"]}
+        self.check("the diagnosis finds the block in SteVe", "no" in answers.values(), answers)
+        self.check("the diagnosis answers the runbook's four questions", len(answers) == 4, answers)
+
+    async def remember(self) -> None:
+        """Audit has every event that was told."""
+        missing = []
+        for event in list(self.watch.events):
+            path = f"/audit/entries/{event['id']}"
+
+            async def recorded(path: str = path) -> bool:
+                try:
+                    await self.stage.ask(path)
+                except StageError as error:
+                    if error.status == 404:
+                        return False
+                    raise
+                return True
+
+            if not await eventually(recorded, within_s=10):
+                missing.append(event["type"])
+        told = len(self.watch.events)
+        self.tell(f"Audit has recorded {told - len(missing)} of {told} events.")
+        self.check("audit recorded every event", told > 0 and not missing, f"{told} told, missing {missing}")
