@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from deploy.demo.steve.simulator import SteveSimulator, run_steve
-from tests.integration.demo_steve.helpers import QUICK, rest_client
+from tests.integration.demo_steve.support import QUICK, rest_client
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from deploy.demo.steve.faults import Fault, FaultName
 from deploy.demo.steve.settings import MissingCredentials, SteveVersion
 from deploy.demo.steve.simulator import SteveSimulator, run_steve
-from tests.integration.demo_steve.helpers import API, QUICK
+from tests.integration.demo_steve.support import API, QUICK
 
 
 @pytest.fixture

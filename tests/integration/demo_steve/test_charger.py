@@ -9,7 +9,7 @@ from deploy.demo.chargers.charger import Charger
 from deploy.demo.chargers.session import Pace
 from deploy.demo.chargers.wire import NoAnswerError
 from deploy.demo.steve.simulator import SteveSimulator
-from tests.integration.demo_steve.helpers import charger, settings_of, until
+from tests.integration.demo_steve.support import charger, settings_of, until
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from deploy.demo.steve.simulator import SteveSimulator
-from tests.integration.demo_steve.helpers import exchange, raw_socket, until
+from tests.integration.demo_steve.support import exchange, raw_socket, until
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -27,7 +27,8 @@ def stop(pk: int, meter: int, at: datetime) -> dict[str, Any]:
 
 async def closed_with(socket: ClientConnection) -> int:
     with pytest.raises(ConnectionClosed) as closed:
-        await socket.recv()
+        async with asyncio.timeout(5):
+            await socket.recv()
     assert closed.value.rcvd is not None
     return closed.value.rcvd.code
 

@@ -8,7 +8,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 from deploy.demo.steve.faults import FaultName
 from deploy.demo.steve.simulator import SteveSimulator, run_steve
-from tests.integration.demo_steve.helpers import QUICK, exchange, raw_socket
+from tests.integration.demo_steve.support import QUICK, exchange, raw_socket
 
 
 def basic(text: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from deploy.demo.steve.hook import signature
 from deploy.demo.steve.listen import HttpListener
 from deploy.demo.steve.settings import HookSettings
 from deploy.demo.steve.simulator import SteveSimulator, run_steve
-from tests.integration.demo_steve.helpers import QUICK, charger, settings_of
+from tests.integration.demo_steve.support import QUICK, charger, settings_of
 
 KEY = "hook-key"
 PATH = "/api/ocpp/pre-authorize"

@@ -10,7 +10,7 @@ import pytest
 from deploy.demo.chargers.charger import Charger
 from deploy.demo.steve.settings import SteveVersion
 from deploy.demo.steve.simulator import SteveSimulator, run_steve
-from tests.integration.demo_steve.helpers import QUICK, charger, raw_socket, rest_client, until
+from tests.integration.demo_steve.support import QUICK, charger, raw_socket, rest_client, until
 
 BOX: dict[str, Any] = {"chargeBoxIdList": ["CP-1"]}
 
@@ -207,7 +207,8 @@ async def test_a_late_answer_ends_the_connection() -> None:
             body = (await asked).json()
             assert (body["taskFinished"], body["successResponses"]) == (False, [])
             await socket.send(json.dumps([3, message_id, {"status": "Accepted"}]))
-            await socket.wait_closed()
+            async with asyncio.timeout(5):
+                await socket.wait_closed()
             assert socket.close_code == 1011
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from tests.integration.demo_steve.helpers import API, until
+from tests.integration.demo_steve.support import API, until
 
 AUTH = ("operator", "secret")
 

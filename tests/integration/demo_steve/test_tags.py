@@ -7,7 +7,7 @@ import pytest
 
 from deploy.demo.steve.settings import SteveVersion
 from deploy.demo.steve.simulator import SteveSimulator, run_steve
-from tests.integration.demo_steve.helpers import QUICK, rest_client
+from tests.integration.demo_steve.support import QUICK, rest_client
 
 FUTURE = "2099-01-02T03:04:05.678Z"
 

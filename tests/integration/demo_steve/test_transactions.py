@@ -8,7 +8,7 @@ import pytest
 from deploy.demo.steve.model import MeterValue
 from deploy.demo.steve.settings import SteveVersion
 from deploy.demo.steve.simulator import SteveSimulator, run_steve
-from tests.integration.demo_steve.helpers import QUICK, rest_client
+from tests.integration.demo_steve.support import QUICK, rest_client
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 

@@ -62,7 +62,8 @@ def raw_socket(
 
 
 async def exchange(socket: ClientConnection, *frame: object) -> list[Any]:
-    """Send a frame and read the next one."""
-    await socket.send(json.dumps(frame))
-    answer: list[Any] = json.loads(await socket.recv())
+    """Send a frame and read the next one, within five seconds."""
+    async with asyncio.timeout(5):
+        await socket.send(json.dumps(frame))
+        answer: list[Any] = json.loads(await socket.recv())
     return answer
