@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
-from services.admin_api.main import openapi_document
 
 from deploy.local.home import root
+from services.admin_api.main import openapi_document
 from services.admin_api.settings import AdminApiSettings
 from services.audit.settings import AuditSettings
 from services.preauth.settings import PreauthSettings

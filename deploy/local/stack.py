@@ -33,7 +33,23 @@ class Stack:
         admin_url = given.get(DATABASE_ADMIN)
         self.postgres: Server = external_postgres(admin_url) if admin_url else Postgres(home.folder / "postgres")
         self.broker: Server = provide_broker(home.folder / "rabbitmq", home.packages, url=given.get(AMQP))
+        self._ports: dict[str, str] = {}
         self.environment = Environment(given, {})
+
+    def base_environment(self) -> dict[str, str]:
+        """What any program of ours needs, without a service's settings."""
+        return Environment({}, {}).of("")
+
+    def choose_ports(self) -> None:
+        """Fix the services' ports before anything starts, for those who must know them by then."""
+        for service in SERVICES:
+            prefix = f"EXPRESSYNC_{service.upper()}"
+            for name, defaults in (("PORT", DEFAULT_PORTS), ("OPS_PORT", DEFAULT_OPS_PORTS)):
+                default = defaults.get(service)
+                if default is not None and f"{prefix}_{name}" not in self._given:
+                    free = not self._any_port or port_is_free(default)
+                    self._ports[f"{prefix}_{name}"] = str(default if free else free_port())
+        self.environment = Environment(self._given, dict(self._ports))
 
     def start(self, extra: dict[str, str] | None = None) -> None:
         """Bring up database and broker side by side, migrate, start the services.
@@ -50,20 +66,17 @@ class Stack:
             self._say("The schemas are current.")
             broker.result()
             self._say(f"RabbitMQ is up ({self.broker.source}).")
+        if not self._ports:
+            self.choose_ports()
         self.environment = Environment(self._given, {**self._made(), **(extra or {})})
         for service in SERVICES:
             self.start_service(service)
 
     def _made(self) -> dict[str, str]:
-        made = {AMQP: self.broker.url}
+        spool = str(self.home.folder / "preauth" / "spool")
+        made = {**self._ports, AMQP: self.broker.url, "EXPRESSYNC_PREAUTH_SPOOL_DIR": spool}
         for owner in owners(self.home):
-            prefix = f"EXPRESSYNC_{owner.service.upper()}"
-            made[f"{prefix}_DATABASE_URL"] = role_url(self.postgres.url, owner)
-            for name, defaults in (("PORT", DEFAULT_PORTS), ("OPS_PORT", DEFAULT_OPS_PORTS)):
-                default = defaults.get(owner.service)
-                if default is not None and f"{prefix}_{name}" not in self._given:
-                    free = not self._any_port or port_is_free(default)
-                    made[f"{prefix}_{name}"] = str(default if free else free_port())
+            made[f"EXPRESSYNC_{owner.service.upper()}_DATABASE_URL"] = role_url(self.postgres.url, owner)
         return made
 
     def port(self, service: str, kind: str = "PORT") -> int:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from deploy.demo.story.cast import ADA, BEN, CHARGERS, EVE, LINKED, STRANGER, Card
-from deploy.demo.story.stage import Stage, StageError, card_path, eventually
+from deploy.demo.story.stage import Json, Stage, StageError, card_path, eventually
 from deploy.demo.story.watch import Watch
 
 Tell = Callable[[str], None]
@@ -96,15 +96,9 @@ class Story:
                 )
         self.tell(f"{len(LINKED)} cards are linked to customers and subscriptions in Lago.")
 
-    async def _known(self, card: Card) -> dict[str, object] | None:
-        try:
-            answer = await self.stage.ask(card_path(card.id_tag))
-        except StageError as error:
-            if error.status == 404:
-                return None
-            raise
-        found: dict[str, object] = answer.get("card", answer)
-        return found
+    async def _known(self, card: Card) -> Json | None:
+        found = await self.stage.ask("/cards", q=card.id_tag)
+        return next((item for item in found["items"] if item["id_tag"] == card.id_tag), None)
 
     async def charge(self) -> None:
         """Ada charges; SteVe's kWh arrive in Lago, once."""
@@ -147,7 +141,7 @@ class Story:
         self.check("a card that SteVe blocks is refused", told["authorize"] == "Blocked", told["authorize"])
         stranger = await self.stage.tap(CHARGERS[3], 2, STRANGER)
         self.check("an unknown card is refused", stranger["authorize"] == "Invalid", stranger["authorize"])
-        diagnosis = await self.stage.change(f"{card_path(EVE.id_tag)}/diagnosis")
+        diagnosis = await self.stage.change("/diagnoses", {"card": EVE.id_tag})
         verdict = diagnosis["verdict"]
         self.tell(f"Why does {EVE.holder}'s card not charge? {verdict['sentence']}")
         answers = {check["id"]: check["answer"] for check in diagnosis["checks"]}
