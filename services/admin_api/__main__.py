@@ -1,0 +1,3 @@
+from services.admin_api.main import main
+
+main()

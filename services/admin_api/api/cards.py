@@ -1,0 +1,133 @@
+"""Cards: the list, one card with all that is known of it, and to whom it is billed."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import AwareDatetime, Field
+
+from services.admin_api.answers import Part, Silent
+from services.admin_api.api.deps import AsOperator, AsViewer, CardPath, Cursor, Key, Limit
+from services.admin_api.api.paging import Page
+from services.admin_api.api.problems import documented
+from services.admin_api.asking import Ask
+from services.admin_api.diagnosis.evidence import gather
+from services.admin_api.diagnosis.model import Diagnosis, Evidence, SteveNow
+from services.admin_api.diagnosis.rules import diagnose
+from shared.contracts.identity import Frozen
+from shared.contracts.problem import NotFound
+from shared.contracts.requests.audit import EntryView
+from shared.contracts.requests.preauth import PairingView, TapView
+from shared.contracts.requests.sync import CardView, LinkCard, SearchCards, SessionView, SubscriptionView
+
+
+class NoSuchCard(NotFound):
+    code, title = "no_such_card", "Nobody knows this card"
+
+    def __init__(self, id_tag: str) -> None:
+        super().__init__(
+            f"Neither SteVe nor ExpresSync knows {id_tag}, and no tap of it was seen. Compare it with the idTag on the "
+            "card; a new card is known after its first tap."
+        )
+
+
+class CardDetails(Frozen):
+    """All that is known of a card, each part answered or not. `card`: what ExpresSync keeps; `steve`: asked now."""
+
+    id_tag: str
+    card: Part[CardView | None]
+    steve: Part[SteveNow]
+    subscription: Part[SubscriptionView | None] | None = Field(description="null where the card has no link")
+    sessions: Part[list[SessionView]]
+    taps: Part[list[TapView]]
+    pairings: Part[list[PairingView]] = Field(description="armed now, at any charger")
+    timeline: Part[list[EntryView]] = Field(description="what was recorded about the card, newest first")
+    diagnosis: Diagnosis
+
+
+class LinkBody(Frozen):
+    external_customer_id: str = Field(min_length=1, max_length=255)
+    external_subscription_id: str = Field(min_length=1, max_length=255)
+    valid_from: AwareDatetime | None = Field(None, description="default: now")
+
+
+async def list_cards(
+    ask: Ask, *, text: str | None = None, linked: bool | None = None, limit: int = 50, cursor: str | None = None
+) -> Page[CardView]:
+    """Cards by idTag. :raises NoAnswerError, RemoteProblem: sync does not answer, or refuses."""
+    found = await ask(SearchCards(text=text, linked=linked, limit=limit, cursor=cursor))
+    return Page(items=found.cards, next_cursor=found.next_cursor)
+
+
+async def show_card(ask: Ask, id_tag: str) -> tuple[CardDetails, Evidence]:
+    """Everything about one card, and the evidence behind its diagnosis.
+
+    :raises NoSuchCard: where everybody answered, and nobody knows it.
+    """
+    evidence = await gather(ask, id_tag)
+    if _nobody_knows(evidence):
+        raise NoSuchCard(evidence.id_tag)
+    details = CardDetails(
+        id_tag=evidence.id_tag,
+        card=evidence.known,
+        steve=evidence.steve,
+        subscription=evidence.subscription,
+        sessions=evidence.sessions,
+        taps=evidence.taps,
+        pairings=evidence.pairings,
+        timeline=evidence.changes,
+        diagnosis=diagnose(evidence),
+    )
+    return details, evidence
+
+
+async def link_card(ask: Ask, id_tag: str, body: LinkBody, key: str) -> CardView:
+    """Bill the card's sessions to a subscription from a time on.
+
+    :raises NoAnswerError: unknown whether it was done; the same key finds out. :raises RemoteProblem: refused.
+    """
+    request = LinkCard(
+        id_tag=id_tag,
+        external_customer_id=body.external_customer_id,
+        external_subscription_id=body.external_subscription_id,
+        valid_from=body.valid_from,
+    )
+    return await ask.change(request, key)
+
+
+def _nobody_knows(evidence: Evidence) -> bool:
+    known, steve, taps, sessions = evidence.known, evidence.steve, evidence.taps, evidence.sessions
+    if isinstance(known, Silent) or isinstance(steve, Silent) or isinstance(taps, Silent):
+        return False
+    nothing = known.value is None and steve.value.card is None and not taps.value
+    return nothing and not isinstance(sessions, Silent) and not sessions.value
+
+
+router = APIRouter(prefix="/cards", tags=["cards"], responses=documented(401, 403, 422, 503))
+
+
+@router.get("", responses=documented(504))
+async def get_cards(
+    ask: AsViewer,
+    q: Annotated[str | None, Query(max_length=100, description="part of the idTag or of the display name")] = None,
+    linked: Annotated[bool | None, Query(description="only cards that are, or are not, linked")] = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Page[CardView]:
+    """Cards, ordered by idTag."""
+    return await list_cards(ask, text=q, linked=linked, limit=limit, cursor=cursor)
+
+
+@router.get("/{id_tag}", responses=documented(404))
+async def get_card(ask: AsViewer, id_tag: CardPath) -> CardDetails:
+    """One card: what ExpresSync keeps, what SteVe and Lago say now, sessions, taps, timeline, diagnosis.
+
+    A part whose owner does not answer says so; the others are there all the same.
+    """
+    details, _ = await show_card(ask, id_tag)
+    return details
+
+
+@router.post("/{id_tag}/link", responses=documented(400, 404, 409, 504))
+async def post_link(ask: AsOperator, id_tag: CardPath, body: LinkBody, key: Key) -> CardView:
+    """Link the card: sessions that start at or after `valid_from` are billed to the subscription."""
+    return await link_card(ask, id_tag, body, key)

@@ -1,0 +1,99 @@
+"""What goes into a diagnosis and what comes out of it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from pydantic import AwareDatetime, Field
+
+from services.admin_api.answers import Part
+from shared.contracts.identity import Frozen, IdTag
+from shared.contracts.requests.audit import EntryView
+from shared.contracts.requests.preauth import PairingView, TapView
+from shared.contracts.requests.sync import CardView, SessionView, SteveCard, SubscriptionView
+
+Answer = Literal["yes", "no", "unknown"]
+CheckId = Literal["valid_in_steve", "linked", "intercepted", "charger"]
+Source = Literal["steve", "lago", "sync", "preauth", "audit"]
+Decider = Literal["steve", "expressync", "charger", "lago", "operator"]
+Code = Literal[
+    "fine",
+    "not_in_steve",
+    "blocked",
+    "expired",
+    "parent_blocked",
+    "parent_expired",
+    "limit_reached",
+    "intercepted",
+    "interception_ignored",
+    "charger_refused",
+    "not_linked",
+    "link_not_valid",
+    "no_active_subscription",
+    "other_customers_subscription",
+    "not_active",
+    "steve_silent",
+    "charger_not_known",
+    "unknown",
+]
+UNKNOWN_CODES: frozenset[Code] = frozenset({"steve_silent", "charger_not_known", "unknown"})
+"""Verdicts that say: nothing was found, and not everything could be asked."""
+
+
+class SteveNow(Frozen):
+    """What SteVe answered. `card` None: it has none of that idTag. `parent` None: there is none, or it was not read."""
+
+    card: SteveCard | None
+    parent: SteveCard | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """All that is known about a card, each piece answered or silent, with its time.
+
+    Lists are newest first. `subscription` is None where there is no link, so that nobody was asked.
+    """
+
+    id_tag: IdTag
+    now: datetime
+    known: Part[CardView | None]
+    steve: Part[SteveNow]
+    subscription: Part[SubscriptionView | None] | None
+    sessions: Part[list[SessionView]]
+    taps: Part[list[TapView]]
+    pairings: Part[list[PairingView]]
+    changes: Part[list[EntryView]]
+
+
+class Fact(Frozen):
+    """One thing somebody said, as a sentence, with its time where it has one."""
+
+    source: Source
+    says: str
+    at: AwareDatetime | None = None
+
+
+class Check(Frozen):
+    """One of the runbook's four questions and its answer."""
+
+    id: CheckId
+    answer: Answer
+    why: str
+    as_of: AwareDatetime | None = None
+    evidence: list[Fact] = Field(default_factory=list)
+
+
+class Verdict(Frozen):
+    """How the card stands in one sentence, who decided that and since when (where known), and what to do."""
+
+    code: Code
+    sentence: str
+    decided_by: Decider | None
+    since: AwareDatetime | None
+    remedy: str
+
+
+class Diagnosis(Frozen):
+    card: str
+    verdict: Verdict
+    checks: list[Check]
