@@ -19,7 +19,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from services.admin_api.console.render import SECURITY_HEADERS, STATIC, Pages
-from tests.browser.samples import NOW, SAMPLES, Sample
+from tests.browser.samples.base import NOW, Sample
+from tests.browser.samples.every import SAMPLES
 
 CHROMIUM = "/usr/bin/chromium"
 CHROMIUM_ARGS = [
@@ -53,6 +54,9 @@ class Preview(ThreadingHTTPServer):
         """A live row with these words, to every page that listens."""
         for listener in self.listeners:
             listener.put(f"<li><span class='t-when'>now</span><div class='t-what'><p>{words}</p></div></li>")
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A browser that leaves a page closes its connections in the middle; nothing here depends on them."""
 
     def server_close(self) -> None:
         for listener in self.listeners:
@@ -168,13 +172,16 @@ def findings(page: Page) -> list[str]:
 
 
 def overflow(page: Page) -> list[str]:
-    """Elements that make the page wider than its screen."""
+    """Elements that stand out of the screen or are cut off by their panel."""
     script = """() => {
+      const edge = element => element.getBoundingClientRect().right + 1;
+      const said = element => 'too wide: ' + element.outerHTML.slice(0, 120);
       const wide = document.documentElement.clientWidth;
-      if (document.documentElement.scrollWidth <= wide) return [];
-      return [...document.querySelectorAll('main *, header *, nav *')]
-        .filter(e => e.getBoundingClientRect().right > wide + 1).slice(0, 5)
-        .map(e => e.outerHTML.slice(0, 120));
+      const out = document.documentElement.scrollWidth <= wide ? []
+        : [...document.querySelectorAll('main *, header *, nav *')].filter(each => edge(each) - 2 > wide);
+      const cut = [...document.querySelectorAll('.panel')].filter(each => each.scrollWidth > each.clientWidth)
+        .flatMap(panel => [...panel.querySelectorAll('*')].filter(each => edge(each) - 1 > edge(panel)));
+      return [...out, ...cut].slice(0, 5).map(said);
     }"""
     found: list[str] = page.evaluate(script)
     return found

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.preview import Preview, chromium, findings, opened, overflow, serving
-from tests.browser.samples import SAMPLES
+from tests.browser.samples.every import SAMPLES
 
 pytestmark = pytest.mark.browser
 

@@ -21,6 +21,11 @@ class Waiting:
     oldest: datetime | None = None
     href: str = ""
     tolerable: bool = False
+    sentence_unknown: str = "Nobody could say how many there are."
+
+    @property
+    def words(self) -> str:
+        return self.sentence if self.number is not None else self.sentence_unknown
 
     @property
     def state(self) -> State:

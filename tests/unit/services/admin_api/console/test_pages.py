@@ -7,7 +7,8 @@ import pytest
 
 from services.admin_api.console.render import STATIC, Pages, assets_digest
 from services.admin_api.console.view.cards import CardList
-from tests.browser.samples import FRAME, SAMPLES, Sample
+from tests.browser.samples.base import FRAME, Sample
+from tests.browser.samples.every import SAMPLES
 
 PAGES = Pages()
 

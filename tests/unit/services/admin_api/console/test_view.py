@@ -14,7 +14,9 @@ from services.admin_api.console.view.sessions import Billing, Sessions
 from services.admin_api.console.view.state import Mark, State, worst
 from services.admin_api.console.view.taps import Tap
 from services.admin_api.console.view.timeline import Moment, timeline
-from tests.browser.samples import CARD_PAGE, LOST, SAMPLES
+from tests.browser.samples.base import LOST
+from tests.browser.samples.cards import CARD_PAGE
+from tests.browser.samples.every import SAMPLES
 
 NOW = datetime(2026, 5, 1, 9, 30, tzinfo=UTC)
 RECORD = SteveRecord(311, 1, False, None, "", "", False, 0, NOW)
