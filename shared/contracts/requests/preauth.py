@@ -22,11 +22,13 @@ class TapView(Frozen):
     kind: TapKind
     decision: str
     reason: str
+    explanation: str = Field("", description="the reason in words")
     told: Told | None
     told_at: AwareDatetime | None
     in_time: bool | None
     duration_us: int | None
     via: Via
+    also_via: Via | None = Field(None, description="the other way on which the same tap came")
     pairing_id: UUID | None
 
 
@@ -60,6 +62,8 @@ class PairingView(Frozen):
     armed_at: AwareDatetime
     armed_by: str
     expires_at: AwareDatetime
+    id_tag: str | None = Field(None, description="the card that was matched; for operators, never for a browser")
+    tap_id: UUID | None = None
 
 
 class PairingList(Frozen):
@@ -97,6 +101,7 @@ class ListPairings(Request[PairingList]):
     charge_box_id: str | None = None
     armed_only: bool = False
     limit: int = Field(50, ge=1, le=MAX_ROWS)
+    cursor: str | None = None
 
 
 class ConnectorView(Frozen):

@@ -35,7 +35,10 @@ class LinkView(Frozen):
 
 
 class CardView(Frozen):
-    """A card as this house knows it; `steve` is the mirror, as of `mirrored_at`."""
+    """A card as this house knows it; `steve` is the mirror, as of `mirrored_at`.
+
+    `card_id` is all that drivers and tokens see of it. A block of ours has `block_kind`: operator or policy.
+    """
 
     id_tag: str
     id_tag_as_sent: str | None
@@ -46,6 +49,14 @@ class CardView(Frozen):
     mirrored_at: AwareDatetime | None
     link: LinkView | None
     children: list[str]
+    card_id: UUID | None = None
+    cardholder: str | None = None
+    notes: str | None = None
+    block_kind: Literal["operator", "policy"] | None = None
+    block_reason: str | None = None
+    blocked_by: str | None = None
+    blocked_at: AwareDatetime | None = None
+    remembered_limit: int | None = None
 
 
 class GetCard(Request[CardView]):

@@ -1,0 +1,3 @@
+from services.preauth.main import main
+
+main()

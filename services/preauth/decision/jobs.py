@@ -1,0 +1,213 @@
+"""What happens to taps after their answer: matches recorded, forgotten rows closed, the spool replayed, months kept."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from services.preauth.decision import store
+from services.preauth.decision.group import GroupCommit
+from services.preauth.decision.spool import Gap, Spool
+from services.preauth.decision.tap import MatchAnswered
+from shared.bus.outbox import Outbox
+from shared.contracts.events.preauth import ScanIntercepted
+from shared.contracts.identity import Actor, Cause
+from shared.database.engine import Database, after_commit, is_unavailable
+from shared.runtime.clock import Clock, NewId
+from shared.runtime.log import get_logger
+
+log = get_logger(__name__)
+
+CLOSE_AFTER: Final = timedelta(seconds=5)
+REPLAY_AT_ONCE: Final = 500
+MONTHS_AHEAD: Final = 2
+RETRY_S: Final = 0.2
+
+
+class Matches:
+    """Records, in order, what was told about taps that matched. Only here does a scan become a fact."""
+
+    name = "matches"
+
+    def __init__(self, database: Database, outbox: Outbox, *, clock: Clock, new_id: NewId) -> None:
+        self._database, self._outbox, self._clock, self._new_id = database, outbox, clock, new_id
+        self._waiting: deque[MatchAnswered] = deque()
+        self._wanted = asyncio.Event()
+        self.recorded: Callable[[UUID], None] = lambda _: None
+
+    def add(self, answered: MatchAnswered) -> None:
+        self._waiting.append(answered)
+        self._wanted.set()
+
+    def pending(self) -> list[UUID]:
+        return [answered.decision.tap_id for answered in self._waiting]
+
+    async def run(self, stop: asyncio.Event) -> None:
+        stopping = asyncio.create_task(stop.wait())
+        stopping.add_done_callback(lambda _: self._wanted.set())
+        try:
+            while not (stop.is_set() and not self._waiting):
+                if self._waiting:
+                    await self._record_first()
+                else:
+                    self._wanted.clear()
+                    await self._wanted.wait()
+        finally:
+            stopping.cancel()
+
+    async def _record_first(self) -> None:
+        answered = self._waiting[0]
+        try:
+            await self._record(answered)
+        except Exception as error:
+            if is_unavailable(error):
+                # Known and not written: it stays first, and the sweeper leaves it alone.
+                await asyncio.sleep(RETRY_S)
+                return
+            log.exception("A match was not recorded.", action="tap.match_lost", tap_id=str(answered.decision.tap_id))
+        self._waiting.popleft()
+        self.recorded(answered.decision.tap_id)
+
+    async def _record(self, answered: MatchAnswered) -> None:
+        async with self._database.write() as tx:
+            closed, pairing = await store.close_match(tx, answered)
+            if closed is None:
+                log.warning(
+                    "What was told came after the tap had been closed.",
+                    action="tap.closed_before",
+                    tap_id=str(answered.decision.tap_id),
+                )
+                return
+            await store.tell_decided(tx, [closed], new_id=self._new_id, at=self._clock())
+            if pairing is not None:
+                await self._outbox.add(
+                    tx,
+                    ScanIntercepted(
+                        charge_box_id=closed.charge_box_id,
+                        connector_id=closed.connector_id,
+                        id_tag=closed.id_tag,
+                        pairing_id=pairing.pairing_id,
+                        purpose=pairing.purpose,
+                        tap_id=closed.tap_id,
+                        told_at=answered.told_at,
+                        via=closed.via,
+                    ),
+                    Cause(actor=Actor(kind="charger", id=closed.charge_box_id), correlation_id=pairing.correlation_id),
+                )
+            after_commit(tx, self._outbox.wake)
+
+
+class Sweeper:
+    """Closes rows whose answer was never recorded: told unknown, pairing void, nobody logged in."""
+
+    def __init__(
+        self, database: Database, outbox: Outbox, group: GroupCommit, matches: Matches, *, clock: Clock, new_id: NewId
+    ) -> None:
+        self._database, self._outbox, self._group, self._matches = database, outbox, group, matches
+        self._clock, self._new_id = clock, new_id
+
+    async def sweep(self) -> int:
+        """One turn; returns how many taps were closed."""
+        # After an outage every replica first gets as long to write down what it told.
+        if self._group.healthy_for_s() < CLOSE_AFTER.total_seconds():
+            return 0
+        at = self._clock()
+        async with self._database.write() as tx:
+            since = await store.swept_until(tx)
+            if since is None or since >= at - CLOSE_AFTER:
+                return 0
+            closed, voided = await store.close_unanswered(
+                tx,
+                since=since,
+                until=at - CLOSE_AFTER,
+                but=[*self._group.pending(), *self._matches.pending()],
+                at=at,
+            )
+            await store.tell_decided(tx, closed, new_id=self._new_id, at=at)
+            after_commit(tx, self._outbox.wake)
+        if closed or voided:
+            log.warning(
+                "Taps were closed whose answer was never recorded.",
+                action="tap.closed_unknown",
+                taps=len(closed),
+                pairings=len(voided),
+            )
+        return len(closed)
+
+
+class Replay:
+    """Brings the spool into the journal as soon as the database is back."""
+
+    def __init__(
+        self,
+        database: Database,
+        outbox: Outbox,
+        group: GroupCommit,
+        spool: Spool,
+        *,
+        clock: Clock,
+        new_id: NewId,
+        registry: CollectorRegistry,
+    ) -> None:
+        self._database, self._outbox, self._group, self._spool = database, outbox, group, spool
+        self._clock, self._new_id = clock, new_id
+        self._adopted = False
+        self._bytes = Gauge("tap_spool_bytes", "Taps that wait for the database", registry=registry)
+        self._gaps = Counter("tap_gap_taps_total", "Taps that are in no journal", registry=registry)
+
+    async def replay(self) -> int:
+        """Write what waits; returns how many taps were written."""
+        self._bytes.set(len(self._spool))
+        if not self._group.available:
+            return 0
+        if not self._adopted:
+            self._adopted = True
+            with suppress(OSError):
+                adopted = self._spool.adopt()
+                if adopted:
+                    log.info("Taps of an earlier process are written.", action="spool.adopted", taps=adopted)
+        written = 0
+        while len(self._spool) and self._group.available:
+            spooled = self._spool.read(REPLAY_AT_ONCE)
+            if spooled:
+                async with self._database.write() as tx:
+                    rows = await store.replay(tx, spooled)
+                    await store.tell_decided(tx, rows, new_id=self._new_id, at=self._clock())
+                    after_commit(tx, self._outbox.wake)
+            self._spool.forget()
+            written += len(spooled)
+        if self._spool.gap is not None:
+            await self._write_gap()
+        if written:
+            log.info("Taps that the database had missed were written.", action="spool.replayed", taps=written)
+        self._bytes.set(len(self._spool))
+        return written
+
+    async def _write_gap(self) -> None:
+        gap = self._spool.gap
+        if gap is None:
+            return
+        written = Gap(gap.first_at, gap.last_at, gap.taps)
+        async with self._database.write() as tx:
+            await store.add_gap(tx, written, gap_id=self._new_id(), why="The spool was full or could not be written.")
+        self._spool.forget_gap(written)
+        self._gaps.inc(written.taps)
+        log.error("Taps are in no journal.", action="spool.gap", taps=written.taps)
+
+
+class Months:
+    """Keeps the journal's partitions."""
+
+    def __init__(self, database: Database, *, clock: Clock, keep_days: int) -> None:
+        self._database, self._clock, self._keep_days = database, clock, keep_days
+
+    async def keep(self) -> None:
+        async with self._database.write() as tx:
+            changes = await store.keep_partitions(tx, now=self._clock(), ahead=MONTHS_AHEAD, keep_days=self._keep_days)
+        for month, done in changes:
+            log.info("A month of the journal was kept.", action="journal.partition", partition=month, done=done)

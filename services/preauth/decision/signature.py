@@ -1,0 +1,56 @@
+"""Who calls the hook: the patched SteVe's X-Signature, or Standard Webhooks headers, with any of the keys."""
+
+import base64
+import hashlib
+import hmac
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from shared.web.signatures import verify_hex_hmac
+
+_PREFIX: Final = "whsec_"
+
+
+def parse_keys(text: str) -> list[bytes]:
+    """Keys from a setting, separated by commas. One that begins with `whsec_` is base64 (Standard Webhooks).
+
+    :raises ValueError: when such a key is not base64.
+    """
+    keys = []
+    for key in (part.strip() for part in text.split(",")):
+        if key.startswith(_PREFIX):
+            keys.append(base64.b64decode(key.removeprefix(_PREFIX), validate=True))
+        elif key:
+            keys.append(key.encode())
+    return keys
+
+
+def signed(keys: Sequence[bytes], body: bytes, headers: Mapping[str, str]) -> bool:
+    """Whether one of the keys made the signature of this call.
+
+    Freshness is not judged here: a drifting clock must not refuse calls (contracts: Hook).
+    """
+    signature = headers.get("x-signature")
+    if signature is not None:
+        return verify_hex_hmac(keys, body, signature)
+    given = headers.get("webhook-signature")
+    message_id, timestamp = headers.get("webhook-id"), headers.get("webhook-timestamp")
+    if given is None or not message_id or not timestamp:
+        return False
+    content = f"{message_id}.{timestamp}.".encode() + body
+    candidates = [one.removeprefix("v1,").encode() for one in given.split(" ") if one.startswith("v1,")]
+    matches = [
+        hmac.compare_digest(base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()), candidate)
+        for key in keys
+        for candidate in candidates
+    ]
+    return any(matches)
+
+
+def webhook_time(headers: Mapping[str, str]) -> datetime | None:
+    """When the call was signed, by its Standard Webhooks header (seconds since the epoch), or None without one."""
+    try:
+        return datetime.fromtimestamp(int(headers["webhook-timestamp"]), UTC)
+    except (KeyError, ValueError, OverflowError, OSError):
+        return None

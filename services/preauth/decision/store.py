@@ -1,0 +1,243 @@
+"""The journal's other SQL: what is rare, late, or only asked for."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from services.preauth.decision.events import tap_decided
+from services.preauth.decision.rules import SENTENCES, Reason, outcome_of
+from services.preauth.decision.spool import Gap, Spooled
+from services.preauth.decision.tap import MatchAnswered
+from services.preauth.tables import journal_gap, metadata, pairing, sweep, tap
+from shared.bus.topology import EVENTS
+from shared.contracts.events.preauth import TapDecided, Told
+from shared.contracts.requests.preauth import SearchTaps, TapView
+from shared.database.engine import Read, Write
+from shared.runtime.clock import NewId
+
+outbox = metadata.tables["preauth.outbox"]
+
+_SWEEP: Final = "unanswered"
+_LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
+
+Row = sa.Row[Any]
+
+
+async def tell_decided(tx: Write, rows: Iterable[Row], *, new_id: NewId, at: datetime) -> int:
+    """Write `tap.decided` for journal rows whose answer has just become known; returns how many."""
+    values = []
+    for row in rows:
+        event_id = new_id()
+        body = tap_decided(
+            event_id=event_id,
+            at=at,
+            tap_id=row.tap_id,
+            received_at=row.received_at,
+            charge_box_id=row.charge_box_id,
+            connector_id=row.connector_id,
+            id_tag=row.id_tag,
+            id_tag_as_sent=row.id_tag_as_sent,
+            kind=row.kind,
+            via=row.via,
+            reason=row.reason,
+            told=row.told,
+            in_time=bool(row.in_time),
+            duration_us=row.duration_us or 0,
+            pairing_id=row.pairing_id,
+            correlation_id=None,
+        )
+        values.append(
+            {
+                "event_id": event_id,
+                "ordering_key": f"tap/{row.tap_id}",
+                "routing_key": TapDecided.type,
+                "exchange": EVENTS,
+                "body": body,
+            }
+        )
+    if values:
+        await tx.execute(outbox.insert(), values)
+    return len(values)
+
+
+async def close_match(tx: Write, answered: MatchAnswered) -> tuple[Row | None, Row | None]:
+    """Record what was told about a matching tap, and what that makes of its pairing: intercepted, or void.
+
+    :returns: the journal row, or None where it had been closed before; the pairing, or None unless it was intercepted.
+    """
+    decision = answered.decision
+    closed = (
+        await tx.execute(
+            tap.update()
+            .where(tap.c.received_at == decision.received_at, tap.c.tap_id == decision.tap_id, tap.c.told.is_(None))
+            .values(
+                told=answered.told,
+                told_at=answered.told_at,
+                in_time=answered.in_time,
+                duration_us=answered.duration_us,
+            )
+            .returning(tap)
+        )
+    ).first()
+    if closed is None:
+        return None, None
+    intercepted = answered.told == "blocked" and answered.in_time
+    changed = (
+        await tx.execute(
+            pairing.update()
+            .where(
+                pairing.c.pairing_id == decision.pairing_id,
+                pairing.c.tap_id == decision.tap_id,
+                pairing.c.state == "matched",
+            )
+            .values(
+                state="intercepted" if intercepted else "void",
+                told_at=answered.told_at,
+                ended_at=None if intercepted else answered.told_at,
+            )
+            .returning(pairing)
+        )
+    ).first()
+    return closed, changed if intercepted else None
+
+
+async def swept_until(tx: Write) -> datetime | None:
+    """Up to when every row is closed; None while another replica is at it. Holds the row."""
+    await tx.execute(pg.insert(sweep).values(what=_SWEEP, swept_until=_LONG_AGO).on_conflict_do_nothing())
+    statement = sa.select(sweep.c.swept_until).where(sweep.c.what == _SWEEP).with_for_update(skip_locked=True)
+    found: datetime | None = (await tx.execute(statement)).scalar_one_or_none()
+    return found
+
+
+async def close_unanswered(
+    tx: Write, *, since: datetime, until: datetime, but: Sequence[UUID], at: datetime
+) -> tuple[list[Row], list[Row]]:
+    """Close rows received in [since, until) whose answer was never recorded, and void what they matched.
+
+    `but`: taps whose answer is known here and about to be written. Returns the closed taps and the voided pairings.
+    """
+    closed = await tx.execute(
+        tap.update()
+        .where(
+            tap.c.received_at >= since,
+            tap.c.received_at < until,
+            tap.c.told.is_(None),
+            tap.c.tap_id.not_in(but),
+        )
+        .values(told="unknown", in_time=False)
+        .returning(tap)
+    )
+    voided = await tx.execute(
+        pairing.update()
+        .where(pairing.c.state == "matched", pairing.c.matched_at < until, pairing.c.tap_id.not_in(but))
+        .values(state="void", ended_at=at)
+        .returning(pairing)
+    )
+    if not but:
+        await tx.execute(sweep.update().where(sweep.c.what == _SWEEP).values(swept_until=until))
+    return list(closed), list(voided)
+
+
+async def replay(tx: Write, spooled: Sequence[Spooled]) -> list[Row]:
+    """Write taps that passed while the database was away; returns those whose answer was not known before.
+
+    A tap whose statement was under way at its deadline may be there already, even matched: it was told to pass, so
+    the pairing is void.
+    """
+    told: dict[str, Any] = {"told": "passed", "in_time": False}
+    statement = pg.insert(tap).values(
+        [
+            {
+                "received_at": one.received_at,
+                "tap_id": one.tap_id,
+                "charge_box_id": one.charge_box_id,
+                "connector_id": one.connector_id,
+                "id_tag": one.id_tag,
+                "id_tag_as_sent": one.id_tag_as_sent,
+                "kind": one.kind,
+                "via": one.via,
+                "sent_at": one.sent_at,
+                "message_id": one.message_id,
+                "reason": one.reason,
+                "told_at": one.told_at,
+                "duration_us": one.duration_us,
+                **told,
+            }
+            for one in spooled
+        ]
+    )
+    given = statement.excluded
+    result = await tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=[tap.c.received_at, tap.c.tap_id],
+            set_={**told, "told_at": given.told_at, "duration_us": given.duration_us},
+            where=tap.c.told.is_(None),
+        ).returning(tap)
+    )
+    await tx.execute(
+        pairing.update()
+        .where(pairing.c.state == "matched", pairing.c.tap_id.in_([one.tap_id for one in spooled]))
+        .values(state="void", ended_at=max(one.told_at for one in spooled))
+    )
+    return list(result)
+
+
+async def add_gap(tx: Write, gap: Gap, *, gap_id: UUID, why: str) -> None:
+    """Journal that taps are missing."""
+    await tx.execute(
+        journal_gap.insert().values(gap_id=gap_id, first_at=gap.first_at, last_at=gap.last_at, taps=gap.taps, why=why)
+    )
+
+
+async def keep_partitions(tx: Write, *, now: datetime, ahead: int, keep_days: int) -> list[tuple[str, str]]:
+    """Make the journal's months to come and drop those past their time; returns (month, made or dropped)."""
+    statement = sa.text("SELECT partition, done FROM keep_tap_partitions(:now, :ahead, :keep_days)")
+    found = await tx.execute(statement, {"now": now, "ahead": ahead, "keep_days": keep_days})
+    return [(row.partition, row.done) for row in found]
+
+
+def _view(row: Row) -> TapView:
+    told: Told | None = row.told
+    return TapView(
+        tap_id=row.tap_id,
+        tapped_at=row.received_at,
+        charge_box_id=row.charge_box_id,
+        connector_id=row.connector_id,
+        id_tag=row.id_tag,
+        id_tag_as_sent=row.id_tag_as_sent,
+        kind=row.kind,
+        decision=outcome_of(row.reason),
+        reason=row.reason,
+        explanation=SENTENCES[Reason(row.reason)],
+        told=told,
+        told_at=row.told_at,
+        in_time=row.in_time,
+        duration_us=row.duration_us,
+        via=row.via,
+        also_via=row.also_via,
+        pairing_id=row.pairing_id,
+    )
+
+
+async def search(tx: Read, request: SearchTaps, *, before: tuple[datetime, UUID] | None) -> list[TapView]:
+    """Taps that match, newest first, at most `request.limit`; `before` is where the page before ended."""
+    statement = sa.select(tap).order_by(tap.c.received_at.desc(), tap.c.tap_id.desc()).limit(request.limit)
+    exact = {
+        tap.c.id_tag: request.id_tag,
+        tap.c.charge_box_id: request.charge_box_id,
+        tap.c.pairing_id: request.pairing_id,
+    }
+    for column, wanted in exact.items():
+        if wanted is not None:
+            statement = statement.where(column == wanted)
+    if request.since is not None:
+        statement = statement.where(tap.c.received_at >= request.since)
+    if request.until is not None:
+        statement = statement.where(tap.c.received_at < request.until)
+    if before is not None:
+        statement = statement.where(sa.tuple_(tap.c.received_at, tap.c.tap_id) < sa.tuple_(*before))
+    return [_view(row) for row in await tx.execute(statement)]

@@ -1,0 +1,106 @@
+"""Preauth decides taps and lets drivers in. The composition root: all wiring of the service is here."""
+
+import os
+import socket
+from uuid import UUID
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+
+from services.preauth.decision.decider import TapDecider
+from services.preauth.decision.group import GroupCommit
+from services.preauth.decision.handlers import Taps
+from services.preauth.decision.http import Hook
+from services.preauth.decision.jobs import Matches, Months, Replay, Sweeper
+from services.preauth.decision.signature import parse_keys
+from services.preauth.decision.spool import Spool
+from services.preauth.decision.statement import Windows
+from services.preauth.pairing.handlers import Pairings
+from services.preauth.settings import PreauthSettings
+from services.preauth.tables import metadata
+from shared.contracts.events import sync  # the vocabulary must be loaded to be understood
+from shared.contracts.requests.preauth import ArmPairing, CancelPairing, ListPairings, SearchTaps
+from shared.runtime.clock import Clock, NewId, utc_now, uuid7
+from shared.runtime.service import Service, assemble, run
+from shared.runtime.supervisor import Every
+from shared.web.health import connected
+from shared.web.server import HttpServer, bind
+
+VOCABULARY = (sync,)
+
+SWEEP_EVERY_S = 1.0
+EXPIRE_EVERY_S = 1.0
+REPLAY_EVERY_S = 0.5
+MONTHS_EVERY_S = 3600.0
+
+
+def build(settings: PreauthSettings, *, clock: Clock = utc_now, new_id: NewId = uuid7) -> Service:
+    service = assemble("preauth", settings, metadata, clock=clock, new_id=new_id)
+    decider = build_decider(service, settings)
+    hook = Hook(decider, parse_keys(settings.hook_keys.get_secret_value()), registry=service.registry)
+    pairings = Pairings(service.database, service.outbox, clock=clock, new_id=new_id)
+    service.dispatcher.command(ArmPairing, pairings.arm_pairing)
+    service.dispatcher.command(CancelPairing, pairings.cancel_pairing)
+    service.dispatcher.query(ListPairings, pairings.list_pairings)
+    service.dispatcher.query(SearchTaps, Taps(service.database).search_taps)
+    service.parts.append(Every("pairings.expire", EXPIRE_EVERY_S, pairings.expire))
+    routes: list[BaseRoute] = [hook.route()]
+    listener = bind(settings.host, settings.port, setting="EXPRESSYNC_PREAUTH_PORT")
+    # Last to start and first to stop: what it takes in, the parts above it finish.
+    service.parts.append(HttpServer("http", Starlette(routes=routes), listener))
+    return service
+
+
+def build_decider(service: Service, settings: PreauthSettings) -> TapDecider:
+    """Wire the way of a tap and what follows it."""
+    windows = Windows(repeat_s=settings.repeat_s, fresh_s=settings.fresh_s)
+    group = GroupCommit(
+        settings.database_url.get_secret_value(),
+        windows=windows,
+        silent_s=settings.breaker_after_ms / 1000,
+        registry=service.registry,
+    )
+    spool = Spool(settings.spool_dir, name=spool_name(service.new_id()), max_bytes=settings.spool_max_mb * 1024 * 1024)
+    clock, new_id = service.clock, service.new_id
+    matches = Matches(service.database, service.outbox, clock=clock, new_id=new_id)
+    decider = TapDecider(
+        group,
+        spool,
+        clock=clock,
+        new_id=new_id,
+        decide_within_s=settings.decide_within_ms / 1000,
+        answer_within_s=settings.answer_within_ms / 1000,
+        fresh_s=settings.fresh_s,
+        on_match_answered=matches.add,
+        on_recorded=service.relay.wake,
+        registry=service.registry,
+    )
+    matches.recorded = decider.recorded
+    sweeper = Sweeper(service.database, service.outbox, group, matches, clock=clock, new_id=new_id)
+    replay = Replay(
+        service.database, service.outbox, group, spool, clock=clock, new_id=new_id, registry=service.registry
+    )
+    months = Months(service.database, clock=service.clock, keep_days=settings.journal_kept_days)
+    service.parts += [
+        Every("journal.months", MONTHS_EVERY_S, months.keep),
+        Every("taps.sweep", SWEEP_EVERY_S, sweeper.sweep),
+        Every("taps.replay", REPLAY_EVERY_S, replay.replay),
+        matches,
+        group,
+    ]
+    service.checks["taps"] = connected("the taps' own database connection", lambda: group.available)
+
+    async def close_spool() -> None:
+        spool.close()
+
+    service.closing.append(close_spool)
+    return decider
+
+
+def spool_name(unique: UUID) -> str:
+    """A file name of this process alone, that still says where it came from."""
+    return f"{socket.gethostname()}-{os.getpid()}-{unique.hex[-8:]}"
+
+
+def main() -> None:
+    run("preauth", PreauthSettings, build)

@@ -1,0 +1,90 @@
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from services.preauth.pairing.rules import OPEN_STATES
+from services.preauth.tables import pairing
+from shared.contracts.requests.preauth import ListPairings, PairingView
+from shared.database.engine import Read, Write
+
+Row = sa.Row[Any]
+
+
+def view(row: Row) -> PairingView:
+    return PairingView(
+        pairing_id=row.pairing_id,
+        charge_box_id=row.charge_box_id,
+        connector_id=row.connector_id,
+        purpose=row.purpose,
+        state=row.state,
+        code=row.code,
+        armed_at=row.armed_at,
+        armed_by=f"{row.armed_by_kind}/{row.armed_by_id}",
+        expires_at=row.expires_at,
+        id_tag=row.id_tag,
+        tap_id=row.tap_id,
+    )
+
+
+async def arm(tx: Write, values: dict[str, Any]) -> Row | None:
+    """Arm, or None while another pairing is open at this charger: the constraint decides, also between replicas."""
+    statement = pg.insert(pairing).values(**values, state="armed")
+    statement = statement.on_conflict_do_nothing(
+        index_elements=[pairing.c.charge_box_id], index_where=sa.text("state IN ('armed', 'matched')")
+    )
+    found: Row | None = (await tx.execute(statement.returning(pairing))).first()
+    return found
+
+
+async def expire(tx: Write, *, at: datetime, charge_box_id: str | None = None) -> list[Row]:
+    """End armed pairings whose window is over; returns them."""
+    statement = (
+        pairing.update()
+        .where(pairing.c.state == "armed", pairing.c.expires_at <= at)
+        .values(state="expired", ended_at=at)
+        .returning(pairing)
+    )
+    if charge_box_id is not None:
+        statement = statement.where(pairing.c.charge_box_id == charge_box_id)
+    return list(await tx.execute(statement))
+
+
+async def cancel(tx: Write, pairing_id: UUID, *, at: datetime) -> Row | None:
+    """Cancel an armed pairing; None when it is not armed (any more)."""
+    statement = (
+        pairing.update()
+        .where(pairing.c.pairing_id == pairing_id, pairing.c.state == "armed")
+        .values(state="cancelled", ended_at=at)
+        .returning(pairing)
+    )
+    found: Row | None = (await tx.execute(statement)).first()
+    return found
+
+
+async def get(tx: Read, pairing_id: UUID) -> Row | None:
+    return (await tx.execute(sa.select(pairing).where(pairing.c.pairing_id == pairing_id))).first()
+
+
+async def open_at(tx: Read, charge_box_id: str) -> Row | None:
+    """The pairing that is armed or just matched at this charger."""
+    statement = sa.select(pairing).where(pairing.c.charge_box_id == charge_box_id, pairing.c.state.in_(OPEN_STATES))
+    return (await tx.execute(statement)).first()
+
+
+async def search(tx: Read, request: ListPairings, *, before: tuple[datetime, UUID] | None) -> list[Row]:
+    """Pairings that match, newest first, at most `request.limit`."""
+    statement = sa.select(pairing).order_by(pairing.c.armed_at.desc(), pairing.c.pairing_id.desc())
+    if request.charge_box_id is not None:
+        statement = statement.where(pairing.c.charge_box_id == request.charge_box_id)
+    if request.armed_only:
+        statement = statement.where(pairing.c.state == "armed")
+    if before is not None:
+        statement = statement.where(sa.tuple_(pairing.c.armed_at, pairing.c.pairing_id) < sa.tuple_(*before))
+    return list(await tx.execute(statement.limit(request.limit)))
+
+
+def window(at: datetime, seconds: float) -> datetime:
+    return at + timedelta(seconds=seconds)

@@ -1,0 +1,20 @@
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.databases import TestDatabase, fresh_database
+from tests.infra import Infra
+from tests.integration.services.preauth.world import Preauth, running
+
+
+@pytest.fixture
+def database(infra: Infra) -> Iterator[TestDatabase]:
+    with fresh_database(infra.postgres.url, ["preauth"]) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+async def preauth(database: TestDatabase, tmp_path: Path) -> AsyncIterator[Preauth]:
+    async with running(database, tmp_path) as one:
+        yield one
