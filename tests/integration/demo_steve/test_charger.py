@@ -51,7 +51,7 @@ async def test_a_session(steve: SteveSimulator) -> None:
 
 async def test_an_hour_in_a_moment(steve: SteveSimulator) -> None:
     """A fast session looks like the hour that just ended, ends by itself, and delivers what was planned."""
-    pace = Pace(power_w=12_400, behind=timedelta(hours=1), factor=36_000, energy_wh=12_400, sample_s=0.02)
+    pace = Pace(power_w=12_400, behind=timedelta(hours=1), factor=7_200, energy_wh=12_400, sample_s=0.05)
     async with charger(steve) as station:
         await station.tap(1, "CARD", pace=pace)
         await until(lambda: not steve.state.transactions[1].active, what="the full car")

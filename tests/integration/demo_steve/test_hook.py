@@ -44,10 +44,10 @@ class HookStub:
 
 
 @asynccontextmanager
-async def patched(stub: HookStub) -> AsyncIterator[SteveSimulator]:
+async def patched(stub: HookStub, budget_ms: int = 5_000) -> AsyncIterator[SteveSimulator]:
     listener = HttpListener(Starlette(routes=[Route(PATH, stub.answer, methods=["POST"])]), "127.0.0.1", 0)
     await listener.start()
-    hook = HookSettings(url=f"http://127.0.0.1:{listener.port}{PATH}", key=KEY)
+    hook = HookSettings(url=f"http://127.0.0.1:{listener.port}{PATH}", key=KEY, budget_ms=budget_ms)
     try:
         async with run_steve(replace(QUICK, hook=hook)) as steve:
             steve.state.add_charger("CP-1")
@@ -123,8 +123,8 @@ async def test_anything_else_is_no_override(stub: HookStub, outcome: str) -> Non
 
 
 async def test_a_late_answer_is_no_override() -> None:
-    """After the budget of 200 ms the station gets SteVe's own verdict, not much later."""
-    async with patched(HookStub(delay_s=2)) as steve, charger(steve) as station:
+    """After the usual budget of 200 ms the station gets SteVe's own verdict, not much later."""
+    async with patched(HookStub(delay_s=2), budget_ms=200) as steve, charger(steve) as station:
         began = perf_counter()
         told, _ = await station.authorize("CARD")
         took_s = perf_counter() - began
@@ -132,6 +132,11 @@ async def test_a_late_answer_is_no_override() -> None:
         assert 0.2 <= took_s < 1.5
         assert steve.hook is not None
         assert steve.hook.outcomes == {"timeout": 1}
+
+
+def test_the_usual_budget() -> None:
+    """Unless told otherwise SteVe waits 200 ms."""
+    assert HookSettings(url="", key="").budget_ms == 200
 
 
 async def test_an_unreachable_hook_is_no_override() -> None:
