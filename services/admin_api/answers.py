@@ -28,6 +28,11 @@ class Silent(Frozen):
     why: str
     as_of: AwareDatetime = Field(description="when it was asked")
 
+    @property
+    def sentence(self) -> str:
+        """The silence in words, for people."""
+        return f"{self.who[:1].upper()}{self.who[1:]} did not answer: {self.why.rstrip('.')}."
+
 
 Part = TypeAliasType("Part", Answered[V] | Silent, type_params=(V,))
 """A part of a page or of a diagnosis, each of which may be unknown without the rest being so."""

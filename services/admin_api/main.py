@@ -9,7 +9,7 @@ from services.admin_api.access.passwords import Passwords
 from services.admin_api.access.rules import Lifetime
 from services.admin_api.access.sign_in import SignIn
 from services.admin_api.access.tokens import Tokens
-from services.admin_api.api.app import create_api
+from services.admin_api.api.app import create_api, openapi_document
 from services.admin_api.console.app import create_console
 from services.admin_api.front import Front
 from services.admin_api.house import House
@@ -21,6 +21,8 @@ from shared.runtime.clock import Clock, NewId, utc_now, uuid7
 from shared.runtime.service import Service, assemble, run
 from shared.runtime.supervisor import Every
 from shared.web.server import HttpServer, bind
+
+__all__ = ["build", "main", "openapi_document"]
 
 FORGET_EVERY_S = 3600.0
 

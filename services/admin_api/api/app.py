@@ -48,6 +48,7 @@ def create_api(house: House | None = None) -> FastAPI:
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
         separate_input_output_schemas=False,
         redirect_slashes=False,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.house = house
     problems.install(app)
@@ -59,7 +60,7 @@ def create_api(house: House | None = None) -> FastAPI:
     return app
 
 
-def openapi() -> dict[str, Any]:
+def openapi_document() -> dict[str, Any]:
     """The API's description (OpenAPI 3.1), without anything running."""
     return create_api().openapi()
 

@@ -40,7 +40,7 @@ def valid_in_steve(evidence: Evidence) -> Check:
     The answer is SteVe's own; the parent, which stock SteVe never looks at, is reported beside it.
     """
     if isinstance(evidence.steve, Silent):
-        why = f"{evidence.steve.who} did not answer: {evidence.steve.why}"
+        why = evidence.steve.sentence
         return _check("valid_in_steve", "unknown", why, evidence.steve.as_of, _mirror(evidence))
     asked_at, card = evidence.steve.as_of, evidence.steve.value.card
     if card is None:
@@ -66,7 +66,7 @@ def valid_in_steve(evidence: Evidence) -> Check:
 def linked(evidence: Evidence) -> Check:
     """Whether the card is linked to a Lago customer with an active subscription; Lago is asked now."""
     if isinstance(evidence.known, Silent):
-        why = f"{evidence.known.who} did not answer: {evidence.known.why}"
+        why = evidence.known.sentence
         return _check("linked", "unknown", why, evidence.known.as_of, [])
     as_of = evidence.known.as_of
     card = evidence.known.value
@@ -91,7 +91,7 @@ def linked(evidence: Evidence) -> Check:
 def intercepted(evidence: Evidence) -> Check:
     """Whether the last tap was intercepted by scan-to-login. Only what was told in time counts: the rest charged."""
     if isinstance(evidence.taps, Silent):
-        why = f"{evidence.taps.who} did not answer: {evidence.taps.why}"
+        why = evidence.taps.sentence
         return _check("intercepted", "unknown", why, evidence.taps.as_of, [])
     taps = evidence.taps.value
     facts = [*(_tap_fact(tap) for tap in taps[:SHOWN]), *_armed_facts(evidence)]
@@ -110,7 +110,7 @@ def charger(evidence: Evidence) -> Check:
     """
     for part in (evidence.sessions, evidence.taps):
         if isinstance(part, Silent):
-            return _check("charger", "unknown", f"{part.who} did not answer: {part.why}", part.as_of, [])
+            return _check("charger", "unknown", part.sentence, part.as_of, [])
     sessions = _value(evidence.sessions)
     taps = _value(evidence.taps)
     facts = [_session_fact(session) for session in sessions[:SHOWN]]
@@ -183,7 +183,7 @@ def _subscribed(evidence: Evidence, link: LinkView, facts: list[Fact]) -> Check:
     if asked is None:
         return _check("linked", "unknown", "Lago was not asked about the subscription.", evidence.now, facts)
     if isinstance(asked, Silent):
-        return _check("linked", "unknown", f"{asked.who} did not answer: {asked.why}", asked.as_of, facts)
+        return _check("linked", "unknown", asked.sentence, asked.as_of, facts)
     found = asked.value
     if found is None:
         why = f"Lago has no active subscription {link.external_subscription_id}."
