@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import secrets
+import warnings
 from typing import TYPE_CHECKING
 
 import docker.errors  # type: ignore[import-untyped]
@@ -14,7 +16,7 @@ from deploy.local.infra.folder import LOOPBACK, free_port
 from deploy.local.infra.guarded import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from testcontainers.core.container import DockerContainer
 
@@ -31,11 +33,21 @@ class InContainer:
 
     source = "docker"
 
-    def __init__(self, container: DockerContainer, url: str, answers: Callable[[str], bool]) -> None:
+    def __init__(
+        self, container: DockerContainer, inside: int, url: Callable[[str], str], answers: Callable[[str], bool]
+    ) -> None:
+        """`inside` is the port in the container; `url` makes a URL of "host:port"."""
         self._container = container
+        self._inside = inside
+        self._url = url
         self._made = False
         self._answers = answers
-        self.url = url
+        self._address = ""
+        publish(container, inside)
+
+    @property
+    def url(self) -> str:
+        return self._url(self._address)
 
     @property
     def pid(self) -> int | None:
@@ -52,8 +64,14 @@ class InContainer:
 
     def start(self) -> None:
         if not self._made:
-            self._container.start()
+            # Before it starts: one that fails half-way is to be removed too.
             self._made = True
+            with forgiving():
+                self._container.start()
+                host = self._container.get_container_host_ip()
+                port = self._container.get_exposed_port(self._inside)
+            # "localhost" may mean ::1 first, where nothing is published.
+            self._address = f"{LOOPBACK if host == 'localhost' else host}:{port}"
         elif not self.running:
             self._container.get_wrapped_container().start()
         wait_until(lambda: self._answers(self.url), RESTART_TIMEOUT_S, "the server in its container to answer")
@@ -79,13 +97,43 @@ class InContainer:
 
     def remove(self) -> None:
         if self._made:
-            with contextlib.suppress(docker.errors.NotFound):
+            with contextlib.suppress(docker.errors.NotFound), forgiving():
                 self._container.stop()
             self._made = False
 
 
+def publish(container: DockerContainer, inside: int) -> None:
+    """Choose the port on the engine's machine, on its loopback where the tests run there too.
+
+    They do not where they run in a container themselves, or the engine is remote.
+    """
+    client = container.get_docker_client()
+    here = client.get_connection_mode().value == "docker_host" and client.host() in {"localhost", LOOPBACK}
+    # Its with_bind_ports() takes no address; docker-py, which gets this, does.
+    container.ports[str(inside)] = (LOOPBACK, free_port()) if here else free_port()  # type: ignore[assignment]
+
+
+@contextlib.contextmanager
+def forgiving() -> Iterator[None]:
+    """The libraries warn about themselves (a decorator of their own, sockets that they leave to the garbage
+    collector), which must not fail the tests that use them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        gc.collect()
+
+
 def require_engine() -> None:
     """Raises InfraError when no Docker engine answers."""
+    with forgiving():
+        refusal = _refusal()
+    if refusal is not None:
+        raise InfraError("Docker cannot be used.", f"No engine answers: {refusal}", "Start Docker.")
+
+
+def _refusal() -> str | None:
     try:
         client = docker.from_env()
         try:
@@ -93,30 +141,33 @@ def require_engine() -> None:
         finally:
             client.close()
     except docker.errors.DockerException as error:
-        raise InfraError("Docker cannot be used.", f"No engine answers: {error}", "Start Docker.") from error
+        # Only its words: with its frames it would keep a socket open.
+        return str(error)
+    return None
 
 
 def postgres_in_container() -> InContainer:
     require_engine()
-    from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - slow, and only needed here
+    with forgiving():
+        from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - slow, and only needed here
 
-    password, port = secrets.token_hex(16), free_port()
+    password = secrets.token_hex(16)
     container = PostgresContainer(
         POSTGRES_IMAGE, username="postgres", password=password, dbname="postgres", driver=None
     )
-    # Its with_bind_ports() would publish on all interfaces.
-    container.ports["5432"] = (LOOPBACK, port)  # type: ignore[assignment] # docker-py takes an address too
-    return InContainer(container, f"postgresql://postgres:{password}@{LOOPBACK}:{port}/postgres", postgres_answers)
+    return InContainer(
+        container, 5432, lambda address: f"postgresql://postgres:{password}@{address}/postgres", postgres_answers
+    )
 
 
 def rabbitmq_in_container() -> InContainer:
     require_engine()
-    from testcontainers.community.rabbitmq import RabbitMqContainer  # noqa: PLC0415 - slow, and only needed here
+    with forgiving():
+        from testcontainers.community.rabbitmq import RabbitMqContainer  # noqa: PLC0415 - as above
 
-    password, port = secrets.token_hex(16), free_port()
+    password = secrets.token_hex(16)
     # The node's name, and with it its data, depends on the host name.
     container = RabbitMqContainer(
         RABBITMQ_IMAGE, port=5672, username="expressync", password=password, vhost="/", hostname="expressync"
     )
-    container.ports["5672"] = (LOOPBACK, port)  # type: ignore[assignment] # as above
-    return InContainer(container, f"amqp://expressync:{password}@{LOOPBACK}:{port}/", rabbitmq_answers)
+    return InContainer(container, 5672, lambda address: f"amqp://expressync:{password}@{address}/", rabbitmq_answers)
