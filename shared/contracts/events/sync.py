@@ -84,16 +84,21 @@ class TransactionStarted(_TransactionEvent):
     type: ClassVar[str] = "transaction.started"
     connector_id: int
     started_at: AwareDatetime
-    start_wh: int
+    start_wh: int | None
 
 
 class TransactionStopped(_TransactionEvent):
+    """SteVe recorded its end, or another end than before. A session first seen finished has no transaction.started.
+
+    Readings are None where the station reported no number.
+    """
+
     type: ClassVar[str] = "transaction.stopped"
     connector_id: int
     started_at: AwareDatetime
     stopped_at: AwareDatetime
-    start_wh: int
-    stop_wh: int
+    start_wh: int | None
+    stop_wh: int | None
     stop_reason: str | None
     provisional: bool = Field(description="a manual stop, which the station's own may still replace")
 

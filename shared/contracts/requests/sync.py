@@ -1,6 +1,7 @@
 """What others may ask sync: the only service that speaks to SteVe's REST and to Lago."""
 
 from typing import Any, ClassVar, Literal
+from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
@@ -172,10 +173,15 @@ class Billing(Frozen):
     explanation: str | None = None
     external_subscription_id: str | None = None
     usage_event_id: str | None = None
+    external_customer_id: str | None = None
+    billed_wh: int = 0
+    note: str | None = None
 
 
 class SessionView(Frozen):
-    """A charging session as SteVe recorded it, with how its billing stands. Energies in Wh."""
+    """A charging session as SteVe recorded it, with how its billing stands. Energies in Wh, None where a reading is
+    no number. `provisional`: stopped by hand, the station's own stop may still replace it.
+    """
 
     session: str
     charge_box_id: str
@@ -183,11 +189,12 @@ class SessionView(Frozen):
     id_tag: str
     started_at: AwareDatetime
     stopped_at: AwareDatetime | None
-    start_wh: int
+    start_wh: int | None
     stop_wh: int | None
     energy_wh: int | None
     stop_reason: str | None
     billing: Billing
+    provisional: bool = False
 
 
 class SessionPage(Frozen):
@@ -204,8 +211,16 @@ class SearchSessions(Request[SessionPage]):
     id_tag: CardKey | None = None
     charge_box_id: str | None = None
     billing: BillingState | None = None
+    external_subscription_id: str | None = None
     limit: int = Field(50, ge=1, le=MAX_ROWS)
     cursor: str | None = None
+
+
+class GetSession(Request[SessionView]):
+    name: ClassVar[str] = "get_session"
+    owner: ClassVar[str] = "sync"
+    reply = SessionView
+    session: str
 
 
 class UpstreamView(Frozen):

@@ -1,0 +1,63 @@
+"""Answers to what others ask about cards."""
+
+from services.sync.cards import store
+from services.sync.steve.client import SteveClient
+from services.sync.upstreams.errors import UpstreamError
+from shared.contracts.identity import Cause
+from shared.contracts.problem import NotFound
+from shared.contracts.requests.sync import (
+    CardPage,
+    CardView,
+    GetCard,
+    ReadCardInSteve,
+    SearchCards,
+    SteveAnswer,
+)
+from shared.database.engine import Database
+from shared.runtime.clock import Clock
+
+
+class CardUnknown(NotFound):
+    code, title = "card_unknown", "There is no such card"
+
+    def __init__(self, id_tag: str) -> None:
+        super().__init__(
+            f"Neither SteVe nor ExpresSync has a card {id_tag}. Check the spelling, or create it in SteVe.",
+            id_tag=id_tag,
+        )
+
+
+class CardQueries:
+    def __init__(self, database: Database, steve: SteveClient, clock: Clock) -> None:
+        self._database, self._steve, self._clock = database, steve, clock
+
+    async def get_card(self, request: GetCard, _: Cause) -> CardView:
+        """:raises CardUnknown: not in the mirror."""
+        async with self._database.read() as tx:
+            found = await store.view(tx, request.id_tag, self._clock())
+        if found is None:
+            raise CardUnknown(request.id_tag)
+        return found
+
+    async def search_cards(self, request: SearchCards, _: Cause) -> CardPage:
+        async with self._database.read() as tx:
+            cards = await store.search(tx, request, self._clock())
+        more = len(cards) == request.limit
+        return CardPage(cards=cards, next_cursor=cards[-1].id_tag if more else None)
+
+    async def read_card_in_steve(self, request: ReadCardInSteve, _: Cause) -> SteveAnswer:
+        """What SteVe says now; when it does not answer, the reply says so and is no "no such card"."""
+        asked_at = self._clock()
+        try:
+            tag = await self._steve.find_tag(request.id_tag, urgent=True)
+            parent = None
+            if tag is not None and tag.parent_id_tag:
+                parent = await self._steve.find_tag(tag.parent_id_tag, urgent=True)
+        except UpstreamError as error:
+            return SteveAnswer(answered=False, card=None, asked_at=asked_at, problem=error.explanation)
+        return SteveAnswer(
+            answered=True,
+            card=tag.view() if tag is not None else None,
+            parent=parent.view() if parent is not None else None,
+            asked_at=asked_at,
+        )

@@ -1,0 +1,111 @@
+"""The mirror of SteVe's tags: what is new, what changed, what is gone."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from services.sync.cards import rules, store
+from services.sync.steve.client import SteveClient
+from services.sync.steve.models import Tag
+from shared.bus.outbox import Outbox
+from shared.contracts.event import Event
+from shared.contracts.events.sync import CardChanged, CardDiscovered
+from shared.contracts.identity import Actor, Cause, id_tag_key
+from shared.database.engine import Database, Write
+from shared.runtime.clock import Clock, NewId
+from shared.runtime.log import get_logger
+
+log = get_logger(__name__)
+
+BY_STEVE = Actor(kind="upstream", id="steve")
+
+
+class Mirror:
+    def __init__(
+        self, steve: SteveClient, database: Database, outbox: Outbox, *, steve_id: str, clock: Clock, new_id: NewId
+    ) -> None:
+        self._steve, self._database, self._outbox = steve, database, outbox
+        self._steve_id, self._clock, self._new_id = steve_id, clock, new_id
+
+    async def refresh(self) -> None:
+        """Read all tags. :raises UpstreamError: SteVe did not answer; the mirror stays as it is."""
+        tags = await self._steve.tags()
+        async with self._database.write() as tx:
+            await self.apply(tx, tags, whole=True)
+            await store.completed(tx, self._steve_id, self._clock())
+
+    async def fetch(self, id_tags: Sequence[str]) -> None:
+        """Read these tags now: cards that a transaction names and the mirror does not have yet."""
+        tags = [tag for id_tag in id_tags if (tag := await self._steve.find_tag(id_tag)) is not None]
+        if tags:
+            async with self._database.write() as tx:
+                await self.apply(tx, tags, whole=False)
+
+    async def apply(self, tx: Write, tags: Sequence[Tag], *, whole: bool) -> None:
+        """Bring the mirror to what SteVe answered. `whole`: these are all there are, so what is missing is gone."""
+        await store.lock_mirror(tx)
+        now = self._clock()
+        by_key: dict[str, Tag] = {id_tag_key(tag.id_tag): tag for tag in tags}
+        known = await store.rows(tx, None if whole else list(by_key))
+        events: list[Event] = []
+        events += await self._discover(tx, {key: tag for key, tag in by_key.items() if key not in known}, now)
+        for key, tag in by_key.items():
+            if key in known:
+                events += await self._follow(tx, known[key], rules.mirrored(tag), now)
+        if whole:
+            for key, row in known.items():
+                if key not in by_key and row.gone_at is None:
+                    await store.update_card(tx, row.pk, {"gone_at": now})
+                    events.append(self._changed(key, {"in_steve": True}, {"in_steve": False}, []))
+        await self._outbox.add_all(tx, events, Cause(actor=BY_STEVE, correlation_id=self._new_id()))
+
+    async def _discover(self, tx: Write, new: dict[str, Tag], now: datetime) -> list[Event]:
+        values = [
+            {
+                **rules.mirrored(tag),
+                "id_tag": key,
+                "card_id": self._new_id(),
+                "discovered_at": now,
+                "mirrored_at": now,
+                "blocked_since": now if tag.max_active_transaction_count == 0 else None,
+            }
+            for key, tag in new.items()
+        ]
+        pks = await store.insert_cards(tx, values)
+        events: list[Event] = []
+        for value in values:
+            if value["parent_id_tag"] is not None:
+                await store.set_parent(tx, pks[value["id_tag"]], value["parent_id_tag"], since=store.BEGINNING)
+            events.append(
+                CardDiscovered(
+                    id_tag=value["id_tag"],
+                    ocpp_tag_pk=value["ocpp_tag_pk"],
+                    parent_id_tag=value["parent_id_tag"],
+                    blocked=value["max_active"] == 0,
+                    expiry=value["expiry"],
+                )
+            )
+        return events
+
+    async def _follow(self, tx: Write, row: Any, seen: dict[str, Any], now: datetime) -> list[Event]:  # noqa: ANN401 - a row of card
+        before = row._asdict()
+        if row.gone_at is None and all(before[column] == value for column, value in seen.items()):
+            return []
+        values = {**seen, "mirrored_at": now, "gone_at": None}
+        if seen["max_active"] == 0:
+            values["blocked_since"] = row.blocked_since or now
+        else:
+            values["blocked_since"] = None
+        await store.update_card(tx, row.pk, values)
+        if before["parent_id_tag"] != seen["parent_id_tag"]:
+            await store.set_parent(tx, row.pk, seen["parent_id_tag"], since=now)
+        change = rules.change(before, seen, rules.TOLD)
+        events: list[Event] = []
+        if row.gone_at is not None:
+            events.append(self._changed(row.id_tag, {"in_steve": False}, {"in_steve": True}, []))
+        if change:
+            events.append(self._changed(row.id_tag, change.before, change.after, change.personal))
+        return events
+
+    def _changed(self, key: str, before: dict[str, Any], after: dict[str, Any], personal: list[str]) -> CardChanged:
+        return CardChanged(id_tag=key, change_id=self._new_id(), before=before, after=after, personal_fields=personal)

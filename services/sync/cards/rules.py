@@ -1,0 +1,75 @@
+"""What changed between SteVe's tag and its mirror. Pure."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+from services.sync.steve.models import Tag
+from shared.contracts.identity import id_tag_key
+
+# The mirror's columns that follow SteVe, and the names under which a change of them is told.
+TOLD: Final = {
+    "id_tag_as_sent": "id_tag_as_sent",
+    "ocpp_tag_pk": "ocpp_tag_pk",
+    "parent_id_tag": "parent_id_tag",
+    "expiry": "expiry",
+    "max_active": "max_active_transaction_count",
+    "steve_note": "note",
+}
+# Their values never leave the house (contracts: Events).
+PERSONAL: Final = frozenset({"note", "display_name", "cardholder", "notes"})
+
+
+def mirrored(tag: Tag) -> dict[str, Any]:
+    """The mirror's columns for a tag."""
+    return {
+        "id_tag_as_sent": tag.id_tag,
+        "ocpp_tag_pk": tag.ocpp_tag_pk,
+        "parent_id_tag": id_tag_key(tag.parent_id_tag) if tag.parent_id_tag else None,
+        "expiry": tag.expiry_date,
+        "max_active": tag.max_active_transaction_count,
+        "active_count": tag.active_transaction_count,
+        "in_transaction": tag.in_transaction,
+        "steve_note": tag.note,
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Fields by their told names; personal ones only in `personal`."""
+
+    before: dict[str, Any]
+    after: dict[str, Any]
+    personal: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.before or self.after or self.personal)
+
+
+def change(before: Mapping[str, Any], after: Mapping[str, Any], told: Mapping[str, str]) -> Change:
+    """What differs in the columns of `told`, as an event may carry it."""
+    moved = {name: column for column, name in told.items() if before[column] != after[column]}
+    return Change(
+        before={name: _plain(before[column]) for name, column in moved.items() if name not in PERSONAL},
+        after={name: _plain(after[column]) for name, column in moved.items() if name not in PERSONAL},
+        personal=sorted(name for name in moved if name in PERSONAL),
+    )
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - a column's value as JSON has it
+    return value.isoformat() if isinstance(value, datetime) else value
+
+
+def ancestors(id_tag: str, parents: Mapping[str, str | None]) -> tuple[list[str], bool]:
+    """The parent, its parent and so on, nearest first, and whether they run in a circle."""
+    chain: list[str] = []
+    seen = {id_tag}
+    current = parents.get(id_tag)
+    while current is not None:
+        if current in seen:
+            return chain, True
+        seen.add(current)
+        chain.append(current)
+        current = parents.get(current)
+    return chain, False

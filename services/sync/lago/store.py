@@ -1,0 +1,55 @@
+"""All SQL about subscriptions and webhooks."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from services.sync.lago.tables import subscription
+from shared.database.engine import Read, Write
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribed:
+    """What Lago last said about a subscription. Not `active`: it knows no active one of this id."""
+
+    external_subscription_id: str
+    active: bool
+    checked_at: datetime
+    external_customer_id: str | None = None
+    plan_code: str | None = None
+    started_at: datetime | None = None
+    ended_at: datetime | None = None
+    period_from: datetime | None = None
+    period_to: datetime | None = None
+    has_charge: bool = False
+    pay_in_advance: bool = False
+    unit_price: Decimal | None = None
+    currency: str | None = None
+
+
+async def subscribed(tx: Read, ids: Collection[str]) -> dict[str, Subscribed]:
+    statement = sa.select(subscription).where(subscription.c.external_subscription_id.in_(sorted(ids)))
+    return {row.external_subscription_id: Subscribed(**row._asdict()) for row in await tx.execute(statement)}
+
+
+async def keep_subscribed(tx: Write, answers: Sequence[Mapping[str, Any]]) -> None:
+    """Keep what Lago said. Where it knows none any more, what it said before stays, with its end."""
+    for values in sorted(answers, key=lambda one: str(one["external_subscription_id"])):
+        statement = insert(subscription).values(**values)
+        await tx.execute(
+            statement.on_conflict_do_update(
+                index_elements=[subscription.c.external_subscription_id],
+                set_={column: statement.excluded[column] for column in values},
+            )
+        )
+
+
+async def forget_freshness(tx: Write, ids: Collection[str], *, before: datetime) -> None:
+    """Have these asked for again before they are next believed."""
+    statement = sa.update(subscription).where(subscription.c.external_subscription_id.in_(sorted(ids)))
+    await tx.execute(statement.values(checked_at=before))

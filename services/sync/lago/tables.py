@@ -1,0 +1,41 @@
+"""What Lago last said about subscriptions, and whether billing may run at all."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from services.sync.metadata import metadata
+
+subscription = sa.Table(
+    "subscription",
+    metadata,
+    sa.Column("external_subscription_id", sa.Text, primary_key=True),
+    # False: Lago knows no active subscription of this id; what follows is what it last said when it knew one.
+    sa.Column("active", sa.Boolean, nullable=False),
+    sa.Column("external_customer_id", sa.Text),
+    sa.Column("plan_code", sa.Text),
+    sa.Column("started_at", sa.DateTime(timezone=True)),
+    sa.Column("ended_at", sa.DateTime(timezone=True)),
+    sa.Column("period_from", sa.DateTime(timezone=True)),
+    sa.Column("period_to", sa.DateTime(timezone=True)),
+    sa.Column("has_charge", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("pay_in_advance", sa.Boolean, nullable=False, server_default=sa.false()),
+    # Price of one kWh in `currency`, where it has a single one.
+    sa.Column("unit_price", sa.Numeric),
+    sa.Column("currency", sa.Text),
+    sa.Column("checked_at", sa.DateTime(timezone=True), nullable=False),
+)
+
+webhook = sa.Table(
+    "webhook",
+    metadata,
+    sa.Column("unique_key", sa.Text, primary_key=True),
+    sa.Column("webhook_type", sa.Text, nullable=False),
+    sa.Column("object_type", sa.Text, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("received_at", sa.DateTime(timezone=True), nullable=False, index=True),
+    sa.Column("dispatched_at", sa.DateTime(timezone=True)),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=False),
+    sa.Column("last_error", sa.Text),
+    sa.Column("details", pg.JSONB, nullable=False, server_default="{}"),
+)

@@ -1,0 +1,262 @@
+"""Bringing entries to Lago, each counted exactly once whatever happens on the way."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Final
+
+from services.sync.lago.client import MAX_BATCH, BatchRefused, LagoClient
+from services.sync.lago.gate import Gate
+from services.sync.lago.models import UsageEvent
+from services.sync.ledger import rules, store
+from services.sync.ledger.readback import ReadBack, Verdict
+from services.sync.ledger.store import Entry
+from services.sync.upstreams.errors import RefusedError, UpstreamError
+from shared.bus.outbox import Outbox
+from shared.contracts.events.sync import TransactionHeld, TransactionSynced
+from shared.contracts.identity import Actor, Cause
+from shared.database.engine import Database
+from shared.runtime.clock import Clock, NewId
+from shared.runtime.log import get_logger
+
+log = get_logger(__name__)
+
+# Longer than any attempt takes, with its read-backs: whoever holds a claim past it has died.
+LEASE: Final = timedelta(seconds=120)
+FIRST_BACKOFF_S: Final = 1.0
+LONGEST_BACKOFF_S: Final = 300.0
+# Server errors on a batch before it is suspected that one of its events causes them.
+SUSPECT_AFTER: Final = 2
+LAGO: Final = Actor(kind="upstream", id="lago")
+
+
+def backoff_s(attempts: int, chance: float) -> float:
+    """Seconds until attempt `attempts` + 1: doubling from 1 to 300, jittered by half. `chance` is 0 to 1."""
+    return float(min(FIRST_BACKOFF_S * 2.0 ** min(attempts - 1, 12), LONGEST_BACKOFF_S)) * (0.5 + 0.5 * chance)
+
+
+def as_event(one: Entry) -> UsageEvent:
+    return rules.usage_event(
+        event_id=one.usage_event_id,
+        subscription=one.external_subscription_id,
+        code=one.code,
+        property_name=one.property_name,
+        wh=one.wh,
+        timestamp=one.timestamp,
+        session=one.session,
+        charge_box_id=one.charge_box_id,
+    )
+
+
+class Delivery:
+    """`deliver_due` may run in any number of tasks and replicas."""
+
+    def __init__(
+        self,
+        lago: LagoClient,
+        gate: Gate,
+        database: Database,
+        outbox: Outbox,
+        *,
+        in_flight: int,
+        clock: Clock,
+        new_id: NewId,
+    ) -> None:
+        self._lago, self._gate, self._database, self._outbox = lago, gate, database, outbox
+        self._in_flight, self._clock, self._new_id = in_flight, clock, new_id
+        self._read_back = ReadBack(lago)
+
+    async def deliver(self) -> int:
+        """Deliver what is due, several batches at once; returns how many entries were taken up.
+
+        :raises UpstreamError: Lago cannot be asked whether it is set up for billing.
+        """
+        if not await self._gate.is_open():
+            return 0
+        return sum(await asyncio.gather(*(self._lane() for _ in range(self._in_flight))))
+
+    async def _lane(self) -> int:
+        taken = 0
+        while True:
+            async with self._database.write() as tx:
+                batch = await store.claim(tx, self._clock(), limit=MAX_BATCH, lease=LEASE)
+            if not batch:
+                return taken
+            taken += len(batch)
+            if not await self._deliver_batch(batch) or len(batch) < MAX_BATCH:
+                return taken
+
+    async def _deliver_batch(self, batch: Sequence[Entry]) -> bool:
+        """One attempt for each of these; False when Lago is not to be asked again right away."""
+        try:
+            if self._gate.events_store == "clickhouse":
+                # It takes a second one without a word, so what may be there already is looked for first (facts 6).
+                batch = await self._settle_repeats(batch)
+            return not batch or await self._send(batch)
+        except RefusedError as error:
+            await self._hold(batch, "lago_refused", f"Lago {error.explanation}.")
+            return True
+        except UpstreamError as error:
+            await self._put_off(batch, error)
+            return False
+
+    async def _send(self, batch: Sequence[Entry]) -> bool:
+        try:
+            refused = await self._lago.send([as_event(one) for one in batch])
+        except RefusedError as error:
+            if len(batch) > 1:
+                return await self._halves(batch)
+            await self._hold(batch, "lago_refused", f"Lago {error.explanation}.")
+            return True
+        except UpstreamError as error:
+            if error.reason == "server_error" and max(one.server_errors for one in batch) + 1 >= SUSPECT_AFTER:
+                return await self._suspect(batch, error)
+            await self._put_off(batch, error)
+            return False
+        if refused is not None:
+            return await self._sort_out(batch, refused)
+        await self._delivered(batch, by="acknowledged")
+        return True
+
+    async def _sort_out(self, batch: Sequence[Entry], refused: BatchRefused) -> bool:
+        """Nothing of it was stored. Those that are wrong are set aside, those that are there already are looked at,
+        and the rest goes again at once: with fewer events each time, this ends.
+        """
+        for index, why in refused.wrong.items():
+            await self._hold([batch[index]], "lago_refused", f"Lago refuses it: {why}.")
+        duplicates = [batch[index] for index in sorted(refused.duplicates)]
+        rest = [one for index, one in enumerate(batch) if index not in refused.duplicates | refused.wrong.keys()]
+        try:
+            await self._settle_duplicates(duplicates)
+        except UpstreamError as error:
+            await self._put_off([*duplicates, *rest], error)
+            return False
+        return not rest or await self._send(rest)
+
+    async def _halves(self, batch: Sequence[Entry]) -> bool:
+        """Find the events that Lago does not bear, by sending smaller and smaller batches."""
+        middle = len(batch) // 2
+        first = await self._send(batch[:middle])
+        if not first:
+            # Lago itself has gone away meanwhile: the other half waits as well.
+            await self._release(batch[middle:])
+            return False
+        return await self._send(batch[middle:])
+
+    async def _suspect(self, batch: Sequence[Entry], error: UpstreamError) -> bool:
+        """Server errors again. Where Lago is well otherwise, it is one of these events (facts 8)."""
+        try:
+            await self._lago.organization()
+        except UpstreamError as down:
+            await self._put_off(batch, down)
+            return False
+        if len(batch) > 1:
+            return await self._halves(batch)
+        await self._hold(batch, "lago_fails_on_it", f"Lago {error.explanation} to this event alone.")
+        return True
+
+    async def _settle_duplicates(self, duplicates: Sequence[Entry]) -> None:
+        """Lago has these ids already: delivered before, if they are the same events."""
+        verdicts = await self._read_back.compare(duplicates)
+        same = [one for one in duplicates if verdicts[one.key].same]
+        await self._delivered(same, by="read_back")
+        for one in duplicates:
+            verdict = verdicts[one.key]
+            if not verdict.same:
+                await self._hold([one], "id_conflict", verdict.explanation)
+
+    async def _settle_repeats(self, batch: Sequence[Entry]) -> list[Entry]:
+        """Look for those that were sent before, and keep those that are to be sent (again)."""
+        repeats = [one for one in batch if one.attempts > 1]
+        verdicts: dict[tuple[str, int, int], Verdict] = await self._read_back.compare(repeats) if repeats else {}
+        await self._delivered([one for one in repeats if verdicts[one.key].same], by="read_back")
+        for one in repeats:
+            if verdicts[one.key].found and not verdicts[one.key].same:
+                await self._hold([one], "id_conflict", verdicts[one.key].explanation)
+        return [one for one in batch if one.key not in verdicts or not verdicts[one.key].found]
+
+    async def _delivered(self, entries: Sequence[Entry], *, by: str) -> None:
+        if not entries:
+            return
+        now = self._clock()
+        async with self._database.write() as tx:
+            mine = await store.finish(
+                tx, entries, state="delivered", delivered_at=now, delivered_by=by, last_error=None
+            )
+            await store.mark_billed(tx, {(one.steve_id, one.transaction_pk) for one in mine}, now)
+            await self._outbox.add_all(tx, [_synced(one) for one in mine], self._cause())
+
+    async def _hold(self, entries: Sequence[Entry], reason: str, explanation: str) -> None:
+        now = self._clock()
+        log.error("A usage event is held.", action="ledger.held", reason=reason, events=len(entries), why=explanation)
+        async with self._database.write() as tx:
+            mine = await store.finish(tx, entries, state="held", last_error=explanation)
+            await store.hold_sessions(
+                tx,
+                {(one.steve_id, one.transaction_pk) for one in mine},
+                reason=reason,
+                explanation=explanation,
+                at=now,
+            )
+            held = [
+                TransactionHeld(
+                    session=one.session,
+                    charge_box_id=one.charge_box_id,
+                    id_tag=one.id_tag,
+                    reason=reason,
+                    explanation=explanation,
+                    energy_wh=one.wh,
+                )
+                for one in mine
+            ]
+            await self._outbox.add_all(tx, held, self._cause())
+
+    async def _put_off(self, entries: Sequence[Entry], error: UpstreamError) -> None:
+        """It may have been stored or not: the same events go again, later."""
+        now = self._clock()
+        attempts = max(one.attempts for one in entries)
+        pause = max(backoff_s(attempts, random.random()), error.retry_after_s or 0.0)  # noqa: S311 - jitter
+        failed_there = error.reason == "server_error"
+        server_errors = max(one.server_errors for one in entries) + 1 if failed_there else 0
+        async with self._database.write() as tx:
+            await store.finish(
+                tx,
+                entries,
+                state="sending",
+                due_at=now + timedelta(seconds=pause),
+                last_error=str(error),
+                server_errors=server_errors,
+            )
+        log.warning(
+            "Usage events wait for Lago.",
+            action="ledger.put_off",
+            events=len(entries),
+            attempts=attempts,
+            pause_s=round(pause, 1),
+            error=str(error),
+        )
+
+    async def _release(self, entries: Sequence[Entry]) -> None:
+        """Give back what was not tried."""
+        async with self._database.write() as tx:
+            pause = timedelta(seconds=backoff_s(1, random.random()))  # noqa: S311 - jitter
+            await store.finish(tx, entries, state="sending", due_at=self._clock() + pause)
+
+    def _cause(self) -> Cause:
+        return Cause(actor=LAGO, correlation_id=self._new_id())
+
+
+def _synced(one: Entry) -> TransactionSynced:
+    return TransactionSynced(
+        session=one.session,
+        charge_box_id=one.charge_box_id,
+        id_tag=one.id_tag,
+        seq=one.seq,
+        from_wh=one.from_wh,
+        to_wh=one.to_wh,
+        usage_event_id=one.usage_event_id,
+        external_customer_id=one.external_customer_id,
+        external_subscription_id=one.external_subscription_id,
+        final=one.final,
+    )

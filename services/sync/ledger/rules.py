@@ -1,0 +1,196 @@
+"""What a session owes, when, and what stands against billing it. Pure."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final, Literal
+
+from services.sync.lago.models import UsageEvent
+from services.sync.lago.store import Subscribed
+
+LatePolicy = Literal["hold", "bill_in_current_period"]
+# Lago compares milliseconds; its clock and ours differ.
+FUTURE_TOLERANCE: Final = timedelta(seconds=5)
+
+REMEDIES: Final = {
+    "card_unknown": "Create the card in SteVe, or link it; then release the session.",
+    "card_inactive": "Activate the card, then release the session.",
+    "card_unlinked": "Link the card from a date before the session, then release the session.",
+    "no_active_subscription": "Start a subscription in Lago; the session is then billed by itself.",
+    "other_customer": "The subscription is another customer's by now. Relink the card, then release the session.",
+    "before_subscription": "The subscription began after the session ended. Ignore it, or bill it by hand in Lago.",
+    "after_subscription": "The subscription ended before the session did. Ignore it, or bill it by hand in Lago.",
+    "late": "Its billing period is over. Bill it by hand, or allow bill_in_current_period and retry.",
+    "plan_without_charge": "The plan has no charge on the metric: it would be free. Add one in Lago.",
+    "needs_credit_note": "Less was used than was billed. Write a credit note in Lago, then ignore it.",
+    "id_conflict": "Lago has another event under this id. Compare the two; ignore the session when it is billed.",
+    "lago_refused": "Lago refuses the event. Repair what it names, then retry.",
+    "lago_fails_on_it": "Lago answers this event with an error of its own each time. Repair Lago, then retry.",
+    "another_steve": "Give this SteVe a name of its own.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """A new entry: from `from_wh` to `to_wh`, which may be less, stamped `timestamp`."""
+
+    from_wh: int
+    to_wh: int
+    timestamp: datetime
+    final: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Not billed, and why. `recheck`: the cause may go away without anybody telling us."""
+
+    reason: str
+    explanation: str
+    recheck: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """There is nothing to add: what is billed is what was used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """How far a session is billed. `billed_wh` is None where nothing is yet."""
+
+    last_seq: int
+    billed_wh: int | None
+
+    def next_from(self, start_wh: int) -> int:
+        return start_wh if self.billed_wh is None else self.billed_wh
+
+
+def settle(
+    *,
+    start_wh: int,
+    to_wh: int,
+    read_at: datetime,
+    final: bool,
+    chain: Chain,
+    subscribed: Subscribed,
+    customer: str,
+    now: datetime,
+    late_policy: LatePolicy,
+) -> Bill | Hold | Settled:
+    """What to do about energy read at `read_at`. The subscription is the owner's, or the one billed before."""
+    from_wh = chain.next_from(start_wh)
+    if to_wh == from_wh and chain.last_seq > 0:
+        return Settled()
+    if to_wh < from_wh:
+        refusal = _against_correction(subscribed, read_at, from_wh - to_wh)
+        if refusal is not None:
+            return refusal
+    timestamp = _millis(read_at)
+    if timestamp > now + FUTURE_TOLERANCE:
+        return Hold("in_future", f"It was read at {_words(timestamp)}, which is still to come.", recheck=True)
+    against = _against(subscribed, customer, timestamp)
+    if against is not None:
+        return against
+    if subscribed.period_from is not None and timestamp < subscribed.period_from:
+        if late_policy == "hold":
+            began = _words(subscribed.period_from)
+            return Hold("late", f"It ended at {_words(timestamp)}; the current billing period began at {began}.")
+        # Chosen once: it is frozen with the entry. Inside the period for as long as that lasts.
+        timestamp = _millis(max(subscribed.period_from, now))
+    return Bill(from_wh, to_wh, timestamp, final)
+
+
+def _against(subscribed: Subscribed, customer: str, timestamp: datetime) -> Hold | None:
+    name = subscribed.external_subscription_id
+    if not subscribed.active:
+        return _ended(subscribed, timestamp)
+    if subscribed.external_customer_id != customer:
+        owner = subscribed.external_customer_id
+        return Hold("other_customer", f"Subscription {name} belongs to {owner} now, and to {customer} when linked.")
+    if subscribed.started_at is None or timestamp < _millis(subscribed.started_at):
+        began = _words(subscribed.started_at) if subscribed.started_at else "not yet"
+        return Hold("before_subscription", f"It ended at {_words(timestamp)}; subscription {name} began {began}.")
+    if subscribed.ended_at is not None and timestamp > subscribed.ended_at:
+        return Hold("after_subscription", f"Subscription {name} ends at {_words(subscribed.ended_at)}.", recheck=True)
+    if not subscribed.has_charge:
+        what = f"Plan {subscribed.plan_code} has no charge on the metric: Lago would not bill it."
+        return Hold("plan_without_charge", what, recheck=True)
+    return None
+
+
+def _ended(subscribed: Subscribed, timestamp: datetime) -> Hold:
+    name, ended_at = subscribed.external_subscription_id, subscribed.ended_at
+    if ended_at is None:
+        return Hold("no_active_subscription", f"Lago has no active subscription {name}.", recheck=True)
+    if ended_at < timestamp:
+        return Hold("after_subscription", f"Subscription {name} ended at {_words(ended_at)}.", recheck=True)
+    # It was running then, and its last invoice is final.
+    return Hold("late", f"Subscription {name} ended at {_words(ended_at)} and has been invoiced.")
+
+
+def _against_correction(subscribed: Subscribed, read_at: datetime, less_wh: int) -> Hold | None:
+    """Lago takes a negative event only where the period is open and the charge is in arrears (facts 5)."""
+    why = None
+    if not subscribed.active:
+        why = "its subscription has ended"
+    elif subscribed.pay_in_advance:
+        why = "its charge was paid in advance"
+    elif subscribed.period_from is not None and read_at < subscribed.period_from:
+        why = "its billing period is over"
+    if why is None:
+        return None
+    return Hold("needs_credit_note", f"{less_wh} Wh less were used than were billed, and {why}.")
+
+
+def _words(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _millis(moment: datetime) -> datetime:
+    """Lago keeps milliseconds; what is frozen must be what can be read back."""
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+
+def usage_event_id(steve_id: str, transaction_pk: int, seq: int) -> str:
+    """Derived from the source and nothing else, so that any attempt by anybody has the same one."""
+    return f"steve:{steve_id}:{transaction_pk}:{seq}"
+
+
+def kwh(wh: int) -> str:
+    """Wh as kWh with exactly three decimals: a plain decimal string is all that Lago counts (facts 7)."""
+    sign, wh = ("-", -wh) if wh < 0 else ("", wh)
+    return f"{sign}{wh // 1000}.{wh % 1000:03d}"
+
+
+def unix_seconds(moment: datetime) -> str:
+    """`<sec>.<mmm>`, without a float in between."""
+    seconds = int(moment.timestamp() // 1)
+    return f"{seconds}.{moment.microsecond // 1000:03d}"
+
+
+def usage_event(
+    *,
+    event_id: str,
+    subscription: str,
+    code: str,
+    property_name: str,
+    wh: int,
+    timestamp: datetime,
+    session: str,
+    charge_box_id: str,
+) -> UsageEvent:
+    """An entry as Lago is sent it, the same at each attempt."""
+    return UsageEvent(
+        transaction_id=event_id,
+        external_subscription_id=subscription,
+        code=code,
+        timestamp=unix_seconds(timestamp),
+        properties={property_name: kwh(wh), "session": session, "charger": charge_box_id},
+    )
+
+
+def money_cents(wh: int, unit_price: Decimal | None) -> int | None:
+    """What so much energy costs, in cents, where a unit has a price."""
+    if unit_price is None:
+        return None
+    return int((unit_price * wh / 10).to_integral_value())

@@ -1,0 +1,146 @@
+"""Sync speaks to SteVe's REST and to Lago. The composition root: all wiring of the service is here."""
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+from services.sync.cards.handlers import CardQueries
+from services.sync.cards.mirror import Mirror
+from services.sync.lago.client import LagoClient
+from services.sync.lago.gate import Gate
+from services.sync.lago.subscriptions import Subscriptions
+from services.sync.ledger.delivery import Delivery
+from services.sync.ledger.settle import Settler
+from services.sync.links.handlers import Links
+from services.sync.runs.loop import Loop
+from services.sync.sessions.handlers import SessionQueries
+from services.sync.sessions.observe import Observer
+from services.sync.sessions.poll import Poller
+from services.sync.sessions.rules import Limits
+from services.sync.settings import SyncSettings
+from services.sync.steve.client import SteveClient, SteveVersion
+from services.sync.tables import metadata
+from services.sync.upstreams.breaker import Breaker
+from services.sync.upstreams.health import Health
+from shared.contracts.requests import sync as requests
+from shared.runtime.clock import Clock, NewId, utc_now, uuid7
+from shared.runtime.service import Service, assemble, run
+
+# Due entries and sessions are looked for this often even when nobody called.
+SETTLE_EVERY_S = 1.0
+DELIVER_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """What does the work; the service's parts call it in turns, and tests call it turn by turn."""
+
+    health: Health
+    steve: SteveClient
+    lago: LagoClient
+    mirror: Mirror
+    links: Links
+    poller: Poller
+    settler: Settler
+    gate: Gate
+    delivery: Delivery
+
+
+def build(settings: SyncSettings, *, clock: Clock = utc_now, new_id: NewId = uuid7) -> Service:
+    service = assemble("sync", settings, metadata, clock=clock, new_id=new_id)
+    wire(service, settings)
+    return service
+
+
+def wire(service: Service, settings: SyncSettings) -> Rooms:
+    """Put the rooms together and into the service."""
+    database, outbox, dispatcher = service.database, service.outbox, service.dispatcher
+    clock, new_id = service.clock, service.new_id
+
+    health = Health(database, outbox, clock=clock, new_id=new_id)
+    steve = SteveClient(
+        settings.steve_url,
+        user=settings.steve_user,
+        password=settings.steve_password.get_secret_value(),
+        api_key=settings.steve_api_key.get_secret_value(),
+        version=SteveVersion.parse(settings.steve_version),
+        timeout_s=settings.steve_timeout_s,
+        breaker=Breaker(time.monotonic),
+        watch=health.note,
+    )
+    lago = LagoClient(
+        settings.lago_url,
+        api_key=settings.lago_api_key.get_secret_value(),
+        timeout_s=settings.lago_timeout_s,
+        breaker=Breaker(time.monotonic),
+        watch=health.note,
+    )
+    health.probes = {"steve": steve.probe, "lago": lago.probe}
+    service.closing += [steve.close, lago.close]
+    dispatcher.query(requests.GetUpstreams, health.get_upstreams)
+
+    mirror = Mirror(steve, database, outbox, steve_id=settings.steve_id, clock=clock, new_id=new_id)
+    cards = CardQueries(database, steve, clock)
+    dispatcher.query(requests.GetCard, cards.get_card)
+    dispatcher.query(requests.SearchCards, cards.search_cards)
+    dispatcher.query(requests.ReadCardInSteve, cards.read_card_in_steve)
+
+    links = Links(lago, outbox, clock=clock, new_id=new_id)
+    dispatcher.command(requests.LinkCard, links.link_card)
+    dispatcher.query(requests.SearchCustomers, links.search_customers)
+    dispatcher.query(requests.GetSubscription, links.get_subscription)
+
+    sessions = SessionQueries(database)
+    dispatcher.query(requests.SearchSessions, sessions.search_sessions)
+    dispatcher.query(requests.GetSession, sessions.get_session)
+    observer = Observer(database, outbox, mirror, steve_id=settings.steve_id, clock=clock, new_id=new_id)
+    poller = Poller(
+        steve,
+        database,
+        observer,
+        steve_id=settings.steve_id,
+        page_size=settings.page_size,
+        clock=clock,
+        refuse=lambda error: health.object_to("steve", error),
+    )
+
+    gate = Gate(
+        lago,
+        metric_code=settings.metric_code,
+        metric_property=settings.metric_property,
+        clock=clock,
+        object_to=lambda error: health.object_to("lago", error),
+    )
+    delivery = Delivery(lago, gate, database, outbox, in_flight=settings.in_flight, clock=clock, new_id=new_id)
+    deliver = Loop("ledger.deliver", delivery.deliver, DELIVER_EVERY_S)
+    settler = Settler(
+        database,
+        outbox,
+        Subscriptions(lago, database, metric_code=settings.metric_code, clock=clock),
+        metric_code=settings.metric_code,
+        metric_property=settings.metric_property,
+        late_policy=settings.late_policy,
+        limits=Limits(settings.connector_kw, timedelta(hours=settings.open_hours)),
+        subscription_age=timedelta(seconds=settings.subscription_age_s),
+        clock=clock,
+        new_id=new_id,
+        deliver=deliver.wake,
+    )
+    settle = Loop("ledger.settle", settler.settle, SETTLE_EVERY_S)
+
+    async def poll() -> None:
+        if await poller.poll():
+            settle.wake()
+
+    service.parts += [
+        health,
+        Loop("cards.mirror", mirror.refresh, settings.cards_every_s),
+        Loop("sessions.poll", poll, settings.poll_s),
+        settle,
+        deliver,
+    ]
+    return Rooms(health, steve, lago, mirror, links, poller, settler, gate, delivery)
+
+
+def main() -> None:
+    run("sync", SyncSettings, build)

@@ -1,0 +1,63 @@
+"""A part that does its work in turns, and at once when woken."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from services.sync.upstreams.errors import UpstreamError
+from shared.runtime.log import get_logger
+
+log = get_logger(__name__)
+
+LONGEST_PAUSE_S: Final = 30.0
+
+
+class Loop:
+    """Calls `job` every `interval_s` seconds, and soon after `wake()`. A failure makes the pause longer, up to
+    LONGEST_PAUSE_S or the interval itself, and never ends the loop.
+    """
+
+    def __init__(
+        self, name: str, job: Callable[[], Awaitable[object]], interval_s: Callable[[], float] | float
+    ) -> None:
+        self.name, self._job = name, job
+        self._interval_s = interval_s if callable(interval_s) else lambda: float(interval_s)
+        self._wanted = asyncio.Event()
+
+    def wake(self) -> None:
+        """There is something to do now."""
+        self._wanted.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        failures = 0
+        while not stop.is_set():
+            self._wanted.clear()
+            try:
+                await self._job()
+            except UpstreamError as error:
+                # Told by its health already.
+                log.debug("A turn ended early.", action="loop.upstream", loop=self.name, error=str(error))
+                failures += 1
+            except Exception as error:
+                log.warning(
+                    "A turn failed.", action="loop.failed", loop=self.name, error=repr(error), exc_info=failures == 2
+                )
+                failures += 1
+            else:
+                failures = 0
+            await self._pause(stop, failures)
+
+    async def _pause(self, stop: asyncio.Event, failures: int) -> None:
+        pause = self._interval_s()
+        if failures:
+            pause = max(pause, min(0.5 * 2.0 ** min(failures, 10), LONGEST_PAUSE_S)) * random.uniform(0.7, 1.0)  # noqa: S311 - jitter
+        waits = [asyncio.ensure_future(stop.wait())]
+        if not failures:
+            # Being woken is no reason to hurry while nothing works.
+            waits.append(asyncio.ensure_future(self._wanted.wait()))
+        try:
+            await asyncio.wait(waits, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()

@@ -1,0 +1,196 @@
+"""What SteVe recorded becomes sessions: new ones, stopped ones, and stops that changed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from services.sync.cards import store as cards
+from services.sync.cards.mirror import Mirror
+from services.sync.links import store as links
+from services.sync.links.rules import Owner, resolve
+from services.sync.sessions import store
+from services.sync.steve.models import Transaction
+from shared.bus.outbox import Outbox
+from shared.contracts.event import Event
+from shared.contracts.events.sync import TransactionStarted, TransactionStopped
+from shared.contracts.identity import Actor, Cause, session_id
+from shared.database.engine import Database, Read, Write
+from shared.runtime.clock import Clock, NewId
+from shared.runtime.log import get_logger
+
+log = get_logger(__name__)
+
+STOP: Final = ("stopped_at", "stop_wh", "stop_reason", "stop_actor")
+_CHANGED: Final = (*STOP, "changed_at", "billing", "settle_at")
+
+
+class AnotherSteveError(Exception):
+    """The same id names another transaction: this is not the database that `steve_id` was given to."""
+
+    def __init__(self, steve_id: str, explanation: str) -> None:
+        super().__init__(
+            f"This is not the SteVe database called {steve_id}: {explanation}. Point to the right one, or give this one"
+            " a name of its own (EXPRESSYNC_SYNC_STEVE_ID). Nothing was read from it."
+        )
+
+
+@dataclass(slots=True)
+class Observed:
+    """What one reading brought."""
+
+    new: list[int] = field(default_factory=list)
+    changed: list[int] = field(default_factory=list)
+    seen: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.new or self.changed)
+
+
+class Observer:
+    def __init__(
+        self, database: Database, outbox: Outbox, mirror: Mirror, *, steve_id: str, clock: Clock, new_id: NewId
+    ) -> None:
+        self._database, self._outbox, self._mirror = database, outbox, mirror
+        self._steve_id, self._clock, self._new_id = steve_id, clock, new_id
+
+    async def observe(
+        self, transactions: Sequence[Transaction], *, asked: Sequence[int] = (), cause: Cause | None = None
+    ) -> Observed:
+        """Write down what SteVe answered.
+
+        :param asked: ids past the cursor that were asked for: what is missing among them below the highest one found
+            is a gap, to be asked for again.
+        :raises AnotherSteveError: nothing was written.
+        """
+        await self._fetch_missing_cards(transactions)
+        cause = cause or Cause(actor=Actor(kind="upstream", id="steve"), correlation_id=self._new_id())
+        async with self._database.write() as tx:
+            await store.lock_observation(tx, self._steve_id)
+            observed = await self._write(tx, transactions, cause)
+            if asked and transactions:
+                await self._move_cursor(tx, transactions, asked)
+        return observed
+
+    async def _fetch_missing_cards(self, transactions: Sequence[Transaction]) -> None:
+        """A card's first session may come before the mirror's next look. Without SteVe's answer it comes later."""
+        wanted = {one.id_tag for one in transactions}
+        if wanted:
+            async with self._database.read() as tx:
+                missing = wanted - (await cards.rows(tx, sorted(wanted))).keys()
+            await self._mirror.fetch(sorted(missing))
+
+    async def _write(self, tx: Write, transactions: Sequence[Transaction], cause: Cause) -> Observed:
+        now = self._clock()
+        known = await store.by_pk(tx, self._steve_id, [one.pk for one in transactions])
+        new = [one for one in transactions if one.pk not in known]
+        observed = Observed(new=[one.pk for one in new], seen=len(transactions))
+        events: list[Event] = []
+        owners = await self._owners(tx, new)
+        await store.insert_sessions(tx, [self._row(one, owners.get(one.pk), now) for one in new])
+        events += [self._told(one) for one in new]
+        updates = []
+        for one in transactions:
+            row = known.get(one.pk)
+            if row is None:
+                continue
+            self._check_identity(row, one)
+            stop = _stop(one)
+            if all(getattr(row, column) == value for column, value in stop.items()):
+                continue
+            observed.changed.append(one.pk)
+            # A held session stays held, and an ignored one ignored, until it has been settled again.
+            billing = row.billing if row.billing in {"held", "ignored"} else _billing(one)
+            settle_at = None if row.billing == "ignored" else now
+            updates.append({**stop, "changed_at": now, "billing": billing, "settle_at": settle_at, **self._key(one.pk)})
+            if one.stopped:
+                events.append(self._told(one))
+        await store.update_sessions(tx, _CHANGED, updates)
+        await self._outbox.add_all(tx, events, cause)
+        return observed
+
+    async def _owners(self, tx: Read, new: Sequence[Transaction]) -> dict[int, Owner]:
+        ownership = await links.ownership(tx, {one.id_tag for one in new})
+        found = {one.pk: resolve(one.id_tag, one.start_timestamp, ownership.links, ownership.parents) for one in new}
+        return {pk: owner for pk, owner in found.items() if isinstance(owner, Owner)}
+
+    def _key(self, pk: int) -> dict[str, Any]:
+        return {"b_steve_id": self._steve_id, "b_pk": pk}
+
+    def _row(self, one: Transaction, owner: Owner | None, now: datetime) -> dict[str, Any]:
+        return {
+            "steve_id": self._steve_id,
+            "transaction_pk": one.pk,
+            "charge_box_id": one.charge_box_id,
+            "connector_id": one.connector_id,
+            "id_tag": one.id_tag,
+            "id_tag_as_sent": one.ocpp_id_tag,
+            "started_at": one.start_timestamp,
+            "start_wh": one.start_wh,
+            **_stop(one),
+            "first_seen_at": now,
+            "changed_at": now,
+            "owner_customer": owner.external_customer_id if owner else None,
+            "owner_subscription": owner.external_subscription_id if owner else None,
+            "owner_id_tag": owner.id_tag if owner else None,
+            "owner_at": now if owner else None,
+            "billing": _billing(one),
+            "settle_at": now if one.stopped else None,
+        }
+
+    def _check_identity(self, row: Any, one: Transaction) -> None:  # noqa: ANN401 - a row of session
+        """What never changes in SteVe. Another database fills the same ids with other transactions."""
+        if (row.charge_box_id, row.started_at) != (one.charge_box_id, one.start_timestamp):
+            raise AnotherSteveError(
+                self._steve_id,
+                f"its transaction {one.pk} began at {one.start_timestamp:%Y-%m-%d %H:%M:%S} UTC on {one.charge_box_id},"
+                f" and the one known by that id at {row.started_at:%Y-%m-%d %H:%M:%S} UTC on {row.charge_box_id}",
+            )
+
+    def _told(self, one: Transaction) -> Event:
+        """A session first seen finished has only its `transaction.stopped`, which says when it began."""
+        session = session_id(self._steve_id, one.pk)
+        if one.stop_timestamp is None:
+            return TransactionStarted(
+                session=session,
+                charge_box_id=one.charge_box_id,
+                connector_id=one.connector_id,
+                id_tag=one.id_tag,
+                started_at=one.start_timestamp,
+                start_wh=one.start_wh,
+            )
+        return TransactionStopped(
+            session=session,
+            charge_box_id=one.charge_box_id,
+            connector_id=one.connector_id,
+            id_tag=one.id_tag,
+            started_at=one.start_timestamp,
+            stopped_at=one.stop_timestamp,
+            start_wh=one.start_wh,
+            stop_wh=one.stop_wh,
+            stop_reason=one.stop_reason,
+            provisional=one.stop_event_actor == "manual",
+        )
+
+    async def _move_cursor(self, tx: Write, transactions: Sequence[Transaction], asked: Sequence[int]) -> None:
+        now = self._clock()
+        found = {one.pk for one in transactions}
+        highest = max(found)
+        await store.move_cursor(tx, self._steve_id, highest, now)
+        await store.add_gaps(tx, self._steve_id, [pk for pk in asked if pk < highest and pk not in found], now)
+
+
+def _stop(one: Transaction) -> dict[str, Any]:
+    if one.stop_timestamp is None:
+        return dict.fromkeys(STOP)
+    return {
+        "stopped_at": one.stop_timestamp,
+        "stop_wh": one.stop_wh,
+        "stop_reason": one.stop_reason,
+        # Before 3.4 SteVe did not say who stopped it; then it was the station.
+        "stop_actor": one.stop_event_actor or "station",
+    }
+
+
+def _billing(one: Transaction) -> str:
+    return "pending" if one.stopped else "open"

@@ -1,0 +1,167 @@
+"""Looking for transactions in SteVe so that none is lost (facts: "Polling that loses nothing")."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Final
+
+from services.sync.sessions import store
+from services.sync.sessions.observe import AnotherSteveError, Observed, Observer
+from services.sync.steve.client import SteveClient
+from services.sync.steve.models import Transaction
+from services.sync.upstreams.errors import MisconfiguredError, UpstreamError
+from shared.database.engine import Database
+from shared.runtime.clock import Clock
+from shared.runtime.log import get_logger
+
+log = get_logger(__name__)
+
+# Ids are given before rows are committed: a hole is asked for again this long.
+GAP_KEPT: Final = timedelta(minutes=10)
+# What stays open for days, or was stopped by hand, may change at any time, but need not be seen within seconds.
+RECENT: Final = timedelta(hours=48)
+ALL_WATCHED_EVERY: Final = timedelta(seconds=60)
+# A jump of ids past the page that is looked at shows in the transactions that are open now.
+JUMP_EVERY: Final = timedelta(seconds=30)
+# Asking for the highest id makes SteVe list them all.
+COMPARE_EVERY: Final = timedelta(minutes=10)
+MOST_WATCHED: Final = 20_000
+
+
+class Poller:
+    def __init__(
+        self,
+        steve: SteveClient,
+        database: Database,
+        observer: Observer,
+        *,
+        steve_id: str,
+        page_size: int,
+        clock: Clock,
+        refuse: Callable[[UpstreamError | None], None],
+    ) -> None:
+        self._steve, self._database, self._observer = steve, database, observer
+        self._steve_id, self._clock, self._refuse = steve_id, clock, refuse
+        # One by one, a page is not to take minutes.
+        self._page_size = page_size if steve.version.takes_lists else min(page_size, 10)
+        self._all_watched_at: datetime | None = None
+        self._jump_at: datetime | None = None
+        self._compared_at: datetime | None = None
+
+    async def poll(self) -> Observed:
+        """One look: past the cursor until there is nothing more, then at what may still change.
+
+        :raises UpstreamError: SteVe does not answer, or is another one; what was read before is kept.
+        """
+        total = Observed()
+        try:
+            await self._begin(total)
+            while True:
+                observed, more = await self._past_cursor()
+                _add(total, observed)
+                if not more:
+                    break
+            _add(total, await self.reread(await self._watched()))
+            await self._look_for_jump()
+        except AnotherSteveError as error:
+            fault = MisconfiguredError("steve", "another_steve", str(error))
+            self._refuse(fault)
+            raise fault from error
+        self._refuse(None)
+        return total
+
+    async def reread(self, pks: Sequence[int]) -> Observed:
+        """Ask SteVe again about these transactions."""
+        total = Observed()
+        for some in batched_lists(pks, self._page_size):
+            _add(total, await self._observer.observe(await self._steve.transactions(some)))
+        return total
+
+    async def _begin(self, total: Observed) -> None:
+        """The first time: ids may begin anywhere, so go by the highest one there is."""
+        async with self._database.read() as tx:
+            if await store.cursor_row(tx, self._steve_id) is not None:
+                return
+        highest = await self._steve.highest_pk()
+        if highest > self._page_size:
+            _add(total, await self.walk(0, highest))
+
+    async def _past_cursor(self) -> tuple[Observed, bool]:
+        """The next page, and whether there may be another one right now."""
+        async with self._database.read() as tx:
+            row = await store.cursor_row(tx, self._steve_id)
+            gaps = await store.gaps(tx, self._steve_id, limit=self._page_size)
+        cursor = row.cursor if row is not None else 0
+        asked = list(range(cursor + 1, cursor + 1 + self._page_size))
+        # The cursor's own transaction comes along: it must still be the one it was.
+        checked = [cursor] if cursor else []
+        found = await self._steve.transactions([*checked, *asked])
+        fresh = [one for one in found if one.pk > cursor]
+        if cursor and len(fresh) == len(found) and not await self._same_steve(cursor, fresh):
+            return Observed(), False
+        observed = await self._observer.observe(found, asked=asked) if found else Observed()
+        if gaps:
+            await self._fill(gaps)
+        # What was asked for up to the end of the page came back: there may be more behind it.
+        return observed, bool(fresh) and fresh[-1].pk > cursor + self._page_size // 2
+
+    async def _same_steve(self, cursor: int, fresh: Sequence[Transaction]) -> bool:
+        """The cursor's transaction is gone: deleted with its tag (facts 6), or this is another database."""
+        now = self._clock()
+        if fresh or (self._compared_at is not None and now - self._compared_at < COMPARE_EVERY):
+            return True
+        highest = await self._steve.highest_pk()
+        if highest < cursor:
+            raise AnotherSteveError(self._steve_id, f"its highest transaction is {highest}, and {cursor} has been seen")
+        self._compared_at = now
+        return True
+
+    async def _fill(self, gaps: Sequence[int]) -> None:
+        found = await self._steve.transactions(gaps)
+        if found:
+            await self._observer.observe(found)
+        async with self._database.write() as tx:
+            older = self._clock() - GAP_KEPT
+            await store.close_gaps(tx, self._steve_id, [one.pk for one in found], older_than=older)
+
+    async def _watched(self) -> list[int]:
+        now = self._clock()
+        everything = self._all_watched_at is None or now - self._all_watched_at >= ALL_WATCHED_EVERY
+        async with self._database.read() as tx:
+            after = None if everything else now - RECENT
+            found = await store.watched(tx, self._steve_id, started_after=after, limit=MOST_WATCHED)
+        if everything:
+            self._all_watched_at = now
+        return found
+
+    async def _look_for_jump(self) -> None:
+        """Ids may jump further than a page reaches (a restored or moved database)."""
+        now = self._clock()
+        if self._jump_at is not None and now - self._jump_at < JUMP_EVERY:
+            return
+        self._jump_at = now
+        async with self._database.read() as tx:
+            row = await store.cursor_row(tx, self._steve_id)
+        reach = (row.cursor if row is not None else 0) + self._page_size
+        beyond = [one for one in await self._steve.active_transactions() if one.pk > reach]
+        if beyond:
+            log.warning("Transaction ids jumped.", action="sessions.ids_jumped", reach=reach, first=beyond[-1].pk)
+            await self.walk(reach, max(one.pk for one in beyond))
+
+    async def walk(self, after: int, to: int) -> Observed:
+        """Read every id in a range, page by page, and move the cursor along."""
+        total = Observed()
+        for some in batched_lists(range(after + 1, to + 1), self._page_size):
+            found = await self._steve.transactions(some)
+            if found:
+                _add(total, await self._observer.observe(found, asked=[one.pk for one in found]))
+        return total
+
+
+def batched_lists(pks: Sequence[int], size: int) -> list[list[int]]:
+    return [list(pks[start : start + size]) for start in range(0, len(pks), size)]
+
+
+def _add(total: Observed, more: Observed) -> None:
+    total.new += more.new
+    total.changed += more.changed
+    total.seen += more.seen

@@ -1,0 +1,235 @@
+"""All SQL about sessions."""
+
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from services.sync.ledger.tables import entry
+from services.sync.metadata import SCHEMA
+from services.sync.sessions.tables import cursor, gap, session
+from shared.contracts.identity import session_id
+from shared.contracts.requests.sync import Billing, SearchSessions, SessionView
+from shared.database.engine import Read, Write
+
+
+async def lock_observation(tx: Write, steve_id: str) -> None:
+    """One observer at a time, over all replicas: cursor, sessions and their events move together."""
+    await tx.execute(
+        sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"{SCHEMA}.sessions.{steve_id}"}
+    )
+
+
+async def cursor_row(tx: Read, steve_id: str) -> sa.Row[Any] | None:
+    return (await tx.execute(sa.select(cursor).where(cursor.c.steve_id == steve_id))).first()
+
+
+async def move_cursor(tx: Write, steve_id: str, to: int, at: datetime) -> None:
+    """Move the cursor up, never down."""
+    statement = insert(cursor).values(steve_id=steve_id, cursor=to, updated_at=at)
+    await tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=[cursor.c.steve_id],
+            set_={"cursor": sa.func.greatest(cursor.c.cursor, statement.excluded.cursor), "updated_at": at},
+        )
+    )
+
+
+async def set_cursor(tx: Write, steve_id: str, **values: Any) -> None:  # noqa: ANN401 - the row's columns
+    await tx.execute(sa.update(cursor).where(cursor.c.steve_id == steve_id).values(**values))
+
+
+async def by_pk(tx: Read, steve_id: str, pks: Collection[int]) -> dict[int, sa.Row[Any]]:
+    statement = sa.select(session).where(
+        session.c.steve_id == steve_id, session.c.transaction_pk == sa.any_(sa.cast(list(pks), sa.ARRAY(sa.BigInteger)))
+    )
+    return {row.transaction_pk: row for row in await tx.execute(statement)}
+
+
+async def insert_sessions(tx: Write, values: Sequence[Mapping[str, Any]]) -> None:
+    if values:
+        await tx.execute(sa.insert(session), values)
+
+
+async def update_sessions(tx: Write, columns: Sequence[str], values: Sequence[Mapping[str, Any]]) -> None:
+    """Set `columns` of each session; the key stands under `b_steve_id` and `b_pk`."""
+    if not values:
+        return
+    statement = (
+        sa.update(session)
+        .where(session.c.steve_id == sa.bindparam("b_steve_id"), session.c.transaction_pk == sa.bindparam("b_pk"))
+        .values({column: sa.bindparam(column) for column in columns})
+    )
+    connection: Any = tx
+    await connection.execute(statement, values)
+
+
+async def add_gaps(tx: Write, steve_id: str, pks: Collection[int], at: datetime) -> None:
+    if pks:
+        rows = [{"steve_id": steve_id, "transaction_pk": pk, "seen_at": at} for pk in pks]
+        await tx.execute(insert(gap).on_conflict_do_nothing(), rows)
+
+
+async def close_gaps(tx: Write, steve_id: str, pks: Collection[int], *, older_than: datetime) -> None:
+    """Forget gaps that were filled, and those that are old: nothing will be committed there any more."""
+    found = gap.c.transaction_pk.in_(list(pks))
+    await tx.execute(sa.delete(gap).where(gap.c.steve_id == steve_id, sa.or_(found, gap.c.seen_at < older_than)))
+
+
+async def gaps(tx: Read, steve_id: str, *, limit: int) -> list[int]:
+    statement = (
+        sa.select(gap.c.transaction_pk)
+        .where(gap.c.steve_id == steve_id)
+        .order_by(gap.c.transaction_pk.desc())
+        .limit(limit)
+    )
+    return list((await tx.execute(statement)).scalars())
+
+
+async def watched(tx: Read, steve_id: str, *, started_after: datetime | None, limit: int) -> list[int]:
+    """Sessions whose end is not final: open ones that began after `started_after`, or, without it, all of them and
+    those that were stopped by hand.
+    """
+    statement = sa.select(session.c.transaction_pk).where(session.c.steve_id == steve_id)
+    if started_after is not None:
+        statement = statement.where(session.c.stopped_at.is_(None), session.c.started_at > started_after)
+    else:
+        statement = statement.where(sa.or_(session.c.stopped_at.is_(None), session.c.stop_actor == "manual"))
+    found = await tx.execute(statement.order_by(session.c.transaction_pk.desc()).limit(limit))
+    return list(found.scalars())
+
+
+async def newest_start(tx: Read, steve_id: str) -> datetime | None:
+    statement = sa.select(sa.func.max(session.c.started_at)).where(session.c.steve_id == steve_id)
+    newest: datetime | None = (await tx.execute(statement)).scalar_one()
+    return newest
+
+
+async def due(tx: Write, now: datetime, *, limit: int) -> list[sa.Row[Any]]:
+    """Sessions to be settled, locked for this transaction; another replica's are left out."""
+    statement = (
+        sa.select(session)
+        .where(session.c.settle_at <= now)
+        .order_by(session.c.settle_at, session.c.transaction_pk)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return list((await tx.execute(statement)).all())
+
+
+async def around(tx: Read, steve_id: str, pks: Sequence[int], *, tolerance: timedelta) -> dict[int, Any]:
+    """For each session, the one before it on its connector, and one that ran at the same time."""
+    previous = (
+        sa.select(session.c.start_wh, session.c.stop_wh)
+        .where(
+            session.c.steve_id == (one := session.alias("one")).c.steve_id,
+            session.c.charge_box_id == one.c.charge_box_id,
+            session.c.connector_id == one.c.connector_id,
+            session.c.started_at < one.c.started_at,
+            session.c.stopped_at.is_not(None),
+        )
+        .order_by(session.c.started_at.desc())
+        .limit(1)
+        .correlate(one)
+        .lateral("previous")
+    )
+    other = session.alias("other")
+    overlapping = (
+        sa.select(other.c.transaction_pk)
+        .where(
+            other.c.steve_id == one.c.steve_id,
+            other.c.charge_box_id == one.c.charge_box_id,
+            other.c.connector_id == one.c.connector_id,
+            other.c.transaction_pk != one.c.transaction_pk,
+            other.c.started_at < one.c.stopped_at - tolerance,
+            # An index finds what began before; nothing that ended is longer than a week.
+            other.c.started_at > one.c.started_at - timedelta(days=7),
+            other.c.stopped_at > one.c.started_at + tolerance,
+            # A session that delivered nothing takes nothing from another one, and an ignored one has been dealt with.
+            other.c.stop_wh > other.c.start_wh,
+            other.c.billing != "ignored",
+        )
+        .limit(1)
+        .correlate(one)
+        .lateral("overlapping")
+    )
+    statement = (
+        sa.select(
+            one.c.transaction_pk,
+            previous.c.start_wh.label("previous_start_wh"),
+            previous.c.stop_wh.label("previous_stop_wh"),
+            overlapping.c.transaction_pk.label("overlapping_pk"),
+        )
+        .select_from(one.outerjoin(previous, sa.true()).outerjoin(overlapping, sa.true()))
+        .where(
+            one.c.steve_id == steve_id,
+            one.c.transaction_pk == sa.any_(sa.cast(list(pks), sa.ARRAY(sa.BigInteger))),
+        )
+    )
+    return {row.transaction_pk: row for row in await tx.execute(statement)}
+
+
+def view(row: Any) -> SessionView:  # noqa: ANN401 - a row of session, perhaps joined with its last entry
+    energy = row.stop_wh - row.start_wh if row.stop_wh is not None and row.start_wh is not None else None
+    held = row.billing == "held"
+    return SessionView(
+        session=session_id(row.steve_id, row.transaction_pk),
+        charge_box_id=row.charge_box_id,
+        connector_id=row.connector_id,
+        id_tag=row.id_tag,
+        started_at=row.started_at,
+        stopped_at=row.stopped_at,
+        start_wh=row.start_wh,
+        stop_wh=row.stop_wh,
+        energy_wh=energy,
+        stop_reason=row.stop_reason,
+        provisional=row.stop_actor == "manual",
+        billing=Billing(
+            state=row.billing,
+            at=row.held_at if held else row.billed_at,
+            reason=row.hold_reason,
+            explanation=row.hold_explanation,
+            external_customer_id=row.owner_customer,
+            external_subscription_id=row.owner_subscription,
+            usage_event_id=row.usage_event_id,
+            billed_wh=row.billed_wh - row.start_wh if row.billed_wh is not None and row.start_wh is not None else 0,
+            note=row.note,
+        ),
+    )
+
+
+def viewed() -> sa.Select[Any]:
+    """Sessions with the id of their last usage event: what `view` needs."""
+    last = sa.and_(
+        entry.c.steve_id == session.c.steve_id,
+        entry.c.transaction_pk == session.c.transaction_pk,
+        entry.c.seq == session.c.last_seq,
+    )
+    return sa.select(session, entry.c.usage_event_id).select_from(session.outerjoin(entry, last))
+
+
+async def search(tx: Read, request: SearchSessions, *, before: tuple[datetime, int] | None) -> list[SessionView]:
+    """Newest start first; `before` is the start and id of the last one of the page before."""
+    statement = viewed().order_by(session.c.started_at.desc(), session.c.transaction_pk.desc()).limit(request.limit)
+    exact = {
+        session.c.id_tag: request.id_tag,
+        session.c.charge_box_id: request.charge_box_id,
+        session.c.billing: request.billing,
+        session.c.owner_subscription: request.external_subscription_id,
+    }
+    for column, wanted in exact.items():
+        if wanted is not None:
+            statement = statement.where(column == wanted)
+    if before is not None:
+        statement = statement.where(
+            sa.tuple_(session.c.started_at, session.c.transaction_pk) < sa.tuple_(*map(sa.literal, before))
+        )
+    return [view(row) for row in await tx.execute(statement)]
+
+
+async def get(tx: Read, steve_id: str, pk: int) -> SessionView | None:
+    statement = viewed().where(session.c.steve_id == steve_id, session.c.transaction_pk == pk)
+    row = (await tx.execute(statement)).first()
+    return view(row) if row is not None else None

@@ -1,0 +1,82 @@
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic_settings import SettingsConfigDict
+
+from services.sync.steve.client import SteveVersion
+from shared.runtime.settings import ServiceSettings
+
+
+class SyncSettings(ServiceSettings):
+    """Sync speaks to SteVe's REST and to Lago; over HTTP it serves Lago's webhooks only."""
+
+    model_config = SettingsConfigDict(env_prefix="EXPRESSYNC_SYNC_")
+
+    port: int = Field(8092, ge=0, le=65535, description="Port of POST /webhooks/lago; 0 picks a free one")
+    ops_port: int = Field(8192, ge=0, le=65535, description="Port of /healthz, /readyz and /metrics")
+
+    steve_id: str = Field(
+        pattern=r"^[A-Za-z0-9_-]{1,40}$",
+        description="Names this SteVe database; a reinstalled SteVe is another one and needs another name. Required",
+    )
+    steve_url: str = Field(pattern=r"^https?://", description="SteVe's address, without /steve/api, http or https")
+    steve_user: str = Field("", description="SteVe's API user (HTTP Basic, SteVe 3.8 and later)")
+    steve_password: SecretStr = Field(SecretStr(""), description="That user's password")
+    steve_api_key: SecretStr = Field(SecretStr(""), description="STEVE-API-KEY of SteVe 3.6 and 3.7")
+    steve_version: str = Field("3.12", description="SteVe's release, like 3.12: what its API can do depends on it")
+    steve_timeout_s: float = Field(10.0, gt=0, le=120, description="Seconds to wait for SteVe's answer")
+
+    lago_url: str = Field(pattern=r"^https?://", description="Lago's API address, without /api/v1")
+    lago_api_key: SecretStr = Field(description="Lago's API key")
+    lago_timeout_s: float = Field(10.0, gt=0, le=120, description="Seconds to wait for Lago's answer")
+    lago_webhook_key: SecretStr = Field(
+        SecretStr(""), description="Lago's HMAC key for webhooks; empty accepts only its JWT signature"
+    )
+
+    metric_code: str = Field("ev_charging_kwh", min_length=1, description="Code of the billable metric in Lago")
+    metric_property: str = Field("kwh", min_length=1, description="The metric's field: kWh as a decimal string")
+
+    poll_s: float = Field(2.0, gt=0, le=30, description="Seconds between two looks for new transactions in SteVe")
+    idle_poll_s: float = Field(10.0, gt=0, le=30, description="The same while nothing charges")
+    dormant_poll_s: float = Field(30.0, gt=0, le=30, description="The same when nothing has charged for long")
+    cards_every_s: float = Field(10.0, gt=0, le=3600, description="Seconds between two looks at SteVe's tags")
+    sweep_every_s: float = Field(
+        21_600.0, gt=0, description="Seconds between two full sweeps over all transactions that SteVe has"
+    )
+    page_size: int = Field(500, ge=1, le=500, description="Transactions to ask SteVe for at once")
+
+    in_flight: int = Field(3, ge=1, le=4, description="Batches on their way to Lago at once")
+    lago_requests_per_s: float = Field(40.0, gt=0, description="Most requests a second to Lago, of all kinds")
+    subscription_age_s: float = Field(
+        60.0, gt=0, description="Seconds for which Lago's answer about a subscription is believed"
+    )
+    late_policy: Literal["hold", "bill_in_current_period"] = Field(
+        "hold", description="What to do with energy of a billing period that is over: hold or bill_in_current_period"
+    )
+    card_policy: Literal["observe", "enforce"] = Field(
+        "observe", description="enforce blocks cards in SteVe that are unlinked or inactive; observe leaves SteVe alone"
+    )
+    connector_kw: int = Field(400, ge=1, description="The most that any connector can deliver, in kW")
+    open_hours: int = Field(48, ge=1, description="Hours after which a transaction that is still open is held")
+    count_after_s: float = Field(
+        2.0, ge=0, description="Seconds after which a delivered event is read back from Lago as counted"
+    )
+
+    incremental_minutes: int = Field(
+        0, ge=0, description="Bill running sessions every so many minutes; 0 bills at the end only"
+    )
+    incremental_kwh: int = Field(0, ge=0, description="Bill running sessions every so many kWh; 0: not by energy")
+
+    @field_validator("steve_version")
+    @classmethod
+    def _known_version(cls, text: str) -> str:
+        SteveVersion.parse(text)
+        return text
+
+    @model_validator(mode="after")
+    def _some_credentials(self) -> "SyncSettings":
+        if not self.steve_user and not self.steve_api_key.get_secret_value():
+            raise ValueError(
+                "EXPRESSYNC_SYNC_STEVE_USER is not set (SteVe 3.8 and later; EXPRESSYNC_SYNC_STEVE_API_KEY before)"
+            )
+        return self

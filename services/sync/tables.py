@@ -1,0 +1,13 @@
+"""All of sync's tables: importing this completes the metadata."""
+
+from services.sync.cards import tables as cards
+from services.sync.lago import tables as lago
+from services.sync.ledger import tables as ledger
+from services.sync.links import tables as links
+from services.sync.metadata import SCHEMA, metadata
+from services.sync.sessions import tables as sessions
+from services.sync.upstreams import tables as upstreams
+
+ROOMS = (cards, lago, ledger, links, sessions, upstreams)
+
+__all__ = ["ROOMS", "SCHEMA", "metadata"]

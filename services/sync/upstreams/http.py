@@ -1,0 +1,197 @@
+"""One upstream's HTTP: every call ends in a value of the expected form or in an `UpstreamError`."""
+
+import json
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeVar
+
+import httpx
+from pydantic import TypeAdapter, ValidationError
+
+from services.sync.upstreams.breaker import Breaker
+from services.sync.upstreams.errors import (
+    MisconfiguredError,
+    NotAskedError,
+    RefusedError,
+    UnavailableError,
+    UpstreamError,
+)
+from shared.contracts.events.sync import Upstream
+
+T = TypeVar("T")
+Query = Mapping[str, str | int | Sequence[str]]
+Watch = Callable[[Upstream, UpstreamError | None], None]
+
+# Where a rate limit does not say how long, and the most that is believed.
+DEFAULT_RESET_S: Final = 1.0
+LONGEST_RESET_S: Final = 300.0
+_ANYTHING: Final[TypeAdapter[Any]] = TypeAdapter(Any)
+
+
+class Caller:
+    """`watch` hears of each outcome: None when the upstream answered as it should, if only to refuse."""
+
+    def __init__(self, upstream: Upstream, client: httpx.AsyncClient, breaker: Breaker, watch: Watch) -> None:
+        self._upstream, self._client, self._breaker, self._watch = upstream, client, breaker, watch
+        self.requests = 0
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        form: TypeAdapter[T],
+        *,
+        query: Query | None = None,
+        body: bytes | None = None,
+        urgent: bool = False,
+        timeout_s: float | None = None,
+    ) -> T:
+        """Ask, and read the answer as `form`.
+
+        :param urgent: a person waits: ask even while the circuit is open.
+        :raises RefusedError: a 4xx about this request.
+        :raises MisconfiguredError: 401, 403, a redirect, or something that is not JSON of the right form.
+        :raises UnavailableError: no answer, 5xx or 429. A write may have been carried out.
+        :raises NotAskedError: the circuit is open; nothing was sent.
+        """
+
+        async def ask() -> T:
+            return self._read(await self._send(method, path, query, body, timeout_s), form)
+
+        return await self._guarded(ask, urgent=urgent)
+
+    async def first_bytes(self, path: str, count: int, *, timeout_s: float) -> bytes:
+        """The first bytes of a long JSON answer, of which the rest is not read. Errors as in `call`."""
+
+        async def ask() -> bytes:
+            self.requests += 1
+            try:
+                async with self._client.stream("GET", path, timeout=timeout_s) as answer:
+                    if answer.status_code != 200 or not _is_json(answer):
+                        await answer.aread()
+                        self._read(answer, _ANYTHING)
+                    async for chunk in answer.aiter_bytes(count):
+                        return chunk
+                    return b""
+            except httpx.TransportError as error:
+                raise self._unavailable(error) from error
+
+        return await self._guarded(ask, urgent=False)
+
+    async def _guarded(self, ask: Callable[[], Awaitable[T]], *, urgent: bool) -> T:
+        wait_s = 0.0 if urgent else self._breaker.wait_s()
+        if wait_s > 0:
+            raise NotAskedError(self._upstream, wait_s)
+        try:
+            value = await ask()
+        except RefusedError:
+            self._succeeded()
+            raise
+        except UpstreamError as error:
+            if error.reason == "rate_limited":
+                self._breaker.pause(error.retry_after_s or DEFAULT_RESET_S)
+            else:
+                self._breaker.failed(error.retry_after_s)
+            self._watch(self._upstream, error)
+            raise
+        self._succeeded()
+        return value
+
+    def _succeeded(self) -> None:
+        self._breaker.succeeded()
+        self._watch(self._upstream, None)
+
+    async def _send(
+        self, method: str, path: str, query: Query | None, body: bytes | None, timeout_s: float | None
+    ) -> httpx.Response:
+        self.requests += 1
+        try:
+            return await self._client.request(
+                method,
+                path,
+                params=dict(query) if query else None,
+                content=body,
+                headers={"Content-Type": "application/json"} if body is not None else None,
+                timeout=timeout_s if timeout_s is not None else httpx.USE_CLIENT_DEFAULT,
+            )
+        except httpx.TransportError as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: httpx.TransportError) -> UnavailableError:
+        if isinstance(error, httpx.TimeoutException):
+            what = (
+                "did not accept a connection" if isinstance(error, httpx.ConnectTimeout) else "did not answer in time"
+            )
+            return UnavailableError(self._upstream, "timed_out", what)
+        # httpx puts no credentials into these texts; they name the host at most.
+        return UnavailableError(self._upstream, "unreachable", f"cannot be reached ({type(error).__name__}: {error})")
+
+    def _read(self, answer: httpx.Response, form: TypeAdapter[T]) -> T:
+        status = answer.status_code
+        if status == 429:
+            reset = _reset_s(answer.headers.get("X-RateLimit-Reset") or answer.headers.get("Retry-After"))
+            what = f"has a rate limit, which is used up for {reset:g} s"
+            raise UnavailableError(self._upstream, "rate_limited", what, retry_after_s=reset)
+        if status >= 500:
+            raise UnavailableError(self._upstream, "server_error", f"answered {status}{_words(answer)}")
+        if 300 <= status < 400:
+            where = answer.headers.get("Location", "nowhere")
+            what = f"redirects to {where} instead of answering; the address or the credentials are wrong"
+            raise MisconfiguredError(self._upstream, "redirected", what)
+        if status == 401:
+            raise MisconfiguredError(self._upstream, "unauthorized", "does not accept our credentials (401)")
+        if status == 403:
+            what = f"forbids this call (403{_words(answer)}); our credentials lack a permission, or a proxy refuses us"
+            raise MisconfiguredError(self._upstream, "forbidden", what)
+        if not _is_json(answer):
+            if status == 200 and not answer.content:
+                return self._validate(form, b"null")
+            what = f"answered {status} with {answer.headers.get('Content-Type', 'no type')} instead of JSON"
+            raise MisconfiguredError(self._upstream, "not_json", f"{what}; is this its API's address?")
+        if status >= 400:
+            raise RefusedError(self._upstream, status, _object(answer))
+        return self._validate(form, answer.content)
+
+    def _validate(self, form: TypeAdapter[T], content: bytes) -> T:
+        try:
+            return form.validate_json(content)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the answer"
+            what = f"answered JSON of an unexpected form ({where}: {first['msg']})"
+            raise MisconfiguredError(self._upstream, "unexpected_form", what) from error
+
+
+def _is_json(answer: httpx.Response) -> bool:
+    return "json" in answer.headers.get("Content-Type", "").lower()
+
+
+def _object(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        body = json.loads(answer.content)
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
+
+
+def _words(answer: httpx.Response) -> str:
+    """What a JSON error says, or that it is not JSON."""
+    if not answer.content:
+        return " without a word"
+    if not _is_json(answer):
+        return ", not in JSON"
+    body = _object(answer)
+    words = body.get("message") or body.get("code") or body.get("error")
+    return f": {words}" if words else ""
+
+
+def _reset_s(header: str | None) -> float:
+    """Seconds from now, as Lago counts X-RateLimit-Reset (facts: Events)."""
+    try:
+        seconds = float(header) if header else DEFAULT_RESET_S
+    except ValueError:
+        return DEFAULT_RESET_S
+    return min(max(seconds, 0.0), LONGEST_RESET_S) if math.isfinite(seconds) else DEFAULT_RESET_S

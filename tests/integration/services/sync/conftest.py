@@ -1,0 +1,231 @@
+"""A sync service of a test's own: its schema in the session's PostgreSQL, a SteVe and a Lago; no broker."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from psycopg import sql
+from sqlalchemy.engine import make_url
+
+from deploy.demo.lago import LagoSettings, SimulatedLago, run_lago
+from deploy.demo.steve.model import Transaction
+from deploy.demo.steve.settings import SteveSettings
+from deploy.demo.steve.simulator import SteveSimulator, run_steve
+from services.sync.main import Rooms, wire
+from services.sync.settings import SyncSettings
+from services.sync.tables import metadata
+from shared.contracts.event import Envelope, open_envelope
+from shared.contracts.identity import Actor, Cause
+from shared.contracts.requests.sync import LinkCard
+from shared.database.engine import conninfo
+from shared.database.migrations import Owner, upgrade
+from shared.runtime.clock import utc_now, uuid7
+from shared.runtime.service import Service, assemble
+from tests.infra import Infra
+
+STEVE_ID = "main"
+ADA = Cause(actor=Actor(kind="operator", id="ada"), correlation_id=uuid7())
+_numbers = itertools.count(1)
+
+
+class Clock:
+    """The real time, moved by `offset`."""
+
+    def __init__(self) -> None:
+        self.offset = timedelta()
+
+    def __call__(self) -> datetime:
+        return utc_now() + self.offset
+
+    def advance(self, **parts: float) -> None:
+        self.offset += timedelta(**parts)
+
+
+def ago(**parts: float) -> datetime:
+    return (utc_now() - timedelta(**parts)).replace(microsecond=0)
+
+
+LAGO_SEED: dict[str, Any] = {
+    "customers": [{"external_id": "cus_ada", "name": "Ada"}, {"external_id": "cus_bob", "name": "Bob"}],
+    "metrics": [{"code": "ev_charging_kwh", "aggregation_type": "sum_agg", "field_name": "kwh"}],
+    "plans": [
+        {"code": "ev", "charges": [{"metric_code": "ev_charging_kwh", "amount": "0.40"}]},
+        {"code": "free", "charges": []},
+        {"code": "prepaid", "charges": [{"metric_code": "ev_charging_kwh", "amount": "0.40", "pay_in_advance": True}]},
+    ],
+    "subscriptions": [
+        {"external_id": "sub_ada", "external_customer_id": "cus_ada", "plan_code": "ev", "started_at": "2020-01-01"},
+        {"external_id": "sub_bob", "external_customer_id": "cus_bob", "plan_code": "ev", "started_at": "2020-01-01"},
+        {"external_id": "sub_free", "external_customer_id": "cus_bob", "plan_code": "free", "started_at": "2020-01-01"},
+        {
+            "external_id": "sub_prepaid",
+            "external_customer_id": "cus_bob",
+            "plan_code": "prepaid",
+            "started_at": "2020-01-01",
+        },
+    ],
+}
+
+
+@dataclass
+class World:
+    """One sync with its SteVe and its Lago. `turn` does what the running service does by itself, once."""
+
+    service: Service
+    rooms: Rooms
+    steve: SteveSimulator
+    lago: SimulatedLago
+    clock: Clock
+    admin_url: str
+    settings: SyncSettings
+    replicas: list[Service] = field(default_factory=list)
+
+    async def turn(self, rooms: Rooms | None = None) -> None:
+        rooms = rooms or self.rooms
+        await rooms.mirror.refresh()
+        await rooms.poller.poll()
+        await rooms.settler.settle()
+        await rooms.delivery.deliver()
+
+    async def link(self, id_tag: str, customer: str = "cus_ada", subscription: str = "sub_ada", **given: Any) -> None:  # noqa: ANN401
+        """Link a card for all of the past."""
+        if self.steve.state.tag(id_tag) is None:
+            self.steve.state.add_tag(id_tag)
+        await self.rooms.mirror.refresh()
+        request = LinkCard(
+            id_tag=id_tag,
+            external_customer_id=customer,
+            external_subscription_id=subscription,
+            **{"valid_from": datetime(2020, 1, 1, tzinfo=UTC), **given},
+        )
+        async with self.service.database.write() as tx:
+            await self.rooms.links.link_card(tx, request, ADA)
+
+    def charge(self, id_tag: str, energy_wh: int | None = 12_345, **given: Any) -> Transaction:  # noqa: ANN401
+        """A transaction in SteVe's history: an hour, ended an hour ago; None: still open. Meters run on."""
+        number = next(_numbers)
+        box = given.pop("charge_box_id", "CP-1")
+        last = [one for one in self.steve.state.transactions.values() if one.charge_box_id == box and one.stop]
+        start_at = given.pop("start_at", ago(hours=1) + timedelta(seconds=number / 100))
+        start_wh = given.pop("start_wh", max((int(one.stop.value) for one in last if one.stop), default=1_000))
+        if energy_wh is not None:
+            given.setdefault("stop_at", start_at + timedelta(minutes=30))
+            given.setdefault("stop_wh", start_wh + energy_wh)
+        return self.steve.state.add_transaction(
+            charge_box_id=box, id_tag=id_tag, start_at=start_at, start_wh=start_wh, **given
+        )
+
+    def counted(self, subscription: str = "sub_ada") -> tuple[int, int]:
+        """What Lago counts for a subscription, in Wh, and in how many events."""
+        units, events = self.lago.state.counted(subscription, "ev_charging_kwh")
+        return int(units * 1000), events
+
+    async def rows(self, statement: str, **given: Any) -> list[Any]:  # noqa: ANN401
+        async with self.service.database.read() as tx:
+            return list((await tx.execute(sa.text(statement), given)).all())
+
+    async def session(self, pk: int) -> Any:  # noqa: ANN401
+        return (await self.rows("SELECT * FROM sync.session WHERE transaction_pk = :pk", pk=pk))[0]
+
+    async def entries(self, pk: int) -> list[Any]:
+        return await self.rows("SELECT * FROM sync.ledger_entry WHERE transaction_pk = :pk ORDER BY seq", pk=pk)
+
+    async def events(self, *types: str) -> list[Envelope]:
+        """What waits in the outbox, oldest first."""
+        found = [open_envelope(bytes(row.body)) for row in await self.rows("SELECT body FROM sync.outbox ORDER BY id")]
+        return [one for one in found if not types or one.type in types]
+
+
+async def eventually(check: Callable[[], Awaitable[bool]], *, within_s: float = 10.0) -> None:
+    """Poll until `check` holds. Fails after `within_s`."""
+    async with asyncio.timeout(within_s):
+        while not await check():  # noqa: ASYNC110 - what is awaited is in another process or a database
+            await asyncio.sleep(0.02)
+
+
+TEMPLATE = "sync_template"
+PASSWORD = "sync-password"
+
+
+def _beside(admin_url: str, name: str) -> str:
+    return admin_url.rsplit("/", 1)[0] + f"/{name}"
+
+
+@pytest.fixture(scope="session")
+def template(infra: Infra) -> str:
+    """The administrator's address of a server with a migrated database to make copies of."""
+    admin_url = infra.postgres.url
+    with psycopg.connect(conninfo(admin_url), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {TEMPLATE}")
+    upgrade(_beside(admin_url, TEMPLATE), [Owner("sync", "sync", "expressync_sync", PASSWORD)])
+    return admin_url
+
+
+def fresh_database(admin_url: str) -> tuple[str, str]:
+    """A copy of the migrated database: the administrator's address and the service's."""
+    name = f"sync_{uuid7().hex}"
+    with psycopg.connect(conninfo(admin_url), autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*map(sql.Identifier, (name, TEMPLATE))))
+        connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO expressync_sync").format(sql.Identifier(name)))
+    address = make_url(_beside(admin_url, name)).set(
+        drivername="postgresql+psycopg", username="expressync_sync", password=PASSWORD
+    )
+    return _beside(admin_url, name), address.render_as_string(hide_password=False)
+
+
+def sync_settings(database_url: str, steve: SteveSimulator, lago: SimulatedLago, **given: Any) -> SyncSettings:  # noqa: ANN401
+    return SyncSettings(
+        **{
+            "database_url": database_url,
+            "EXPRESSYNC_AMQP_URL": "amqp://guest:guest@127.0.0.1:1/",
+            "port": 0,
+            "ops_port": 0,
+            "steve_id": STEVE_ID,
+            "steve_url": steve.rest_url,
+            "steve_user": "steve",
+            "steve_password": "steve",
+            "steve_version": "3.15",
+            "lago_url": lago.url,
+            "lago_api_key": lago.api_key,
+            "count_after_s": 0,
+            **given,
+        }
+    )
+
+
+Build = Callable[..., Awaitable[World]]
+
+
+@pytest.fixture
+async def build_world(template: str) -> AsyncIterator[Build]:
+    """Makes worlds: settings of sync by name, `steve=SteveSettings(...)`, `lago=LagoSettings(...)`."""
+    async with AsyncExitStack() as stack:
+
+        async def build(*, steve: SteveSettings | None = None, lago: LagoSettings | None = None, **given: Any) -> World:  # noqa: ANN401
+            admin_url, url = await asyncio.to_thread(fresh_database, template)
+            running_steve = await stack.enter_async_context(run_steve(steve or SteveSettings(auth_delay_ms=0)))
+            running_lago = await stack.enter_async_context(run_lago(lago or LagoSettings(seed=LAGO_SEED)))
+            clock = Clock()
+            settings = sync_settings(url, running_steve, running_lago, **given)
+            service = assemble("sync", settings, metadata, clock=clock)
+            rooms = wire(service, settings)
+            await service.database.open()
+            stack.push_async_callback(service.database.close)
+            stack.callback(service.parts[0]._listener.close)  # type: ignore[attr-defined]
+            for close in service.closing:
+                stack.push_async_callback(close)
+            return World(service, rooms, running_steve, running_lago, clock, admin_url, settings)
+
+        yield build
+
+
+@pytest.fixture
+async def world(build_world: Build) -> World:
+    return await build_world()
