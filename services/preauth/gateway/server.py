@@ -72,10 +72,7 @@ class Gateway:
         self._admissions: set[Admission] = set()
         self._stopping = False
         self._empty = asyncio.Event()
-
-    @property
-    def port(self) -> int:
-        return int(self._listener.getsockname()[1])
+        self.port = int(listener.getsockname()[1])
 
     def tunnels(self) -> Iterable[Tunnel]:
         """Who is connected here now."""
@@ -110,6 +107,8 @@ class Gateway:
             await stop.wait()
             self._stopping = True
             server.close()
+            # Its copy too, or the kernel would go on to accept for us.
+            self._listener.close()
             await self._send_away()
         finally:
             server.close()
@@ -118,8 +117,6 @@ class Gateway:
             for tunnel in tuple(self._tunnels):
                 tunnel.cut()
             await asyncio.sleep(0)
-        if stop.is_set():
-            self._listener.close()
 
     # What admissions and tunnels tell
 
