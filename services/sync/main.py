@@ -12,6 +12,7 @@ from services.sync.lago.subscriptions import Subscriptions
 from services.sync.ledger.delivery import Delivery
 from services.sync.ledger.settle import Settler
 from services.sync.links.handlers import Links
+from services.sync.operations.handlers import Operations
 from services.sync.runs.loop import Loop
 from services.sync.sessions.handlers import SessionQueries
 from services.sync.sessions.observe import Observer
@@ -28,6 +29,8 @@ from shared.runtime.service import Service, assemble, run
 
 # Due entries and sessions are looked for this often even when nobody called.
 SETTLE_EVERY_S = 1.0
+# Requests may hold a connection while a charger thinks for 30 s; the work of the house goes on beside them.
+POOL_SIZE = 20
 DELIVER_EVERY_S = 1.0
 
 
@@ -44,10 +47,11 @@ class Rooms:
     settler: Settler
     gate: Gate
     delivery: Delivery
+    operations: Operations
 
 
 def build(settings: SyncSettings, *, clock: Clock = utc_now, new_id: NewId = uuid7) -> Service:
-    service = assemble("sync", settings, metadata, clock=clock, new_id=new_id)
+    service = assemble("sync", settings, metadata, clock=clock, new_id=new_id, pool_size=POOL_SIZE)
     wire(service, settings)
     return service
 
@@ -104,6 +108,9 @@ def wire(service: Service, settings: SyncSettings) -> Rooms:
         refuse=lambda error: health.object_to("steve", error),
     )
 
+    operations = Operations(steve, database, outbox, clock=clock, new_id=new_id)
+    dispatcher.command(requests.OperateCharger, operations.operate_charger)
+
     gate = Gate(
         lago,
         metric_code=settings.metric_code,
@@ -138,8 +145,9 @@ def wire(service: Service, settings: SyncSettings) -> Rooms:
         Loop("sessions.poll", poll, settings.poll_s),
         settle,
         deliver,
+        Loop("operations.abandoned", operations.close_abandoned, 30.0),
     ]
-    return Rooms(health, steve, lago, mirror, links, poller, settler, gate, delivery)
+    return Rooms(health, steve, lago, mirror, links, poller, settler, gate, delivery, operations)
 
 
 def main() -> None:

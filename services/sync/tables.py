@@ -5,9 +5,10 @@ from services.sync.lago import tables as lago
 from services.sync.ledger import tables as ledger
 from services.sync.links import tables as links
 from services.sync.metadata import SCHEMA, metadata
+from services.sync.operations import tables as operations
 from services.sync.sessions import tables as sessions
 from services.sync.upstreams import tables as upstreams
 
-ROOMS = (cards, lago, ledger, links, sessions, upstreams)
+ROOMS = (cards, lago, ledger, links, operations, sessions, upstreams)
 
 __all__ = ["ROOMS", "SCHEMA", "metadata"]

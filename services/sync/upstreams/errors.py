@@ -31,9 +31,17 @@ class UpstreamError(Exception):
     misconfigured: ClassVar[bool] = False
 
     def __init__(
-        self, upstream: Upstream, reason: Reason, explanation: str, *, retry_after_s: float | None = None
+        self,
+        upstream: Upstream,
+        reason: Reason,
+        explanation: str,
+        *,
+        retry_after_s: float | None = None,
+        sent: bool = True,
     ) -> None:
         super().__init__(f"{NAMES[upstream]}: {explanation}")
+        # False: it cannot have been carried out.
+        self.sent = sent
         self.upstream, self.reason, self.explanation = upstream, reason, explanation
         self.retry_after_s = retry_after_s
 
@@ -46,13 +54,8 @@ class NotAskedError(UpstreamError):
     """It failed so often that it is left alone for a moment; nothing was sent."""
 
     def __init__(self, upstream: Upstream, wait_s: float) -> None:
-        name = NAMES[upstream]
-        super().__init__(
-            upstream,
-            "not_asked",
-            f"{name} failed repeatedly; it is asked again in {wait_s:.0f} s",
-            retry_after_s=wait_s,
-        )
+        words = f"failed repeatedly and is left alone for {wait_s:.0f} s"
+        super().__init__(upstream, "not_asked", words, retry_after_s=wait_s, sent=False)
 
 
 class MisconfiguredError(UpstreamError):

@@ -122,12 +122,12 @@ class Caller:
 
     def _unavailable(self, error: httpx.TransportError) -> UnavailableError:
         if isinstance(error, httpx.TimeoutException):
-            what = (
-                "did not accept a connection" if isinstance(error, httpx.ConnectTimeout) else "did not answer in time"
-            )
-            return UnavailableError(self._upstream, "timed_out", what)
+            connected = not isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout)
+            what = "did not answer in time" if connected else "did not accept a connection in time"
+            return UnavailableError(self._upstream, "timed_out", what, sent=connected)
         # httpx puts no credentials into these texts; they name the host at most.
-        return UnavailableError(self._upstream, "unreachable", f"cannot be reached ({type(error).__name__}: {error})")
+        what = f"cannot be reached ({type(error).__name__}: {error})"
+        return UnavailableError(self._upstream, "unreachable", what, sent=not isinstance(error, httpx.ConnectError))
 
     def _read(self, answer: httpx.Response, form: TypeAdapter[T]) -> T:
         status = answer.status_code

@@ -139,6 +139,30 @@ class TransactionReleased(_TransactionEvent):
     reason: str
 
 
+class _OperationEvent(_SyncEvent):
+    operation_id: UUID
+    charge_box_id: str
+    operation: str
+
+    def subject(self) -> str:
+        return f"charger/{self.charge_box_id}"
+
+
+class ChargerOperationRequested(_OperationEvent):
+    """Told before SteVe is asked; whatever happens, it is not asked again."""
+
+    type: ClassVar[str] = "charger.operation_requested"
+    parameters: dict[str, Any]
+
+
+class ChargerOperationFinished(_OperationEvent):
+    """`outcome` as in the reply of operate_charger; unknown: it may have been done."""
+
+    type: ClassVar[str] = "charger.operation_finished"
+    outcome: Literal["accepted", "rejected", "not_connected", "failed", "unknown"]
+    problem: str | None
+
+
 class _UpstreamEvent(_SyncEvent):
     upstream: Upstream
     since: AwareDatetime

@@ -1,0 +1,118 @@
+"""Having SteVe call chargers: each call is made once, by nobody again, and its outcome is recorded."""
+
+from datetime import timedelta
+from typing import Final
+
+from services.sync.operations import rules, store
+from services.sync.operations.rules import Outcome
+from services.sync.steve.client import SteveClient
+from services.sync.upstreams.errors import UpstreamError
+from shared.bus.outbox import Outbox
+from shared.contracts.events.sync import ChargerOperationFinished, ChargerOperationRequested
+from shared.contracts.identity import Actor, Cause
+from shared.contracts.problem import Conflict
+from shared.contracts.requests.sync import OperateCharger, OperationResult
+from shared.database.engine import Database, Write
+from shared.runtime.clock import Clock, NewId
+from shared.runtime.log import get_logger
+
+log = get_logger(__name__)
+
+# SteVe answers within 30 s: what has no outcome after this was under way in a process that died.
+ABANDONED_AFTER: Final = timedelta(seconds=90)
+
+
+class OperationRunning(Conflict):
+    code, title = "operation_running", "The same operation is under way"
+
+    def __init__(self, request: OperateCharger) -> None:
+        super().__init__(
+            f"{request.operation} of {request.charge_box_id} has been asked for and has no outcome yet. Wait for it."
+        )
+
+
+class Operations:
+    def __init__(self, steve: SteveClient, database: Database, outbox: Outbox, *, clock: Clock, new_id: NewId) -> None:
+        self._steve, self._database, self._outbox = steve, database, outbox
+        self._clock, self._new_id = clock, new_id
+
+    async def operate_charger(self, _: Write, request: OperateCharger, cause: Cause) -> OperationResult:
+        """Call the charger and wait for its answer.
+
+        What was asked for is committed before the call and its outcome right after it, both apart from the request's
+        own transaction: a caller who has gone changes neither.
+
+        :raises OperationRunning: the same is under way, perhaps because the caller repeats itself.
+        """
+        asked_at, operation_id = self._clock(), self._new_id()
+        async with self._database.write() as tx:
+            if await store.running(tx, request.charge_box_id, request.operation, request.parameters) is not None:
+                raise OperationRunning(request)
+            await store.begin(
+                tx,
+                operation_id=operation_id,
+                charge_box_id=request.charge_box_id,
+                name=request.operation,
+                parameters=request.parameters,
+                by=cause.actor.id,
+                at=asked_at,
+            )
+            requested = ChargerOperationRequested(
+                operation_id=operation_id,
+                charge_box_id=request.charge_box_id,
+                operation=request.operation,
+                parameters=request.parameters,
+            )
+            await self._outbox.add(tx, requested, cause)
+        outcome, response, problem = await self._call(request)
+        answered_at = self._clock()
+        async with self._database.write() as tx:
+            recorded = await store.finish(
+                tx, operation_id, outcome=outcome, response=response, problem=problem, at=answered_at
+            )
+            if recorded:
+                finished = ChargerOperationFinished(
+                    operation_id=operation_id,
+                    charge_box_id=request.charge_box_id,
+                    operation=request.operation,
+                    outcome=outcome,
+                    problem=problem,
+                )
+                await self._outbox.add(tx, finished, cause)
+        return OperationResult(
+            charge_box_id=request.charge_box_id,
+            operation=request.operation,
+            outcome=outcome,
+            response=response,
+            problem=problem,
+            asked_at=asked_at,
+            answered_at=answered_at,
+        )
+
+    async def _call(self, request: OperateCharger) -> Outcome:
+        if not self._steve.version.has_operations:
+            return "failed", {}, "This SteVe has no operations in its API; it takes release 3.11 or later."
+        try:
+            result = await self._steve.operate(
+                request.operation, {**request.parameters, "chargeBoxIdList": [request.charge_box_id]}
+            )
+        except UpstreamError as error:
+            return rules.outcome_of_error(error)
+        return rules.outcome_of(result)
+
+    async def close_abandoned(self) -> None:
+        """Operations of a process that died: nobody knows, and it is said so."""
+        async with self._database.write() as tx:
+            now = self._clock()
+            for row in await store.abandoned(tx, before=now - ABANDONED_AFTER):
+                problem = "ExpresSync was stopped before the answer came; it may have been done."
+                if await store.finish(tx, row.operation_id, outcome="unknown", response={}, problem=problem, at=now):
+                    finished = ChargerOperationFinished(
+                        operation_id=row.operation_id,
+                        charge_box_id=row.charge_box_id,
+                        operation=row.operation,
+                        outcome="unknown",
+                        problem=problem,
+                    )
+                    cause = Cause(actor=Actor(kind="system", id="sync"), correlation_id=self._new_id())
+                    await self._outbox.add(tx, finished, cause)
