@@ -112,6 +112,8 @@ def answering() -> Iterator[tuple[list[bytes], int]]:
     [
         ([CONNECTION_START], True),
         ([CONNECTION_START[:5], CONNECTION_START[5:]], True),
+        # connection.close (10, 50), in a well-formed method frame.
+        ([CONNECTION_START.replace(b"\x00\x0a\x00\x0a", b"\x00\x0a\x00\x32")], False),
         ([b"AMQP\x00\x00\x09\x01"], False),
         ([b"HTTP/1.1 400 Bad Request\r\n\r\n"], False),
         ([], False),
