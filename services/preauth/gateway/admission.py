@@ -80,6 +80,11 @@ class Admission:
         self._task: asyncio.Task[None] | None = None
         hall.begun(self)
 
+    def leave_unless_asked(self) -> None:
+        """The gateway stops: who has not said yet what it wants need not."""
+        if self._task is None:
+            self.charger.abort()
+
     # What the legs tell
 
     def on_handshake(self, leg: Leg, message: Request | Response) -> None:
@@ -185,6 +190,8 @@ class Admission:
         if self.steve is None or self.steve.protocol.state is not State.OPEN:
             text = "The central system's answer to the handshake is no WebSocket's.\n"
             raise UpstreamRefusedError(handshake.plain(502, "Bad Gateway", text))
+        if (busy := self._hall.refuses()) is not None:
+            raise UpstreamRefusedError(busy)
         return self.steve.protocol.subprotocol
 
     async def _connect(self, request: Request, route: Route, client: str) -> None:

@@ -132,6 +132,7 @@ class Gateway:
 
     def gone(self, admission: Admission) -> None:
         self._admissions.discard(admission)
+        self._note_empty()
 
     def admitted(self, tunnel: Tunnel) -> None:
         self._tunnels.add(tunnel)
@@ -142,10 +143,13 @@ class Gateway:
     def ended(self, tunnel: Tunnel) -> None:
         self._tunnels.discard(tunnel)
         self.meter.connections = len(self._tunnels)
-        if not self._tunnels:
-            self._empty.set()
+        self._note_empty()
 
     # Inside
+
+    def _note_empty(self) -> None:
+        if not self._tunnels and not self._admissions:
+            self._empty.set()
 
     def _greet(self, door: Door) -> Leg:
         return Admission(door, self).charger
@@ -157,6 +161,8 @@ class Gateway:
         calls_s = config.stop_s * CALLS_SHARE
         spread_s = min(len(tunnels) / config.reconnects_per_s, calls_s * SPREAD_SHARE)
         log.info("Chargers are sent away.", action="gateway.draining", chargers=len(tunnels), over_s=round(spread_s, 1))
+        for admission in tuple(self._admissions):
+            admission.leave_unless_asked()
         self._empty.clear()
         timers = [loop.call_later(random.uniform(0, spread_s), tunnel.drain) for tunnel in tunnels]  # noqa: S311 - jitter
         deadline = loop.time() + config.stop_s
@@ -168,7 +174,7 @@ class Gateway:
         await self._wait_empty(deadline)
 
     async def _wait_empty(self, until: float) -> None:
-        if not self._tunnels:
+        if not self._tunnels and not self._admissions:
             return
         try:
             async with asyncio.timeout_at(until):

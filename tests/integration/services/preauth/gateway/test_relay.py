@@ -261,7 +261,7 @@ async def test_peer_that_never_reads_is_cut() -> None:
 
 async def test_flood_is_slowed_down_and_not_lost() -> None:
     """A charger that sends more than its share is not read for a while; nothing that it sent is lost."""
-    async with line(limits=Limits(frames_per_s=500, burst_frames=100)) as through:
+    async with line(limits=Limits(frames_per_s=250, burst_frames=100)) as through:
         for number in range(400):
             await through.charger.send(f'[2,"{number}","Heartbeat",{{}}]')
         frames = await received(through.steve, 400)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 from websockets.asyncio.server import ServerConnection
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from deploy.demo.steve.simulator import SteveSimulator
 from services.preauth.gateway.tunnel import Limits
@@ -39,7 +39,7 @@ async def test_nobody_is_let_in_while_stopping(steve: SteveSimulator) -> None:
     """From the moment of the stop the port refuses, so that another replica is tried."""
     async with running_gateway(steve.ocpp_url) as gateway:
         await gateway.stop()
-        with pytest.raises(OSError, match="Connect call failed"):
+        with pytest.raises(ConnectionRefusedError):
             async with charger_socket(gateway.url):
                 pass
 
@@ -185,11 +185,12 @@ async def test_handshake_in_progress_is_refused_or_finished(steve: SteveSimulato
                     return socket.close_code
             except InvalidStatus as refused:
                 return refused.response.status_code
-            except (OSError, EOFError):
+            except (OSError, InvalidMessage):
+                # Cut before it had said what it wants.
                 return None
 
         connecting = [asyncio.create_task(connect()) for _ in range(30)]
         await until(lambda: len(list(gateway.gateway.tunnels())) > 0)
         await gateway.stop()
         async with asyncio.timeout(DEADLINE_S):
-            assert set(await asyncio.gather(*connecting, return_exceptions=True)) <= {1012, 503, None}
+            assert set(await asyncio.gather(*connecting)) <= {1012, 503, None}
