@@ -58,19 +58,20 @@ class Stack:
 
         :raises InfraError: when something cannot be provided.
         """
-        with ThreadPoolExecutor(max_workers=2) as pool:
+        if not self._ports:
+            self.choose_ports()
+        with ThreadPoolExecutor(max_workers=1) as pool:
             broker = pool.submit(self.broker.start)
             self.postgres.start()
             self._say(f"PostgreSQL is up ({self.postgres.source}).")
             upgrade(self.postgres.url, owners(self.home))
             self._say("The schemas are current.")
+            # The services need not wait for the broker: they look for it until it is there.
+            self.environment = Environment(self._given, {**self._made(), **(extra or {})})
+            for service in SERVICES:
+                self.start_service(service)
             broker.result()
             self._say(f"RabbitMQ is up ({self.broker.source}).")
-        if not self._ports:
-            self.choose_ports()
-        self.environment = Environment(self._given, {**self._made(), **(extra or {})})
-        for service in SERVICES:
-            self.start_service(service)
 
     def _made(self) -> dict[str, str]:
         spool = str(self.home.folder / "preauth" / "spool")

@@ -99,6 +99,8 @@ def configure(service: str, *, log_format: str = "json", level: str = "info") ->
     # These repeat, line by line, what our own lines already say once.
     for noisy in ("aio_pika", "aiormq", "httpx", "httpcore", "uvicorn.access", "psycopg.pool", "faststream"):
         logging.getLogger(noisy).setLevel(max(logging.ERROR, root.level))
+    # Ours say when a service starts and stops.
+    logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, root.level))
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

@@ -6,6 +6,8 @@ from typing import Any, Final
 PRICE_PER_KWH: Final = "0.39"
 # Direct-current stations: in the seconds that a person watches, a plausible session brings something to see.
 POWER_W: Final = 300_000
+# More than a connector delivers at that power in a day.
+WH_PER_RUN: Final = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,5 +68,9 @@ def lago_seed() -> dict[str, Any]:
     }
 
 
-def fleet_file() -> dict[str, Any]:
-    return {"chargers": [{"charge_box_id": charger, "connectors": 2} for charger in CHARGERS]}
+def fleet_file(run: int) -> dict[str, Any]:
+    """The chargers of the `run`-th start: a meter never goes back, and the simulated ones forget theirs."""
+    start_wh = run * WH_PER_RUN
+    return {
+        "chargers": [{"charge_box_id": charger, "connectors": 2, "meter_start_wh": start_wh} for charger in CHARGERS]
+    }

@@ -16,6 +16,7 @@ SESSION_S: Final = 4.0
 SYNCED_WITHIN_S: Final = 30.0
 # A login by card needs the charger to have told Blocked within the pairing's window.
 PAIRING_WINDOW_S: Final = 60
+INTERCEPT_ATTEMPTS: Final = 3
 
 
 @dataclass(slots=True)
@@ -49,8 +50,8 @@ class Story:
         ):
             try:
                 await step()
-            except (StageError, OSError, TimeoutError) as error:
-                self.check(f"step {step.__name__!r} could be played", passed=False, found=error)
+            except Exception as error:  # noqa: BLE001 - whatever it was, it is what the check found
+                self.check(f"step {step.__name__!r} could be played", passed=False, found=repr(error))
         return self.checks
 
     async def connect(self) -> None:
@@ -60,19 +61,30 @@ class Story:
             return await self.stage.connected_chargers() >= set(CHARGERS)
 
         self.check("all chargers are connected", await eventually(all_connected))
+        if left_over := await self.stage.close_left_over():
+            self.tell(f"{left_over} sessions of a demo that was cut off were stopped by hand in SteVe.")
 
     async def intercept(self) -> None:
         """A pairing is armed at CP-2; Ben's tap there becomes a login instead of a session."""
         charger = CHARGERS[1]
-        armed = await self.stage.change(
-            "/pairings", {"charge_box_id": charger, "purpose": "login", "window_s": PAIRING_WINDOW_S}
-        )
-        self.tell(f"A pairing is armed at {charger}: the next card tapped there logs in instead of charging.")
-        told = await self.stage.tap(charger, 1, BEN.id_tag)
+        armed: Json = {}
+        told: Json = {}
+        for attempt in range(1, INTERCEPT_ATTEMPTS + 1):
+            armed = await self.stage.change(
+                "/pairings", {"charge_box_id": charger, "purpose": "login", "window_s": PAIRING_WINDOW_S}
+            )
+            self.tell(f"A pairing is armed at {charger}: the next card tapped there logs in instead of charging.")
+            told = await self.stage.tap(charger, 1, BEN.id_tag)
+            if told["authorize"] == "Blocked":
+                break
+            # A machine too busy to answer within the charger's patience lets the card charge: it must. The driver
+            # sees that no login came, and taps again.
+            self.tell(f"{BEN.holder}'s tap was answered too late to be intercepted, so it charges (attempt {attempt}).")
+            await self.stage.stop(charger, 1)
         self.tell(f"{BEN.holder} taps at {charger}: SteVe says {told['authorize']}, by design.")
-        self.check("the armed charger was told Blocked", told["authorize"] == "Blocked", told["authorize"])
-        scan = await self.watch.seen("scan.intercepted", pairing_id=armed["pairing_id"])
-        self.check("scan.intercepted was told once", scan is not None)
+        self.check("the armed charger was told Blocked", told["authorize"] == "Blocked", told)
+        scan = await self.watch.seen("scan.intercepted", pairing_id=armed.get("pairing_id"))
+        self.check("scan.intercepted was told", scan is not None, armed)
         elsewhere = await self.stage.tap(CHARGERS[2], 2, BEN.id_tag)
         self.check("the same card charges at another charger", elsewhere["charging"], elsewhere)
         if elsewhere["charging"]:

@@ -25,8 +25,11 @@ class StageError(Exception):
 class Stage:
     """Clients of one running demo. Use as an async context manager's value and close it."""
 
-    def __init__(self, *, fleet_url: str, admin_url: str, token: str, lago_url: str, steve_url: str) -> None:
+    def __init__(
+        self, *, fleet_url: str, admin_url: str, token: str, lago_url: str, steve_url: str, steve_user: tuple[str, str]
+    ) -> None:
         self.admin_url = admin_url
+        self._steve_user = steve_user
         self._fleet = httpx.AsyncClient(base_url=fleet_url, timeout=20, trust_env=False)
         self._admin = httpx.AsyncClient(
             base_url=f"{admin_url}/api/v1",
@@ -44,6 +47,31 @@ class Stage:
     async def connected_chargers(self) -> set[str]:
         answer = await self._steve.get("/_sim/state")
         return {charger["charge_box_id"] for charger in answer.json()["chargers"] if charger["connected"]}
+
+    async def close_left_over(self) -> int:
+        """Stop by hand, in SteVe, transactions that no charger knows of: a demo that was killed left them."""
+        charging = {session["transaction_id"] for *_, session in await self._sessions()}
+        active: list[int] = (await self._steve.get("/_sim/state")).json()["active_transactions"]
+        left_over = [pk for pk in active if pk not in charging]
+        for pk in left_over:
+            answer = await self._steve.patch(f"/steve/api/v1/transactions/{pk}/stop", auth=self._steve_user)
+            if answer.status_code >= 400:
+                raise StageError(f"stopping transaction {pk}", answer)
+        return len(left_over)
+
+    async def send_drivers_home(self) -> None:
+        """End every session, so that none stays open when the chargers go."""
+        for charge_box_id, connector_id, _ in await self._sessions():
+            await self.stop(charge_box_id, connector_id)
+
+    async def _sessions(self) -> list[tuple[str, int, Json]]:
+        chargers = (await self._fleet.get("/state")).json()["chargers"]
+        return [
+            (charger["charge_box_id"], connector["connector_id"], connector["session"])
+            for charger in chargers
+            for connector in charger["connectors"]
+            if connector["session"]
+        ]
 
     async def tap(self, charge_box_id: str, connector_id: int, id_tag: str) -> Json:
         """What the charger was told: {"authorize": "Blocked", "start": null, "charging": false, ...}."""
@@ -79,7 +107,7 @@ class Stage:
     async def counted_wh(self, subscription: str) -> int:
         """What Lago counts for a subscription in its current period, in Wh."""
         state = (await self._lago.get("/_sim/state")).json()
-        units = state["usage"].get(subscription, {}).get("ev_charging_kwh", {}).get("units", "0")
+        units = state["counted"].get(subscription, {}).get("ev_charging_kwh", {}).get("units", "0")
         return int(Decimal(units) * 1000)
 
 

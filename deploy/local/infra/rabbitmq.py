@@ -106,14 +106,8 @@ class RabbitNode:
 
     @property
     def url(self) -> str:
-        """`amqp://user:password@127.0.0.1:port/`. InfraError before the first start."""
-        port = self.folder.remembered_port()
-        if port is None:
-            raise InfraError(
-                f"There is no RabbitMQ in {self.folder.path} yet.",
-                "It was never started.",
-                "Start it first (expressync up or expressync demo).",
-            )
+        """`amqp://user:password@127.0.0.1:port/`, also before the first start, so that others can start beside it."""
+        port = self.folder.remembered_port() or self.folder.port()
         return f"amqp://{USER}:{quote(self.folder.password(), safe='')}@{LOOPBACK}:{port}/"
 
     @property

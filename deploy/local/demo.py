@@ -1,0 +1,279 @@
+"""`expressync demo`: everything on one machine, with SteVe, Lago and chargers simulated, and a story to watch."""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rich.console import Console
+from rich.markup import escape
+
+from deploy.demo.story import cast
+from deploy.demo.story.play import Check, Story
+from deploy.demo.story.stage import Stage, StageError
+from deploy.demo.story.tell import sentence
+from deploy.demo.story.watch import Watch
+from deploy.local.home import Home
+from deploy.local.infra.errors import InfraError
+from deploy.local.infra.folder import Folder, free_port
+from deploy.local.operator import demo_token, first_operator
+from deploy.local.processes import Program, stop_all
+from deploy.local.running import noted, until_told
+from deploy.local.stack import Stack
+
+STEVE_PASSWORD: Final = "demo"  # noqa: S105 - of a simulator on loopback
+LAGO_KEY: Final = "demo"
+SIMULATOR_TIMEOUT_S: Final = 30.0
+PAUSE_S: Final = (2.0, 6.0)
+GO_HOME_S: Final = 5.0
+COLOURS: Final = {
+    "scan": "yellow",
+    "tap": "cyan",
+    "pairing": "yellow",
+    "transaction": "green",
+    "card": "blue",
+    "upstream": "red",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Chosen before anything starts, so that everything can start at once."""
+
+    steve: int
+    ocpp: int
+    lago: int
+    fleet: int
+
+    @classmethod
+    def choose(cls) -> "Ports":
+        return cls(*(free_port() for _ in range(4)))
+
+
+class Demo:
+    """The stack, the simulators and the fleet."""
+
+    def __init__(self, console: Console) -> None:
+        self.home = Home.of("demo")
+        self._console = console
+        self.ports = Ports.choose()
+        self.stack = Stack(self.home, {}, self.say, any_port=True)
+        self._simulators: list[Program] = []
+
+    def say(self, line: str) -> None:
+        self._console.print(f"[dim]{time.strftime('%H:%M:%S')}[/]  {escape(line)}", highlight=False, soft_wrap=True)
+
+    def start(self) -> None:
+        hook_key = self.home.secret("hook.key")
+        self.stack.choose_ports()
+        self._start_simulators(hook_key)
+        self.stack.start(
+            {
+                "EXPRESSYNC_PREAUTH_HOOK_KEYS": hook_key,
+                "EXPRESSYNC_SYNC_STEVE_ID": "demo",
+                "EXPRESSYNC_SYNC_STEVE_URL": f"http://127.0.0.1:{self.ports.steve}",
+                "EXPRESSYNC_SYNC_STEVE_USER": "steve",
+                "EXPRESSYNC_SYNC_STEVE_PASSWORD": STEVE_PASSWORD,
+                "EXPRESSYNC_SYNC_LAGO_URL": f"http://127.0.0.1:{self.ports.lago}",
+                "EXPRESSYNC_SYNC_LAGO_API_KEY": LAGO_KEY,
+                "EXPRESSYNC_SYNC_POLL_S": "1",
+                "EXPRESSYNC_SYNC_IDLE_POLL_S": "1",
+                "EXPRESSYNC_SYNC_DORMANT_POLL_S": "1",
+                "EXPRESSYNC_SYNC_CARDS_EVERY_S": "5",
+            }
+        )
+
+    def _start_simulators(self, hook_key: str) -> None:
+        folder, ports = self.home.folder, self.ports
+        seeds = Folder(folder)
+        steve_seed = seeds.write("steve.json", json.dumps(cast.steve_seed()))
+        lago_seed = seeds.write("lago.json", json.dumps(cast.lago_seed()))
+        fleet_file = seeds.write("fleet.json", json.dumps(cast.fleet_file(self._count_run(seeds))))
+        hook_url = f"http://127.0.0.1:{self.stack.port('preauth')}/api/ocpp/pre-authorize"
+        ocpp_url = f"ws://127.0.0.1:{ports.ocpp}/steve/websocket/CentralSystemService"
+        self._simulate(
+            "steve",
+            f"--port={ports.steve}",
+            f"--ocpp-port={ports.ocpp}",
+            f"--password={STEVE_PASSWORD}",
+            f"--hook-url={hook_url}",
+            f"--hook-key={hook_key}",
+            f"--state={folder / 'steve.sqlite'}",
+            f"--seed={steve_seed}",
+        )
+        self._simulate(
+            "lago",
+            f"--port={ports.lago}",
+            f"--api-key={LAGO_KEY}",
+            f"--state={folder / 'lago.sqlite'}",
+            *(() if (folder / "lago.sqlite").exists() else (f"--seed={lago_seed}",)),
+        )
+        self._simulate(
+            "chargers",
+            f"--control-port={ports.fleet}",
+            f"--ocpp-url={ocpp_url}",
+            f"--fleet={fleet_file}",
+            f"--power-w={cast.POWER_W}",
+            "--behind-s=0",
+            "--factor=1",
+            "--json",
+        )
+
+    @staticmethod
+    def _count_run(folder: Folder) -> int:
+        run = (folder.remembered_port("runs") or 0) + 1
+        folder.write("runs", str(run))
+        return run
+
+    def _simulate(self, name: str, *arguments: str) -> None:
+        environment = {key: value for key, value in self.stack.base_environment().items() if key != "EXPRESSYNC_HOME"}
+        program = Program(
+            name=name,
+            module=f"deploy.demo.{name}",
+            environment=environment,
+            log=self.home.logs / f"{name}.log",
+            arguments=arguments,
+        )
+        program.start()
+        self._simulators.append(program)
+
+    def keep_up(self) -> None:
+        self.stack.keep_up()
+        for program in self._simulators:
+            if said := program.keep_up():
+                self.say(said)
+
+    def stop(self) -> None:
+        # The chargers first, while SteVe still takes what they have to say.
+        stop_all(self._simulators)
+        self.stack.stop()
+
+    @contextlib.contextmanager
+    def kept_up(self) -> Iterator[None]:
+        """Restart what falls, beside whatever else this process does."""
+        over = threading.Event()
+
+        def watch() -> None:
+            while not over.wait(1.0):
+                with contextlib.suppress(InfraError):
+                    self.keep_up()
+
+        thread = threading.Thread(target=watch, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def stage(self) -> Stage:
+        return Stage(
+            fleet_url=f"http://127.0.0.1:{self.ports.fleet}",
+            admin_url=f"http://127.0.0.1:{self.stack.port('admin_api')}",
+            token=demo_token(self.stack),
+            lago_url=f"http://127.0.0.1:{self.ports.lago}",
+            steve_url=f"http://127.0.0.1:{self.ports.steve}",
+            steve_user=("steve", STEVE_PASSWORD),
+        )
+
+    def show(self, event: dict[str, Any]) -> None:
+        line = sentence(event)
+        if line is not None:
+            colour = COLOURS.get(event["type"].partition(".")[0], "white")
+            kind = f"[{colour}]{event['type']:<21}[/]"
+            at = f"[dim]{time.strftime('%H:%M:%S')}[/]"
+            self._console.print(f"{at}  {kind} {escape(line)}", highlight=False, soft_wrap=True)
+
+
+async def _play(demo: Demo, stage: Stage, told: threading.Event, *, once: bool) -> list[Check]:
+    async with Watch(demo.stack.broker.url, demo.show) as watch:
+        playing = asyncio.create_task(Story(stage, watch, demo.say).play())
+        stopping = asyncio.create_task(_told(told))
+        await asyncio.wait([playing, stopping], return_when=asyncio.FIRST_COMPLETED)
+        checks = playing.result() if playing.done() else []
+        playing.cancel()
+        if not once and not told.is_set():
+            demo.say("The story is over; drivers go on charging. Ctrl-C stops everything.")
+            await _go_on(stage, told)
+        stopping.cancel()
+        with contextlib.suppress(StageError, OSError, TimeoutError):
+            async with asyncio.timeout(GO_HOME_S):
+                await stage.send_drivers_home()
+    await stage.close()
+    return checks
+
+
+async def _told(told: threading.Event) -> None:
+    while not told.is_set():  # noqa: ASYNC110 - a signal handler sets it, outside the loop
+        await asyncio.sleep(0.1)
+
+
+async def _go_on(stage: Stage, told: threading.Event) -> None:
+    """Drivers come and go until Ctrl-C."""
+    charging: set[tuple[str, int]] = set()
+    chance = random.Random()  # noqa: S311 - a simulated driver's choice is not cryptography
+    drivers = (cast.ADA, cast.BEN, cast.CLEO, cast.DAN, cast.EVE)
+    while not told.is_set():
+        await asyncio.wait([asyncio.create_task(_told(told))], timeout=chance.uniform(*PAUSE_S))
+        place = (chance.choice(cast.CHARGERS), chance.choice((1, 2)))
+        with contextlib.suppress(StageError, OSError):
+            if place in charging:
+                charging.discard(place)
+                await stage.stop(*place)
+            elif (await stage.tap(*place, chance.choice(drivers).id_tag))["charging"]:
+                charging.add(place)
+
+
+def run_demo(*, once: bool, as_json: bool = False) -> int:
+    """Play the story; 0 when every check passed (or the demo was left with Ctrl-C), else 1."""
+    console = Console(stderr=as_json)
+    started = time.monotonic()
+    with until_told() as told, noted(Home.of("demo")):
+        demo = Demo(console)
+        try:
+            demo.start()
+            demo.stack.wait_ready(stop=told)
+            if told.is_set():
+                return 0
+            demo.say(f"All four services are ready after {time.monotonic() - started:.1f} s.")
+            _welcome(demo, console)
+            with demo.kept_up():
+                checks = asyncio.run(_play(demo, demo.stage(), told, once=once))
+        finally:
+            demo.stop()
+    if not once:
+        return 0
+    return _summary(checks, console, as_json=as_json)
+
+
+def _welcome(demo: Demo, console: Console) -> None:
+    url = f"http://127.0.0.1:{demo.stack.port('admin_api')}/"
+    console.print(f"\n  Console   [bold]{url}[/]", highlight=False)
+    first = first_operator(demo.stack)
+    if first is not None and first.password is not None:
+        console.print(f"  Operator  [bold]{first.operator}[/]", highlight=False)
+        console.print(f"  One-time password  [bold]{escape(first.password)}[/]", highlight=False)
+    else:
+        console.print("  An operator has chosen a password already; `expressync down` forgets it.", highlight=False)
+    console.print(f"  Logs      {demo.home.logs}\n", highlight=False, soft_wrap=True)
+
+
+def _summary(checks: list[Check], console: Console, *, as_json: bool) -> int:
+    passed = bool(checks) and all(check.passed for check in checks)
+    if as_json:
+        print(json.dumps({"passed": passed, "checks": [dataclasses.asdict(check) for check in checks]}))
+        return 0 if passed else 1
+    console.print()
+    for check in checks:
+        mark = "[green]✓[/]" if check.passed else "[red]✗[/]"
+        found = "" if check.passed or not check.found else f": {check.found}"
+        console.print(f"  {mark} {escape(check.what + found)}", highlight=False, soft_wrap=True)
+    failed = sum(not check.passed for check in checks)
+    console.print(f"\n  {len(checks) - failed} of {len(checks)} checks passed.", highlight=False)
+    return 0 if passed else 1
