@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+import httpx
 from rich.console import Console
 from rich.markup import escape
 
@@ -202,7 +203,7 @@ async def _play(demo: Demo, stage: Stage, told: threading.Event, *, once: bool) 
             demo.say("The story is over; drivers go on charging. Ctrl-C stops everything.")
             await _go_on(stage, told)
         stopping.cancel()
-        with contextlib.suppress(StageError, OSError, TimeoutError):
+        with contextlib.suppress(StageError, httpx.HTTPError, TimeoutError):
             async with asyncio.timeout(GO_HOME_S):
                 await stage.send_drivers_home()
     await stage.close()
@@ -222,7 +223,7 @@ async def _go_on(stage: Stage, told: threading.Event) -> None:
     while not told.is_set():
         await asyncio.wait([asyncio.create_task(_told(told))], timeout=chance.uniform(*PAUSE_S))
         place = (chance.choice(cast.CHARGERS), chance.choice((1, 2)))
-        with contextlib.suppress(StageError, OSError):
+        with contextlib.suppress(StageError, httpx.HTTPError):
             if place in charging:
                 charging.discard(place)
                 await stage.stop(*place)
