@@ -1,0 +1,208 @@
+"""Commands that change something: links, pairings, tokens, and one's own access."""
+
+import sys
+import time
+from datetime import datetime
+from typing import Final
+from urllib.parse import quote
+
+import typer
+
+from services.admin_api.cli import config, show
+from services.admin_api.cli.client import Api, Json
+from services.admin_api.cli.config import Access
+from services.admin_api.cli.errors import FINDING, FINE, USAGE, CliError, Refused
+
+POLL_S: Final = 0.5
+WAITING: Final = {"armed", "matched"}
+SCANNED: Final = {"intercepted", "consumed"}
+
+
+def link(card: str, customer: str, subscription: str, *, since: str | None, yes: bool, as_json: bool) -> int:
+    valid_from = _instant(since)
+    start = valid_from or "now"
+    if show.on_terminal() and not yes:
+        show.say(f"Sessions of {card} that start from {start} on will be billed to {customer}, {subscription}.")
+        show.say("Sessions that were held since then are released. Link it again to undo.")
+        typer.confirm("Link it?", abort=True, err=True)
+    body = {
+        "external_customer_id": customer,
+        "external_subscription_id": subscription,
+        "valid_from": valid_from,
+    }
+    with Api() as api:
+        made = api.change(f"/cards/{quote(card, safe='')}/link", body)
+    if as_json:
+        show.as_json(made)
+    else:
+        found = made["link"]
+        show.facts(
+            [
+                ("card", made["id_tag"]),
+                ("customer", found["external_customer_id"]),
+                ("subscription", found["external_subscription_id"]),
+                ("valid from", show.moment(found["valid_from"])),
+            ]
+        )
+    return FINE
+
+
+def pair(charger: str, *, purpose: str, connector: int | None, window_s: int, as_json: bool) -> int:
+    """Arm, then wait for the scan. Exit code 0: a card was scanned, 1: none came."""
+    body = {"charge_box_id": charger, "connector_id": connector, "purpose": purpose, "window_s": window_s}
+    with Api() as api:
+        armed = api.change("/pairings", body)
+        if not as_json:
+            show.say(f"Tap the card at {charger} within {window_s} s. The code there is {armed['code']}.")
+        try:
+            ended = _wait(api, armed)
+        except KeyboardInterrupt:
+            api.change(f"/pairings/{armed['pairing_id']}/cancel")
+            show.say("Cancelled: the charger charges again.")
+            return FINDING
+        card = ended.get("id_tag") or _scanned_card(api, armed["pairing_id"])
+    if as_json:
+        show.as_json({**ended, "id_tag": card})
+    elif ended["state"] in SCANNED:
+        show.facts([("card", card), ("pairing", ended["pairing_id"]), ("state", ended["state"])])
+    else:
+        show.say(f"No card was scanned: the pairing is {ended['state']}.")
+    return FINE if ended["state"] in SCANNED else FINDING
+
+
+def create_token(name: str, *, role: str, days: int, as_json: bool) -> int:
+    with Api() as api:
+        made = api.change("/tokens", {"name": name, "role": role, "days": days})
+    if as_json:
+        show.as_json(made)
+        return FINE
+    show.say(f"Keep it now, it is not shown again. It is good as {made['role']} until {made['expires_at']}.")
+    show.plain(made["token"] or "")
+    return FINE
+
+
+def list_tokens(*, limit: int, as_json: bool) -> int:
+    with Api() as api:
+        items = list(api.pages("/tokens", limit))
+    if as_json:
+        show.as_json(items)
+        return FINE
+    rows = [
+        (
+            t["token_id"],
+            t["name"],
+            t["prefix"],
+            t["role"],
+            show.moment(t["expires_at"]),
+            show.moment(t["last_used_at"]) or "never",
+            show.Cell("revoked", "unknown") if t["revoked_at"] else show.Cell("in use", "ok"),
+        )
+        for t in items
+    ]
+    columns = ["id", "name", "begins with", "role", "expires", "last used", "state"]
+    show.table(columns, rows, empty="There are no tokens. `expressync token create NAME` makes one.")
+    return FINE
+
+
+def revoke_token(token: str, *, as_json: bool) -> int:
+    """By id, or by the name of the one in use."""
+    with Api() as api:
+        found = [t for t in api.pages("/tokens", 10_000) if token in (t["token_id"], t["name"], t["prefix"])]
+        active = [t for t in found if t["revoked_at"] is None] or found
+        if not active:
+            raise CliError(
+                f"There is no token {token!r}.",
+                "No id, name or prefix is that.",
+                "`expressync token list` lists them.",
+                code=FINDING,
+            )
+        made = api.change(f"/tokens/{active[0]['token_id']}/revoke")
+    if as_json:
+        show.as_json(made)
+    else:
+        show.say(f"{made['name']} is revoked.")
+    return FINE
+
+
+def login(*, url: str | None, name: str | None, token_stdin: bool, password_stdin: bool, allow_http: bool) -> int:
+    address = config.load(url).url
+    config.refuse_clear_text(address, allowed=allow_http)
+    token = sys.stdin.readline().strip() if token_stdin else _sign_in(address, name, stdin=password_stdin)
+    access = Access(address, token)
+    with Api(access) as api:
+        me = api.get("/me")
+    file = config.save(access)
+    show.say(f"Signed in at {address} as {me['name']} ({me['role']}). Kept in {file}, for you only.")
+    return FINE
+
+
+def logout() -> int:
+    access = config.load()
+    if access.token is not None:
+        with Api(access) as api:
+            try:
+                api.delete("/session")
+            except Refused as refused:
+                if refused.status != 401:
+                    raise
+    config.forget()
+    show.say("Signed out.")
+    return FINE
+
+
+def _sign_in(address: str, name: str | None, *, stdin: bool) -> str:
+    name = name or str(typer.prompt("Operator", err=True))
+    password = (
+        sys.stdin.readline().rstrip("\r\n") if stdin else str(typer.prompt("Password", hide_input=True, err=True))
+    )
+    body = {"name": name, "password": password}
+    with Api(Access(address, None)) as api:
+        try:
+            return str(api.post("/session", body)["token"])
+        except Refused as refused:
+            if refused.problem != "password_change_required":
+                raise
+        show.say("You signed in with a one-time password. Choose your own, of at least 12 characters.")
+        chosen = (
+            sys.stdin.readline().rstrip("\r\n")
+            if stdin
+            else str(typer.prompt("New password", hide_input=True, confirmation_prompt=True, err=True))
+        )
+        return str(api.post("/session", {**body, "new_password": chosen})["token"])
+
+
+def _wait(api: Api, armed: Json) -> Json:
+    """The pairing as it ended."""
+    while True:
+        found = next(
+            (
+                each
+                for each in api.pages("/pairings", 50, charger=armed["charge_box_id"])
+                if each["pairing_id"] == armed["pairing_id"]
+            ),
+            armed,
+        )
+        over = datetime.fromisoformat(armed["expires_at"]).timestamp() + 10 < time.time()
+        if found["state"] not in WAITING or over:
+            return found
+        time.sleep(POLL_S)
+
+
+def _scanned_card(api: Api, pairing_id: str) -> str | None:
+    taps = api.get("/taps", pairing=pairing_id, limit=1)["items"]
+    return str(taps[0]["id_tag"]) if taps else None
+
+
+def _instant(text: str | None) -> str | None:
+    """An instant of RFC 3339 or a local date and time, as the API takes it; None for now."""
+    if text is None or text == "now":
+        return None
+    try:
+        return datetime.fromisoformat(text).astimezone().isoformat()
+    except ValueError:
+        raise CliError(
+            f"{text!r} is no time.",
+            "It has to look like 2026-05-01 or 2026-05-01T09:30+02:00.",
+            "Give another --from.",
+            code=USAGE,
+        ) from None

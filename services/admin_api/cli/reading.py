@@ -1,0 +1,182 @@
+"""Commands that read: cards, sessions, taps, audit entries."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import quote
+
+from services.admin_api.cli import show
+from services.admin_api.cli.client import Api, Json
+from services.admin_api.cli.errors import FINDING, FINE
+
+POLL_S: Final = 1.0
+# Taps are journalled with the time at which they came, but not in its order.
+OVERLAP: Final = timedelta(seconds=30)
+
+TAP_COLUMNS = ["tapped", "card", "charger", "kind", "decision", "told", "why"]
+
+
+def cards(text: str | None, *, linked: bool | None, limit: int, as_json: bool) -> int:
+    query = {"q": text, "linked": None if linked is None else str(linked).lower()}
+    with Api() as api:
+        items = list(api.pages("/cards", limit, **query))
+    if as_json:
+        show.as_json(items)
+        return FINE
+    rows = [
+        (
+            card["id_tag"],
+            card["display_name"],
+            card["card_type"],
+            _in_steve(card["steve"]),
+            card["link"]["external_customer_id"] if card["link"] else show.Cell("not linked", "attention"),
+            card["link"]["external_subscription_id"] if card["link"] else "",
+        )
+        for card in items
+    ]
+    columns = ["card", "name", "type", "SteVe", "customer", "subscription"]
+    show.table(columns, rows, empty="No card fits. Cards appear here as soon as SteVe answers.")
+    return FINE
+
+
+def card(id_tag: str, *, as_json: bool) -> int:
+    """Exit code as of `diagnose`, whose verdict stands on top."""
+    from services.admin_api.cli.diagnose import exit_code  # noqa: PLC0415 - only here
+
+    with Api() as api:
+        found = api.get(f"/cards/{quote(id_tag, safe='')}")
+    verdict = found["diagnosis"]["verdict"]
+    if as_json:
+        show.as_json(found)
+        return exit_code(verdict["code"])
+    show.facts(
+        [
+            ("card", found["id_tag"]),
+            ("verdict", verdict["sentence"]),
+            ("what to do", verdict["remedy"]),
+            ("name", _of(found["card"], lambda known: (known or {}).get("display_name") or "no name")),
+            ("SteVe", _of(found["steve"], lambda steve: _in_steve(steve["card"]))),
+            ("linked", _of(found["card"], lambda known: _link((known or {}).get("link")))),
+        ]
+    )
+    if found["sessions"]["answered"]:
+        _sessions(found["sessions"]["value"])
+    return exit_code(verdict["code"])
+
+
+def sessions(*, card: str | None, charger: str | None, billing: str | None, limit: int, as_json: bool) -> int:
+    with Api() as api:
+        items = list(api.pages("/sessions", limit, card=card, charger=charger, billing=billing))
+    if as_json:
+        show.as_json(items)
+    else:
+        _sessions(items)
+    return FINE
+
+
+def taps(*, card: str | None, charger: str | None, limit: int, follow: bool, as_json: bool) -> int:
+    with Api() as api:
+        items = list(api.pages("/taps", limit, card=card, charger=charger))
+        if not follow:
+            if as_json:
+                show.as_json(items)
+            else:
+                empty = "No tap fits. A tap appears when a card touches a charger that goes through ExpresSync."
+                show.table(TAP_COLUMNS, [_tap(tap) for tap in items], empty=empty)
+            return FINE
+        return _follow(api, items, card=card, charger=charger, as_json=as_json)
+
+
+def audit(*, subject: str | None, type_: str | None, actor: str | None, limit: int, as_json: bool) -> int:
+    kind, _, name = (actor or "").partition("/")
+    query = {"subject": subject, "type": type_, "actor_kind": kind or None, "actor_id": name or None}
+    with Api() as api:
+        items = list(api.pages("/audit/entries", limit, **query))
+    if as_json:
+        show.as_json(items)
+        return FINE
+    rows = [
+        (show.moment(e["time"]), e["type"], e["subject"], f"{e['actor_kind']}/{e['actor_id']}", e["event_id"])
+        for e in items
+    ]
+    show.table(["time", "type", "subject", "actor", "event"], rows, empty="No entry fits these filters.")
+    return FINE if items else FINDING
+
+
+def _follow(api: Api, shown: list[Json], *, card: str | None, charger: str | None, as_json: bool) -> int:
+    """Print taps as they come, until Ctrl-C."""
+    seen = {tap["tap_id"] for tap in shown}
+    for tap in reversed(shown):
+        _print_tap(tap, as_json=as_json)
+    try:
+        while True:
+            time.sleep(POLL_S)
+            since = (datetime.now(UTC) - OVERLAP - timedelta(seconds=POLL_S)).isoformat()
+            news = [
+                tap
+                for tap in api.pages("/taps", 1000, card=card, charger=charger, since=since)
+                if tap["tap_id"] not in seen
+            ]
+            for tap in sorted(news, key=lambda tap: str(tap["tapped_at"])):
+                seen.add(tap["tap_id"])
+                _print_tap(tap, as_json=as_json)
+    except KeyboardInterrupt:
+        return FINE
+
+
+def _print_tap(tap: Json, *, as_json: bool) -> None:
+    if as_json:
+        show.as_json(tap, line=True)
+    else:
+        show.plain(*_tap(tap))
+
+
+def _tap(tap: Json) -> tuple[object, ...]:
+    where = f"{tap['charge_box_id']} /{tap['connector_id']}" if tap["connector_id"] else tap["charge_box_id"]
+    why = tap.get("explanation") or tap["reason"]
+    return (show.moment(tap["tapped_at"]), tap["id_tag"], where, tap["kind"], tap["decision"], tap["told"], why)
+
+
+def _sessions(items: list[Json]) -> None:
+    rows = [
+        (
+            show.moment(s["started_at"]),
+            s["id_tag"],
+            f"{s['charge_box_id']} /{s['connector_id']}",
+            show.kwh(s["energy_wh"]),
+            s["stop_reason"] or ("charging now" if s["stopped_at"] is None else ""),
+            _billing(s["billing"]),
+            s["session"],
+        )
+        for s in items
+    ]
+    columns = ["started", "card", "charger", "kWh", "ended", "billing", "session"]
+    show.table(columns, rows, empty="No session fits.", right=["kWh"])
+
+
+def _billing(billing: Json) -> show.Cell:
+    states = {"counted": "ok", "synced": "ok", "held": "attention"}
+    reason = f": {billing['reason']}" if billing.get("reason") else ""
+    return show.Cell(f"{billing['state']}{reason}", states.get(billing["state"], ""))
+
+
+def _in_steve(tag: Json | None) -> show.Cell:
+    if tag is None:
+        return show.Cell("not in SteVe", "wrong")
+    if tag["blocked"]:
+        return show.Cell("blocked", "wrong")
+    if tag["expiry"] and datetime.fromisoformat(tag["expiry"]) <= datetime.now(UTC):
+        return show.Cell("expired", "wrong")
+    return show.Cell("accepted", "ok")
+
+
+def _link(link: Json | None) -> show.Cell | str:
+    if link is None:
+        return show.Cell("not linked", "attention")
+    return f"{link['external_customer_id']} → {link['external_subscription_id']}"
+
+
+def _of(part: Json, words: Callable[[Any], object]) -> object:
+    """What an answered part says; silence looks like silence."""
+    return words(part["value"]) if part["answered"] else show.Cell(f"{part['who']} did not answer", "unknown")

@@ -1,0 +1,141 @@
+"""The real admin_api on real PostgreSQL and RabbitMQ; the services that it asks are stubs on the real bus."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+
+import aio_pika
+import pytest
+from aio_pika.abc import AbstractIncomingMessage
+from argon2 import PasswordHasher
+
+from services.admin_api.access.passwords import Passwords
+from services.admin_api.bootstrap import first_operator
+from services.admin_api.main import build
+from services.admin_api.settings import AdminApiSettings
+from shared.bus.topology import EVENTS
+from shared.runtime.service import Service
+from shared.web.server import HttpServer
+from tests.databases import TestDatabase, fresh_database
+from tests.infra import Infra
+from tests.integration.services.admin_api.stubs import Owners
+from tests.integration.services.admin_api.support import OWN_PASSWORD, EventLog, House
+from tests.waiting import until
+
+# Real Argon2id, with parameters that cost nothing.
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+
+class Clock:
+    """The time, which a test may move on."""
+
+    def __init__(self) -> None:
+        self._ahead = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self._ahead
+
+    def pass_by(self, **how_long: float) -> None:
+        self._ahead += timedelta(**how_long)
+
+    def reset(self) -> None:
+        self._ahead = timedelta()
+
+
+@pytest.fixture(scope="package")
+def database(infra: Infra) -> Iterator[TestDatabase]:
+    with fresh_database(infra.postgres.url, ["admin_api"]) as fresh:
+        yield fresh
+
+
+@pytest.fixture(scope="package")
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture(scope="package")
+async def owners(infra: Infra, clock: Clock) -> AsyncIterator[Owners]:
+    """Stubs of preauth, sync and audit, which answer what a test tells them to."""
+    owners = Owners(infra.rabbitmq.url, clock)
+    async with owners.running():
+        yield owners
+
+
+@asynccontextmanager
+async def running(service: Service) -> AsyncIterator[int]:
+    """Run the service; yields the port of its HTTP server."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(service.run(stop))
+    http = next(part for part in service.parts if isinstance(part, HttpServer) and part.name == "http")
+
+    async def up() -> bool:
+        return service.requester.connected and service.relay.connected
+
+    try:
+        await until(up)
+        yield http.port
+    finally:
+        stop.set()
+        await task
+
+
+@pytest.fixture(scope="package")
+async def service(infra: Infra, database: TestDatabase, owners: Owners, clock: Clock) -> AsyncIterator[House]:
+    settings = AdminApiSettings(
+        database_url=database.url("admin_api"),
+        amqp_url=infra.rabbitmq.url,
+        port=0,
+        ops_port=0,
+        ask_deadline_s=0.6,
+        change_deadline_s=1.5,
+    )
+    built = build(settings, clock=clock, passwords=Passwords(CHEAP))
+    async with running(built) as port:
+        yield House(url=f"http://127.0.0.1:{port}", service=built, owners=owners, database=database, clock=clock)
+
+
+@pytest.fixture
+async def house(service: House) -> AsyncIterator[House]:
+    """The running service with empty tables, its first operator, and owners who know nothing yet."""
+    service.owners.reset()
+    await service.empty()
+    made = await first_operator(service.database.url("admin_api"), one_time=timedelta(hours=72))
+    assert made is not None
+    assert made.password is not None
+    service.one_time_password = made.password
+    try:
+        yield service
+    finally:
+        service.clock.reset()
+        await service.close_clients()
+
+
+@pytest.fixture
+async def admin(house: House) -> House:
+    """The same, where the first operator has chosen a password."""
+    await house.sign_in("admin", house.one_time_password, new_password=OWN_PASSWORD)
+    return house
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("EXPRESSYNC_") and "TEST" not in name]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+async def told(house: House, infra: Infra) -> AsyncIterator[EventLog]:
+    """Every event from now on, as a subscriber downstream gets it."""
+    log = EventLog()
+
+    async def take(message: AbstractIncomingMessage) -> None:
+        log.bodies.append(message.body)
+
+    async with await aio_pika.connect(infra.rabbitmq.url) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue(exclusive=True)
+        await queue.bind(EVENTS, "#")
+        await queue.consume(take, no_ack=True)
+        yield log
