@@ -12,26 +12,27 @@ from services.preauth.decision.group import GroupCommit
 from services.preauth.decision.handlers import Taps
 from services.preauth.decision.http import Hook
 from services.preauth.decision.jobs import Matches, Months, Replay, Sweeper
+from services.preauth.decision.projections import Projections
 from services.preauth.decision.signature import parse_keys
 from services.preauth.decision.spool import Spool
 from services.preauth.decision.statement import Windows
+from services.preauth.decision.switch import Switch
 from services.preauth.pairing.handlers import Pairings
 from services.preauth.settings import PreauthSettings
 from services.preauth.tables import metadata
-from shared.contracts.events import sync  # the vocabulary must be loaded to be understood
-from shared.contracts.requests.preauth import ArmPairing, CancelPairing, ListPairings, SearchTaps
+from shared.contracts.events import sync
+from shared.contracts.requests.preauth import ArmPairing, CancelPairing, ListPairings, SearchTaps, SwitchInterception
 from shared.runtime.clock import Clock, NewId, utc_now, uuid7
 from shared.runtime.service import Service, assemble, run
 from shared.runtime.supervisor import Every
 from shared.web.health import connected
 from shared.web.server import HttpServer, bind
 
-VOCABULARY = (sync,)
-
 SWEEP_EVERY_S = 1.0
 EXPIRE_EVERY_S = 1.0
 REPLAY_EVERY_S = 0.5
 MONTHS_EVERY_S = 3600.0
+FORGET_EVERY_S = 3600.0
 
 
 def build(settings: PreauthSettings, *, clock: Clock = utc_now, new_id: NewId = uuid7) -> Service:
@@ -43,6 +44,13 @@ def build(settings: PreauthSettings, *, clock: Clock = utc_now, new_id: NewId = 
     service.dispatcher.command(CancelPairing, pairings.cancel_pairing)
     service.dispatcher.query(ListPairings, pairings.list_pairings)
     service.dispatcher.query(SearchTaps, Taps(service.database).search_taps)
+    service.dispatcher.command(SwitchInterception, Switch(service.outbox, clock=clock).switch)
+    projections = Projections(service.database, clock=clock)
+    service.consumer.on(sync.CardDiscovered, projections.card_discovered)
+    service.consumer.on(sync.CardChanged, projections.card_changed)
+    service.consumer.on(sync.TransactionStarted, projections.transaction_started)
+    service.consumer.on(sync.TransactionStopped, projections.transaction_stopped)
+    service.parts.append(Every("projections.forget", FORGET_EVERY_S, projections.forget))
     service.parts.append(Every("pairings.expire", EXPIRE_EVERY_S, pairings.expire))
     routes: list[BaseRoute] = [hook.route()]
     listener = bind(settings.host, settings.port, setting="EXPRESSYNC_PREAUTH_PORT")

@@ -130,9 +130,9 @@ card = sa.Table(
 open_session = sa.Table(
     "open_session",
     metadata,
-    # `<steve_id>:<transaction pk>` as sync tells it, or `gateway:<charger>:<transaction id>` as the gateway saw it.
-    sa.Column("session", sa.Text, primary_key=True),
-    sa.Column("charge_box_id", sa.Text, nullable=False),
+    sa.Column("charge_box_id", sa.Text, primary_key=True),
+    # SteVe's transaction pk, which is also what it answers to the charger: sync and the gateway mean the same row.
+    sa.Column("transaction_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("connector_id", sa.Integer, nullable=False),
     sa.Column("id_tag", sa.Text, nullable=False),
     sa.Column("started_at", Time, nullable=False),

@@ -63,7 +63,7 @@ class TapDecider:
 
     async def decide(self, tap: Tap) -> Decision:
         """Decide within the deadline. Never raises; passes the tap where it cannot decide."""
-        tap_id, received_at = self._new_id(), self._clock()
+        tap_id, received_at = tap.tap_id or self._new_id(), self._clock()
         reason = Reason.NOT_DECIDED
         try:
             if not self._group.available:

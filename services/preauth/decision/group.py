@@ -216,10 +216,12 @@ class GroupCommit:
             except psycopg.Error as alone:
                 if is_unavailable(alone) or connection.broken:
                     raise ConnectionError(f"the database left: {alone}") from alone
-                log.exception(
+                # A traceback would keep those who wait waiting, and says no more than the error.
+                log.error(  # noqa: TRY400
                     "The database refused a tap.",
                     action="tap.refused",
                     tap_ids=[str(one.tap_id) for one, _ in taps] + [str(one.tap_id) for one in told],
+                    error=str(alone),
                 )
                 for _, answer in taps:
                     _settle(answer, None)

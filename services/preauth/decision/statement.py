@@ -63,8 +63,11 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What the statement says about one waiting tap. `again`: it depends on a tap whose answer is not known yet, or lost its
-    pairing to one; nothing was written, ask again."""
+    """What the statement says about one waiting tap.
+
+    `again`: it depends on a tap whose answer is not known yet, or lost its pairing to one. Nothing was written for it;
+    ask again.
+    """
 
     tap_id: UUID
     reason: str
@@ -90,7 +93,7 @@ FACTS: Final[dict[str, str]] = {
     "switched_off": "EXISTS (SELECT FROM interception_off o WHERE o.charge_box_id IN ('', t.charge_box_id))",
     "not_answerable": "t.kind = 'start' AND t.via = 'gateway'",
     "remote_start_pending": """
-        p.pairing_id IS NOT NULL AND EXISTS (
+        t.is_remote OR EXISTS (
             SELECT FROM remote_start r WHERE r.charge_box_id = t.charge_box_id AND r.id_tag = t.id_tag
             AND r.asked_at BETWEEN t.received_at - make_interval(secs => %(remote_start_s)s) AND t.received_at)""",
     "unpaired": "p.pairing_id IS NULL",
@@ -157,10 +160,10 @@ WITH told AS (
     FROM unnest(
         %(tap_id)s::uuid[], %(received_at)s::timestamptz[], %(sent_at)s::timestamptz[], %(charge_box_id)s::text[],
         %(connector_id)s::int[], %(id_tag)s::text[], %(id_tag_as_sent)s::text[], %(kind)s::text[], %(via)s::text[],
-        %(message_id)s::text[], %(is_stale)s::bool[]
+        %(message_id)s::text[], %(is_stale)s::bool[], %(is_remote)s::bool[]
     ) WITH ORDINALITY AS t (
         tap_id, received_at, sent_at, charge_box_id, connector_id, id_tag, id_tag_as_sent, kind, via, message_id,
-        is_stale, place
+        is_stale, is_remote, place
     )
     LEFT JOIN LATERAL (
         SELECT * FROM pairing q WHERE q.charge_box_id = t.charge_box_id
@@ -255,6 +258,7 @@ async def flush(
             "tap_id": [one.tap_id for one in waiting],
             "received_at": [one.received_at for one in waiting],
             "is_stale": [one.stale for one in waiting],
+            "is_remote": [tap.remote_start for tap in taps],
             "sent_at": [tap.sent_at for tap in taps],
             "charge_box_id": [tap.charge_box_id for tap in taps],
             "connector_id": [tap.connector_id for tap in taps],

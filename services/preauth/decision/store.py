@@ -241,3 +241,13 @@ async def search(tx: Read, request: SearchTaps, *, before: tuple[datetime, UUID]
     if before is not None:
         statement = statement.where(sa.tuple_(tap.c.received_at, tap.c.tap_id) < sa.tuple_(*before))
     return [_view(row) for row in await tx.execute(statement)]
+
+
+async def add_steve_answers(tx: Write, answers: Sequence[tuple[datetime, UUID, str]]) -> None:
+    """Put SteVe's verdicts, as they passed the gateway, beside their taps: (received_at, tap_id, verdict)."""
+    statement = (
+        tap.update()
+        .where(tap.c.received_at == sa.bindparam("at"), tap.c.tap_id == sa.bindparam("id"))
+        .values(steve_answer=sa.bindparam("verdict"))
+    )
+    await tx.execute(statement, [{"at": at, "id": tap_id, "verdict": verdict} for at, tap_id, verdict in answers])

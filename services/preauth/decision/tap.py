@@ -17,7 +17,8 @@ class Tap:
     `id_tag_as_sent` has at most 255 characters and no NUL; `charge_box_id` is percent-decoded. `arrived` is
     `time.monotonic()` at the moment the call came in: deadlines count from it. `sent_at` is the caller's own clock
     (the hook's `ts`), `signed_at` the time under its signature where it has one, `message_id` the call's name where it
-    has one (Standard Webhooks, `webhook-id`).
+    has one (Standard Webhooks, `webhook-id`). `tap_id` is given by a caller that names its taps itself. `remote_start`:
+    the caller saw SteVe ask for a start with this card just before.
     """
 
     id_tag_as_sent: str
@@ -29,6 +30,8 @@ class Tap:
     sent_at: datetime | None = None
     signed_at: datetime | None = None
     message_id: str | None = None
+    tap_id: UUID | None = None
+    remote_start: bool = False
 
     @property
     def id_tag(self) -> IdTag:

@@ -84,6 +84,18 @@ class ScanIntercepted(_PreauthEvent):
         return f"card/{self.id_tag}"
 
 
+class InterceptionSwitched(_PreauthEvent):
+    """The kill switch was used. `charge_box_id` is None for every charger."""
+
+    type: ClassVar[str] = "interception.switched"
+    charge_box_id: str | None
+    on: bool
+    why: str
+
+    def subject(self) -> str:
+        return f"interception/{self.charge_box_id or 'everywhere'}"
+
+
 # Chargers
 
 

@@ -104,6 +104,25 @@ class ListPairings(Request[PairingList]):
     cursor: str | None = None
 
 
+class InterceptionState(Frozen):
+    """Whether taps may be taken as scans: `everywhere` unless switched off, except at the chargers in `off_at`."""
+
+    everywhere: bool
+    off_at: list[str]
+
+
+class SwitchInterception(Request[InterceptionState]):
+    """Switch interception off or on, at one charger or, without `charge_box_id`, everywhere."""
+
+    name: ClassVar[str] = "switch_interception"
+    owner: ClassVar[str] = "preauth"
+    command: ClassVar[bool] = True
+    reply = InterceptionState
+    on: bool
+    charge_box_id: str | None = Field(None, min_length=1, max_length=255)
+    why: str = Field("", max_length=500)
+
+
 class ConnectorView(Frozen):
     connector_id: int
     state: ConnectorState

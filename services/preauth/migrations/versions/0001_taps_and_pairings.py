@@ -120,13 +120,13 @@ def upgrade() -> None:
     )
     op.create_table(
         "open_session",
-        sa.Column("session", sa.Text(), nullable=False),
         sa.Column("charge_box_id", sa.Text(), nullable=False),
+        sa.Column("transaction_id", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("connector_id", sa.Integer(), nullable=False),
         sa.Column("id_tag", sa.Text(), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("stopped_at", sa.DateTime(timezone=True), nullable=True),
-        sa.PrimaryKeyConstraint("session", name=op.f("pk_open_session")),
+        sa.PrimaryKeyConstraint("charge_box_id", "transaction_id", name=op.f("pk_open_session")),
         schema="preauth",
     )
     op.create_index(

@@ -4,6 +4,7 @@ import asyncio
 import json
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,8 @@ from tests.integration.services.preauth.world import KEY, Preauth, running
 CP = "CP:7%_/ä"
 
 
-async def arm(preauth: Preauth, charger: str = CP, **more: object) -> dict[str, object]:
-    return await preauth.done(ArmPairing(charge_box_id=charger, purpose="login", **more))  # type: ignore[arg-type]
+async def arm(preauth: Preauth, charger: str = CP, **more: int) -> dict[str, Any]:
+    return await preauth.done(ArmPairing(charge_box_id=charger, purpose="login", **more))
 
 
 async def test_passes_when_nothing_is_armed(preauth: Preauth) -> None:
@@ -56,7 +57,7 @@ async def test_two_armed_chargers_are_independent(preauth: Preauth) -> None:
     """Each charger's scan takes its own tap."""
     await arm(preauth, "A")
     await arm(preauth, "B")
-    assert await asyncio.gather(preauth.tap("04A1", "A"), preauth.tap("04B2", "B")) == ["BLOCKED", "BLOCKED"]
+    assert list(await asyncio.gather(preauth.tap("04A1", "A"), preauth.tap("04B2", "B"))) == ["BLOCKED", "BLOCKED"]
     await preauth.until("SELECT 1 FROM pairing WHERE state = 'intercepted' HAVING count(*) = 2")
 
 
@@ -95,10 +96,10 @@ async def test_an_expired_scan_takes_nobody(preauth: Preauth) -> None:
 async def test_a_cancelled_scan_takes_nobody(preauth: Preauth) -> None:
     """A cancelled scan lets the card charge, and says so."""
     armed = await arm(preauth)
-    await preauth.done(CancelPairing(pairing_id=armed["pairing_id"]))  # type: ignore[arg-type]
+    await preauth.done(CancelPairing(pairing_id=armed["pairing_id"]))
     assert await preauth.tap("04A1", CP) is None
     assert preauth.rows("SELECT reason FROM tap")[0]["reason"] == "cancelled"
-    refused = await preauth.ask(CancelPairing(pairing_id=armed["pairing_id"]))  # type: ignore[arg-type]
+    refused = await preauth.ask(CancelPairing(pairing_id=armed["pairing_id"]))
     assert refused.problem is not None
     assert refused.problem.code == "pairing_not_open"
 
@@ -202,7 +203,7 @@ async def test_signatures(preauth: Preauth) -> None:
         {"webhook-id": "m-1", "webhook-signature": signature},
     ):
         response = await preauth.http.post(
-            "/api/ocpp/pre-authorize", content=body, headers={k: v.encode() for k, v in headers.items()}
+            "/api/ocpp/pre-authorize", content=body, headers=[(k.encode(), v.encode()) for k, v in headers.items()]
         )
         assert (response.status_code, response.json()) == (401, {"error": "unauthorized"}), headers
 
@@ -248,7 +249,7 @@ async def test_search_taps_pages_newest_first(preauth: Preauth) -> None:
         if cursor is None:
             break
     assert found == ["04A4", "04A3", "04A2", "04A1", "04A0"]
-    page = await preauth.done(SearchTaps(id_tag="04a0"))  # type: ignore[arg-type]
+    page = await preauth.done(SearchTaps(id_tag="04a0"))
     assert [tap["charge_box_id"] for tap in page["taps"]] == ["other", CP]
     refused = await preauth.ask(SearchTaps(cursor="nonsense"))
     assert refused.problem is not None

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 
 from services.preauth.main import build
 from services.preauth.settings import PreauthSettings
-from shared.contracts.identity import Actor, Cause
+from shared.contracts.identity import Actor, ActorKind, Cause
 from shared.contracts.request import ReplyEnvelope, Request, RequestEnvelope
 from shared.runtime.service import Service
 from shared.web.server import HttpServer
@@ -96,7 +96,7 @@ class Preauth:
         headers = headers or {"X-Signature": hex_hmac(KEY.encode(), body)}
         return await self.http.post("/api/ocpp/pre-authorize", content=body, headers=headers)
 
-    async def tap(self, id_tag: str, charger: str, **more: Any) -> str | None:
+    async def tap(self, id_tag: str, charger: str, **more: Any) -> str | None:  # noqa: ANN401 - what `body` takes
         """Present a card as the patched SteVe would tell it; the override that was answered."""
         response = await self.post(self.body(id_tag, charger, **more))
         assert response.status_code == 200, response.text
@@ -107,7 +107,7 @@ class Preauth:
         """Look into the database with the administrator's eyes."""
         with psycopg.connect(self.database.admin_url, row_factory=dict_row, autocommit=True) as connection:
             connection.execute("SET search_path = preauth")
-            return list(connection.execute(sql.encode(), parameters))  # type: ignore[arg-type]
+            return list(connection.execute(sql.encode(), parameters))
 
     def run(self, sql: str, *parameters: object) -> None:
         with psycopg.connect(self.database.admin_url, autocommit=True) as connection:
@@ -128,7 +128,7 @@ class Preauth:
         return found
 
 
-def settings_for(database: TestDatabase, folder: Path, **more: Any) -> PreauthSettings:
+def settings_for(database: TestDatabase, folder: Path, **more: Any) -> PreauthSettings:  # noqa: ANN401 - settings
     values: dict[str, Any] = {
         "database_url": SecretStr(database.url("preauth")),
         "amqp_url": SecretStr(NOWHERE),
@@ -152,7 +152,7 @@ async def running(
     clock: MovableClock | None = None,
     ready: bool = True,
     bus: bool = False,
-    **more: Any,
+    **more: Any,  # noqa: ANN401 - settings
 ) -> AsyncIterator[Preauth]:
     """One replica, from start to stop. Without `bus`, it does not even try to reach a broker."""
     clock = clock or MovableClock()
@@ -167,7 +167,8 @@ async def running(
         try:
             deadline = time.monotonic() + 10
             while ready and await service.checks["taps"]() is not None:
-                assert time.monotonic() < deadline and not task.done(), "the tap's database connection did not come up"
+                assert not task.done(), "the service fell"
+                assert time.monotonic() < deadline, "the taps' database connection did not come up"
                 await asyncio.sleep(0.01)
             yield preauth
         finally:
@@ -175,5 +176,5 @@ async def running(
             await task
 
 
-def cause(kind: Any = "system", name: str = "test") -> Cause:
+def cause(kind: ActorKind = "system", name: str = "test") -> Cause:
     return Cause(actor=Actor(kind=kind, id=name), correlation_id=uuid4())

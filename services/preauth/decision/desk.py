@@ -1,0 +1,85 @@
+"""The gateway's side of the decision: its taps, decided by the same decider as the hook's."""
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from services.preauth.decision import store
+from services.preauth.decision.tap import Decider, Decision, Tap
+from services.preauth.gateway.ports import Presented
+from shared.contracts.events.preauth import Told
+from shared.database.engine import Database
+from shared.runtime.log import get_logger
+
+log = get_logger(__name__)
+
+# Taps that wait for SteVe's answer, and answers that wait to be written: many times what can be under way at once.
+MOST_WAITING: Final = 10_000
+AT_ONCE: Final = 500
+
+
+class GatewayDesk:
+    """A `TapDesk`. `write_answers` is called now and then, and puts what SteVe answered beside the taps."""
+
+    def __init__(self, decider: Decider, database: Database) -> None:
+        self._decider, self._database = decider, database
+        self._deciding: dict[UUID, asyncio.Task[Decision]] = {}
+        self._passed: OrderedDict[UUID, datetime] = OrderedDict()
+        self._answers: deque[tuple[datetime, UUID, str]] = deque(maxlen=MOST_WAITING)
+
+    async def decide(self, tap: Presented) -> bool:
+        asked = Tap(
+            id_tag_as_sent=tap.id_tag,
+            charge_box_id=tap.charge_box_id,
+            kind=tap.kind,
+            via="gateway",
+            arrived=time.monotonic(),
+            connector_id=tap.connector_id,
+            tap_id=tap.tap_id,
+            remote_start=tap.remote_start,
+        )
+        # In a task of its own: the gateway may stop waiting, and the tap must be recorded all the same.
+        task = self._deciding[tap.tap_id] = asyncio.create_task(self._decider.decide(asked))
+        return self._decider.may_block(await asyncio.shield(task))
+
+    def told(self, tap: Presented, told: Told, *, in_time: bool) -> None:
+        """Record what the charger was told, now or as soon as the decision is there."""
+        task = self._deciding.pop(tap.tap_id, None)
+        if task is None:
+            log.error("An answer belongs to no decision.", action="gateway.unknown_tap", tap_id=str(tap.tap_id))
+            return
+        if told == "blocked" and not in_time:
+            told = "unknown"
+        if task.done():
+            self._record(task, told)
+        else:
+            task.add_done_callback(lambda done: self._record(done, told))
+
+    def answered(self, tap: Presented, verdict: str) -> None:
+        received_at = self._passed.pop(tap.tap_id, None)
+        if received_at is not None:
+            self._answers.append((received_at, tap.tap_id, verdict))
+
+    async def write_answers(self) -> None:
+        while self._answers:
+            some = [self._answers.popleft() for _ in range(min(len(self._answers), AT_ONCE))]
+            try:
+                async with self._database.write() as tx:
+                    await store.add_steve_answers(tx, some)
+            except BaseException:
+                self._answers.extendleft(reversed(some))
+                raise
+
+    def _record(self, task: asyncio.Task[Decision], told: Told) -> None:
+        if task.cancelled() or task.exception() is not None:
+            return
+        decision = task.result()
+        self._decider.told(decision, told)
+        if told == "passed":
+            # The row stands under the id of the tap that this one repeats, where it does.
+            self._passed[decision.tap.tap_id or decision.tap_id] = decision.received_at
+            if len(self._passed) > MOST_WAITING:
+                self._passed.popitem(last=False)

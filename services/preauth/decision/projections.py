@@ -1,0 +1,112 @@
+"""What a tap's decision must know of cards and sessions, kept beside the journal: parents and open sessions."""
+
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy.dialects import postgresql as pg
+
+from services.preauth.tables import card, open_session, remote_start
+from shared.contracts.event import Envelope
+from shared.contracts.events.sync import CardChanged, CardDiscovered, TransactionStarted, TransactionStopped
+from shared.contracts.identity import IdTag, id_tag_key
+from shared.database.engine import Database, Write
+from shared.runtime.clock import Clock, NewId
+
+KEPT: Final = timedelta(days=7)
+
+
+class Projections:
+    """Follows sync's events, and what the gateway saw. A lower version of a subject is old news and is ignored."""
+
+    def __init__(self, database: Database, *, clock: Clock) -> None:
+        self._database, self._clock = database, clock
+
+    async def card_discovered(self, tx: Write, event: CardDiscovered, envelope: Envelope) -> None:
+        await self._parent(tx, IdTag(event.id_tag), event.parent_id_tag, envelope.subjectversion)
+
+    async def card_changed(self, tx: Write, event: CardChanged, envelope: Envelope) -> None:
+        if "parent_id_tag" in event.after:
+            await self._parent(tx, IdTag(event.id_tag), event.after["parent_id_tag"], envelope.subjectversion)
+
+    async def transaction_started(self, tx: Write, event: TransactionStarted, _: Envelope) -> None:
+        await session_started(
+            tx,
+            charge_box_id=event.charge_box_id,
+            transaction_id=_transaction_id(event.session),
+            connector_id=event.connector_id,
+            id_tag=IdTag(event.id_tag),
+            started_at=event.started_at,
+        )
+
+    async def transaction_stopped(self, tx: Write, event: TransactionStopped, _: Envelope) -> None:
+        # Both, so that a stop that overtakes its start leaves no session open.
+        transaction_id = _transaction_id(event.session)
+        await session_started(
+            tx,
+            charge_box_id=event.charge_box_id,
+            transaction_id=transaction_id,
+            connector_id=event.connector_id,
+            id_tag=IdTag(event.id_tag),
+            started_at=event.started_at,
+        )
+        await session_stopped(
+            tx, charge_box_id=event.charge_box_id, transaction_id=transaction_id, stopped_at=event.stopped_at
+        )
+
+    async def forget(self) -> None:
+        """Delete sessions and remote starts that matter to no tap any more."""
+        before = self._clock() - KEPT
+        async with self._database.write() as tx:
+            await tx.execute(open_session.delete().where(open_session.c.started_at < before))
+            await tx.execute(remote_start.delete().where(remote_start.c.asked_at < before))
+
+    async def _parent(self, tx: Write, id_tag: IdTag, parent: str | None, version: int) -> None:
+        values: dict[str, Any] = {
+            "parent_id_tag": id_tag_key(parent) if parent else None,
+            "subject_version": version,
+        }
+        statement = pg.insert(card).values(id_tag=id_tag, **values)
+        await tx.execute(
+            statement.on_conflict_do_update(
+                index_elements=[card.c.id_tag], set_=values, where=card.c.subject_version < version
+            )
+        )
+
+
+async def session_started(
+    tx: Write, *, charge_box_id: str, transaction_id: int, connector_id: int, id_tag: IdTag, started_at: datetime
+) -> None:
+    """A card began to charge, by SteVe's record or as the gateway saw it, whichever is known first."""
+    await tx.execute(
+        pg.insert(open_session)
+        .values(
+            charge_box_id=charge_box_id,
+            transaction_id=transaction_id,
+            connector_id=connector_id,
+            id_tag=id_tag,
+            started_at=started_at,
+        )
+        .on_conflict_do_nothing()
+    )
+
+
+async def session_stopped(tx: Write, *, charge_box_id: str, transaction_id: int, stopped_at: datetime) -> None:
+    await tx.execute(
+        open_session.update()
+        .where(
+            open_session.c.charge_box_id == charge_box_id,
+            open_session.c.transaction_id == transaction_id,
+            open_session.c.stopped_at.is_(None),
+        )
+        .values(stopped_at=stopped_at)
+    )
+
+
+async def remote_start_asked(tx: Write, *, charge_box_id: str, id_tag: IdTag, at: datetime, new_id: NewId) -> None:
+    """A remote start is under way: the card's next Authorize or start there is no tap."""
+    values = {"remote_start_id": new_id(), "charge_box_id": charge_box_id, "id_tag": id_tag, "asked_at": at}
+    await tx.execute(remote_start.insert().values(values))
+
+
+def _transaction_id(session: str) -> int:
+    return int(session.rpartition(":")[2])

@@ -1,0 +1,204 @@
+"""Decided is not told: what becomes of a tap whose answer came late, was never recorded, or had no database."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from services.preauth.decision.decider import TapDecider
+from services.preauth.decision.tap import Tap
+from shared.contracts.events.preauth import Told
+from shared.contracts.requests.preauth import ArmPairing
+from tests.databases import TestDatabase, fresh_database
+from tests.infra import Infra
+from tests.integration.services.preauth.world import Preauth, running
+
+CP = "CP-7"
+
+
+@pytest.fixture
+def own_database(own_infra: Infra) -> Iterator[TestDatabase]:
+    with fresh_database(own_infra.postgres.url, ["preauth"]) as fresh:
+        yield fresh
+
+
+@pytest.fixture
+async def own_preauth(own_database: TestDatabase, tmp_path: Path) -> AsyncIterator[Preauth]:
+    async with running(own_database, tmp_path, decide_within_ms=50, answer_within_ms=120) as one:
+        yield one
+
+
+async def arm(preauth: Preauth, charger: str = CP) -> None:
+    await preauth.done(ArmPairing(charge_box_id=charger, purpose="login"))
+
+
+def decider_of(preauth: Preauth) -> TapDecider:
+    """The port that hook and gateway use."""
+    found = [part for part in preauth.service.parts if part.name == "http"][0]._app.routes[0].endpoint._decider  # type: ignore[attr-defined] # noqa: RUF015
+    assert isinstance(found, TapDecider)
+    return found
+
+
+def a_tap(id_tag: str = "04A1", charger: str = CP) -> Tap:
+    return Tap(id_tag, charger, "authorize", "gateway", time.monotonic())
+
+
+@pytest.mark.parametrize("told", ["passed", "unknown"])
+async def test_a_match_that_was_not_told_blocked_is_void(preauth: Preauth, told: Told) -> None:
+    """Decided Blocked, but told something else: the pairing is void, nothing was scanned, and the row says so."""
+    await arm(preauth)
+    decider = decider_of(preauth)
+    decision = await decider.decide(a_tap())
+    assert decider.may_block(decision)
+    decider.told(decision, told)
+    await preauth.until("SELECT 1 FROM pairing WHERE state = 'void'")
+    [row] = preauth.rows("SELECT reason, told, in_time FROM tap")
+    assert row == {"reason": "matched", "told": told, "in_time": False}
+    assert preauth.events("scan.intercepted") == []
+    assert preauth.events("tap.decided")[0]["data"]["told"] == told
+    assert await preauth.tap("04A1", CP) is None
+
+
+async def test_blocked_may_not_be_told_late(preauth: Preauth) -> None:
+    """After its time Blocked may not be told any more; told all the same, it makes no scan."""
+    await arm(preauth)
+    decider = decider_of(preauth)
+    decision = await decider.decide(a_tap())
+    await asyncio.sleep(0.2)
+    assert not decider.may_block(decision)
+    decider.told(decision, "blocked")
+    await preauth.until("SELECT 1 FROM pairing WHERE state = 'void'")
+    assert preauth.rows("SELECT in_time FROM tap")[0]["in_time"] is False
+    assert preauth.events("scan.intercepted") == []
+
+
+async def test_an_answer_that_was_never_recorded_is_closed_as_unknown(preauth: Preauth) -> None:
+    """A row without an answer (the process was killed in between) is closed after five seconds and logs nobody in."""
+    await arm(preauth)
+    decision = await decider_of(preauth).decide(a_tap())
+    assert decision.block
+    # The sweeper goes by the service's clock, and leaves the first seconds after a start to those that still write.
+    preauth.clock.ahead += timedelta(seconds=4)
+    [row] = await preauth.until("SELECT told, in_time FROM tap WHERE told IS NOT NULL", within_s=12)
+    assert row == {"told": "unknown", "in_time": False}
+    assert preauth.rows("SELECT state FROM pairing") == [{"state": "void"}]
+    assert preauth.events("scan.intercepted") == []
+    assert preauth.events("tap.decided")[0]["data"]["told"] == "unknown"
+    # Too late now: the first word counts.
+    decider_of(preauth).told(decision, "blocked")
+    await asyncio.sleep(0.2)
+    assert preauth.rows("SELECT told FROM tap") == [{"told": "unknown"}]
+    assert preauth.events("scan.intercepted") == []
+
+
+async def test_a_commit_after_the_deadline_is_void(preauth: Preauth) -> None:
+    """The statement is held up past the deadline: null is told, and when it commits after all, the match is void."""
+    await arm(preauth)
+    with psycopg.connect(preauth.database.admin_url) as blocker:
+        blocker.execute("LOCK TABLE preauth.tap IN SHARE MODE")
+        started = time.monotonic()
+        assert await preauth.tap("04A1", CP) is None
+        assert time.monotonic() - started < 0.5
+    await preauth.until("SELECT 1 FROM pairing WHERE state = 'void'")
+    [row] = await preauth.until("SELECT reason, told, in_time FROM tap WHERE told IS NOT NULL")
+    assert row == {"reason": "matched", "told": "passed", "in_time": False}
+    assert preauth.events("scan.intercepted") == []
+    assert len(preauth.events("tap.decided")) == 1
+
+
+async def test_one_row_that_the_database_refuses_spoils_no_other(preauth: Preauth) -> None:
+    """A tap that the database will not have passes; those that came with it are decided."""
+    decider = decider_of(preauth)
+    await arm(preauth, "good")
+    bad = Tap("04A1", CP, "authorize", "gateway", time.monotonic(), connector_id=2**40)
+    first, second = await asyncio.gather(decider.decide(bad), decider.decide(a_tap(charger="good")))
+    assert (first.block, second.block) == (False, True)
+    decider.told(second, "blocked")
+    await preauth.until("SELECT 1 FROM pairing WHERE state = 'intercepted'")
+
+
+async def test_a_frozen_database_delays_nobody(own_infra: Infra, own_preauth: Preauth) -> None:
+    """PostgreSQL stands still: every tap is answered in time, soon at once, and none is lost from the journal."""
+    preauth = own_preauth
+    for n in range(5):
+        await preauth.tap(f"WARM{n}", CP)
+    pid = own_infra.postgres.pid
+    assert pid is not None
+    frozen = [pid, *_children(pid)]
+    took: list[float] = []
+
+    async def one(n: int) -> None:
+        started = time.monotonic()
+        assert await preauth.tap(f"04{n:04}", CP) is None
+        took.append(time.monotonic() - started)
+
+    for process in frozen:
+        os.kill(process, signal.SIGSTOP)
+    try:
+        for n in range(60):
+            await one(n)
+            await asyncio.sleep(0.01)
+    finally:
+        for process in frozen:
+            os.kill(process, signal.SIGCONT)
+    assert max(took) < 0.15
+    assert sorted(took)[30] < 0.02
+    await preauth.until(
+        "SELECT 1 FROM tap WHERE id_tag LIKE '04%%' AND told = 'passed' HAVING count(*) = 60", within_s=10
+    )
+    assert len(preauth.events("tap.decided")) == 65
+    reasons = {row["reason"] for row in preauth.rows("SELECT reason FROM tap WHERE id_tag LIKE '04%%'")}
+    assert "database_away" in reasons
+
+
+async def test_a_database_restart_is_survived(own_infra: Infra, own_preauth: Preauth) -> None:
+    """PostgreSQL is killed and comes back: taps pass meanwhile, then scans work again, and the journal has them all."""
+    preauth = own_preauth
+    await preauth.tap("04A0", CP)
+    own_infra.postgres.kill()
+    for n in range(1, 6):
+        assert await preauth.tap(f"04A{n}", CP) is None
+    own_infra.postgres.start()
+    await preauth.until("SELECT 1 FROM tap WHERE told IS NOT NULL HAVING count(*) = 6", within_s=15)
+    await arm(preauth, "again")
+    assert await preauth.tap("04A9", "again") == "BLOCKED"
+
+
+async def test_it_answers_with_database_and_broker_down(tmp_path: Path, database: TestDatabase) -> None:
+    """Started with neither, the hook passes every tap, says that it is not ready, and spools for the next process."""
+    nowhere = TestDatabase("postgresql://postgres:x@127.0.0.1:1/x")
+    async with running(nowhere, tmp_path, ready=False, bus=True) as preauth:
+        assert await preauth.tap("04A1", CP) is None
+        assert await preauth.service.checks["taps"]() is not None
+        assert await preauth.service.checks["broker"]() is not None
+    async with running(database, tmp_path) as next_one:
+        [row] = await next_one.until("SELECT id_tag, told, reason FROM tap")
+        assert row == {"id_tag": "04A1", "told": "passed", "reason": "database_away"}
+
+
+async def test_a_full_spool_is_a_gap_in_the_journal(
+    own_infra: Infra, own_database: TestDatabase, tmp_path: Path
+) -> None:
+    """What the spool cannot take is counted, and the journal says that taps are missing."""
+    async with running(own_database, tmp_path) as preauth:
+        spool = decider_of(preauth)._spool
+        spool._max_bytes = 400
+        own_infra.postgres.kill()
+        for n in range(5):
+            assert await preauth.tap(f"04A{n}", CP) is None
+        own_infra.postgres.start()
+        [gap] = await preauth.until("SELECT taps FROM journal_gap", within_s=15)
+        kept = len(preauth.rows("SELECT 1 FROM tap"))
+        assert gap["taps"] + kept == 5
+        assert gap["taps"] > 0
+
+
+def _children(pid: int) -> list[int]:
+    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in found]
