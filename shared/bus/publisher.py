@@ -2,10 +2,11 @@
 
 import asyncio
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, cast
 
 import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
+import aiormq
+from aio_pika.abc import AbstractConnection
 
 from shared.bus.topology import Topology
 
@@ -29,16 +30,17 @@ class Publisher:
     def __init__(self, amqp_url: str, *, name: str, topology: Topology) -> None:
         self._url, self._name, self._topology = amqp_url, name, topology
         self._connection: AbstractConnection | None = None
-        self._channel: AbstractChannel | None = None
-        self._exchanges: dict[str, AbstractExchange] = {}
+        # The channel below aio-pika's: that one waits for the socket before the next message may leave.
+        self._channel: aiormq.Channel | None = None
 
     async def __aenter__(self) -> Self:
         self._connection = await connect(self._url, self._name)
         try:
             async with asyncio.timeout(CONFIRM_TIMEOUT_S):
                 # on_return_raises: an unroutable message is an error, not a silent success.
-                self._channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
-                await self._topology.declare(self._channel)
+                channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
+                await self._topology.declare(channel)
+                self._channel = cast("aiormq.Channel", await channel.get_underlay_channel())
         except BaseException:
             await self._connection.close()
             raise
@@ -55,26 +57,28 @@ class Publisher:
         """Whether the next publish has a chance."""
         return self._channel is not None and not self._channel.is_closed
 
-    async def _exchange(self, name: str) -> AbstractExchange:
-        if self._channel is None:
-            raise ConnectionError("the publisher is not connected")
-        if not name:
-            return self._channel.default_exchange
-        if name not in self._exchanges:
-            self._exchanges[name] = await self._channel.get_exchange(name, ensure=False)
-        return self._exchanges[name]
-
     async def publish(self, message: aio_pika.Message, *, exchange: str, routing_key: str) -> None:
         """Publish one persistent message and wait until the broker has it; the caller bounds the time.
+
+        Messages of one task leave in order. Nothing waits until the socket has taken each one (`wait=False`): the
+        confirm says more than that, and the caller bounds how many are in flight.
 
         :raises aio_pika.exceptions.DeliveryError: refused by the broker, or no queue takes it.
         :raises ConnectionError: the connection broke; it may have been stored.
         """
-        target = await self._exchange(exchange)
+        if self._channel is None:
+            raise ConnectionError("the publisher is not connected")
         try:
-            await target.publish(message, routing_key, mandatory=True)
+            await self._channel.basic_publish(
+                message.body,
+                exchange=exchange,
+                routing_key=routing_key,
+                properties=message.properties,
+                mandatory=True,
+                wait=False,
+            )
         except asyncio.CancelledError as error:
-            # aio-pika cancels what waits for a confirm when the connection dies. Told apart from being cancelled
+            # The library cancels what waits for a confirm when the connection dies. Told apart from being cancelled
             # ourselves, which must go through.
             task = asyncio.current_task()
             if task is not None and task.cancelling():

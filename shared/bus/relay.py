@@ -134,7 +134,7 @@ class Relay:
     async def _relay_batch(self, publisher: Publisher, size: int) -> int:
         """Claim, publish, delete; returns how many rows were claimed."""
         async with self._database.pool.connection() as connection:
-            cursor = await connection.execute(self._claim, [size])
+            cursor = await connection.execute(self._claim, [size], binary=True)
             rows = [_Row(*row) for row in await cursor.fetchall()]
             if not rows:
                 return 0

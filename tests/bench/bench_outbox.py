@@ -110,8 +110,10 @@ async def relayed(database: Database, relay: Relay) -> float:
 
 
 async def some_left(database: Database) -> bool:
-    async with database.read() as tx:
-        return bool((await tx.execute(sa.text("SELECT EXISTS (SELECT FROM toy.outbox)"))).scalar_one())
+    async with database.pool.connection() as connection:
+        cursor = await connection.execute("SELECT EXISTS (SELECT FROM toy.outbox)")
+        row = await cursor.fetchone()
+        return bool(row and row[0])
 
 
 async def purge(amqp_url: str) -> None:
