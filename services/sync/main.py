@@ -9,11 +9,13 @@ from services.sync.cards.mirror import Mirror
 from services.sync.lago.client import LagoClient
 from services.sync.lago.gate import Gate
 from services.sync.lago.subscriptions import Subscriptions
+from services.sync.ledger.counting import Counting
 from services.sync.ledger.delivery import Delivery
 from services.sync.ledger.settle import Settler
 from services.sync.links.handlers import Links
 from services.sync.operations.handlers import Operations
 from services.sync.runs.loop import Loop
+from services.sync.sessions.events import GatewayHints
 from services.sync.sessions.handlers import SessionQueries
 from services.sync.sessions.observe import Observer
 from services.sync.sessions.poll import Poller
@@ -23,6 +25,7 @@ from services.sync.steve.client import SteveClient, SteveVersion
 from services.sync.tables import metadata
 from services.sync.upstreams.breaker import Breaker
 from services.sync.upstreams.health import Health
+from shared.contracts.events.preauth import ChargerSessionStarted, ChargerSessionStopped
 from shared.contracts.requests import sync as requests
 from shared.runtime.clock import Clock, NewId, utc_now, uuid7
 from shared.runtime.service import Service, assemble, run
@@ -32,6 +35,7 @@ SETTLE_EVERY_S = 1.0
 # Requests may hold a connection while a charger thinks for 30 s; the work of the house goes on beside them.
 POOL_SIZE = 20
 DELIVER_EVERY_S = 1.0
+COUNT_EVERY_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,7 @@ class Rooms:
     settler: Settler
     gate: Gate
     delivery: Delivery
+    counting: Counting
     operations: Operations
 
 
@@ -76,6 +81,7 @@ def wire(service: Service, settings: SyncSettings) -> Rooms:
         settings.lago_url,
         api_key=settings.lago_api_key.get_secret_value(),
         timeout_s=settings.lago_timeout_s,
+        requests_per_s=settings.lago_requests_per_s,
         breaker=Breaker(time.monotonic),
         watch=health.note,
     )
@@ -118,7 +124,17 @@ def wire(service: Service, settings: SyncSettings) -> Rooms:
         clock=clock,
         object_to=lambda error: health.object_to("lago", error),
     )
-    delivery = Delivery(lago, gate, database, outbox, in_flight=settings.in_flight, clock=clock, new_id=new_id)
+    delivery = Delivery(
+        lago,
+        gate,
+        database,
+        outbox,
+        in_flight=settings.in_flight,
+        count_after=timedelta(seconds=settings.count_after_s),
+        clock=clock,
+        new_id=new_id,
+    )
+    counting = Counting(lago, database, outbox, clock=clock, new_id=new_id)
     deliver = Loop("ledger.deliver", delivery.deliver, DELIVER_EVERY_S)
     settler = Settler(
         database,
@@ -139,15 +155,20 @@ def wire(service: Service, settings: SyncSettings) -> Rooms:
         if await poller.poll():
             settle.wake()
 
+    looking = Loop("sessions.poll", poll, settings.poll_s)
+    hints = GatewayHints(looking.wake, steve_id=settings.steve_id, clock=clock)
+    service.consumer.on(ChargerSessionStarted, hints.started)
+    service.consumer.on(ChargerSessionStopped, hints.stopped)
     service.parts += [
         health,
         Loop("cards.mirror", mirror.refresh, settings.cards_every_s),
-        Loop("sessions.poll", poll, settings.poll_s),
+        looking,
         settle,
         deliver,
+        Loop("ledger.count", counting.count, COUNT_EVERY_S),
         Loop("operations.abandoned", operations.close_abandoned, 30.0),
     ]
-    return Rooms(health, steve, lago, mirror, links, poller, settler, gate, delivery, operations)
+    return Rooms(health, steve, lago, mirror, links, poller, settler, gate, delivery, counting, operations)
 
 
 def main() -> None:

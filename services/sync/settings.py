@@ -46,7 +46,7 @@ class SyncSettings(ServiceSettings):
     page_size: int = Field(500, ge=1, le=500, description="Transactions to ask SteVe for at once")
 
     in_flight: int = Field(3, ge=1, le=4, description="Batches on their way to Lago at once")
-    lago_requests_per_s: float = Field(40.0, gt=0, description="Most requests a second to Lago, of all kinds")
+    lago_requests_per_s: float = Field(100.0, gt=0, description="Most requests a second to Lago, of all kinds")
     subscription_age_s: float = Field(
         60.0, gt=0, description="Seconds for which Lago's answer about a subscription is believed"
     )

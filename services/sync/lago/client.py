@@ -7,6 +7,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import httpx
+from aiolimiter import AsyncLimiter
 from pydantic import TypeAdapter
 
 from services.sync.lago import models
@@ -54,6 +55,7 @@ class LagoClient:
         watch: Watch,
         timeout_s: float = 10.0,
         connections: int = 8,
+        requests_per_s: float | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         client = http_client(
@@ -63,7 +65,9 @@ class LagoClient:
             connections=connections,
             transport=transport,
         )
-        self._caller = Caller("lago", client, breaker, watch)
+        # A tenth of a second's worth at once, the rest spread out.
+        budget = AsyncLimiter(max(requests_per_s / 10, 1), 0.1) if requests_per_s is not None else None
+        self._caller = Caller("lago", client, breaker, watch, budget)
 
     async def close(self) -> None:
         await self._caller.close()

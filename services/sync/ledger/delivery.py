@@ -60,11 +60,12 @@ class Delivery:
         outbox: Outbox,
         *,
         in_flight: int,
+        count_after: timedelta,
         clock: Clock,
         new_id: NewId,
     ) -> None:
         self._lago, self._gate, self._database, self._outbox = lago, gate, database, outbox
-        self._in_flight, self._clock, self._new_id = in_flight, clock, new_id
+        self._in_flight, self._count_after, self._clock, self._new_id = in_flight, count_after, clock, new_id
         self._read_back = ReadBack(lago)
 
     async def deliver(self) -> int:
@@ -182,7 +183,13 @@ class Delivery:
         now = self._clock()
         async with self._database.write() as tx:
             mine = await store.finish(
-                tx, entries, state="delivered", delivered_at=now, delivered_by=by, last_error=None
+                tx,
+                entries,
+                state="delivered",
+                delivered_at=now,
+                delivered_by=by,
+                last_error=None,
+                due_at=now + self._count_after,
             )
             await store.mark_billed(tx, {(one.steve_id, one.transaction_pk) for one in mine}, now)
             await self._outbox.add_all(tx, [_synced(one) for one in mine], self._cause())

@@ -17,7 +17,7 @@ from services.sync.sessions import store as sessions
 from services.sync.sessions.rules import Around, Limits, Recorded
 from shared.bus.outbox import Outbox
 from shared.contracts.event import Event
-from shared.contracts.events.sync import TransactionHeld, TransactionReleased
+from shared.contracts.events.sync import TransactionCorrected, TransactionHeld, TransactionReleased
 from shared.contracts.identity import Actor, Cause, session_id
 from shared.database.engine import Database, Write, after_commit
 from shared.runtime.clock import Clock, NewId
@@ -199,6 +199,7 @@ class Settler:
             previous_stop_wh=near.previous_stop_wh if near is not None else None,
             overlaps=session_id(row.steve_id, overlapping) if overlapping is not None else None,
             blocked=card is not None and card.blocked_since is not None and card.blocked_since <= row.started_at,
+            verdict=near.verdict if near is not None else None,
             expired=card is not None and card.expiry is not None and card.expiry < row.started_at,
         )
 
@@ -228,6 +229,8 @@ class Settler:
                 seq = row.last_seq + 1
                 values |= {"billing": _after(row), "last_seq": seq, "billed_wh": decision.to_wh}
                 outcome.entries.append(self._entry(row, decision, owner, seq, now))
+                if row.billed_at is not None and row.stopped_at is not None:
+                    outcome.events.append(self._corrected(row, decision, seq))
             case Settled():
                 self._release(row, values, outcome)
                 values["billing"] = "open" if row.stopped_at is None else "pending"
@@ -270,6 +273,17 @@ class Settler:
                 id_tag=row.id_tag,
                 reason=row.hold_reason,
             )
+        )
+
+    @staticmethod
+    def _corrected(row: Any, bill: Bill, seq: int) -> TransactionCorrected:  # noqa: ANN401 - a row of session
+        return TransactionCorrected(
+            session=session_id(row.steve_id, row.transaction_pk),
+            charge_box_id=row.charge_box_id,
+            id_tag=row.id_tag,
+            seq=seq,
+            before_wh=bill.from_wh,
+            after_wh=bill.to_wh,
         )
 
     def _entry(self, row: Any, bill: Bill, owner: Owner, seq: int, now: datetime) -> dict[str, Any]:  # noqa: ANN401 - a row of session

@@ -74,18 +74,25 @@ async def add_entries(tx: Write, values: Sequence[Mapping[str, Any]]) -> None:
 
 async def claim(tx: Write, now: datetime, *, limit: int, lease: timedelta) -> list[Entry]:
     """Take entries whose time has come. Until the lease ends, nobody else takes them; then they are due again."""
+    due = sa.and_(entry.c.state.in_(["pending", "sending"]), entry.c.due_at <= now)
+    values = {"state": "sending", "attempts": entry.c.attempts + 1, "due_at": now + lease}
+    return await _take(tx, due, values, limit=limit)
+
+
+async def claim_uncounted(tx: Write, now: datetime, *, limit: int, lease: timedelta) -> list[Entry]:
+    """Take delivered entries that are to be looked for in Lago, and nobody else until the lease ends."""
+    due = sa.and_(entry.c.state == "delivered", entry.c.due_at <= now)
+    return await _take(tx, due, {"due_at": now + lease}, limit=limit)
+
+
+async def _take(tx: Write, due: sa.ColumnElement[bool], values: Mapping[str, Any], *, limit: int) -> list[Entry]:
     taken = (
-        sa.select(*KEY)
-        .where(entry.c.state.in_(["pending", "sending"]), entry.c.due_at <= now)
-        .order_by(entry.c.due_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-        .cte("taken")
+        sa.select(*KEY).where(due).order_by(entry.c.due_at).limit(limit).with_for_update(skip_locked=True).cte("taken")
     )
     claimed = (
         sa.update(entry)
         .where(*(column == taken.c[column.name] for column in KEY))
-        .values(state="sending", attempts=entry.c.attempts + 1, due_at=now + lease)
+        .values(**values)
         .returning(*(entry.c[name] for name in _CLAIMED))
         .cte("claimed")
     )
@@ -133,6 +140,50 @@ async def finish(tx: Write, entries: Sequence[Entry], **values: Any) -> list[Ent
     )
     ended = {tuple(row) for row in await tx.execute(statement)}
     return [one for one in entries if one.key in ended]
+
+
+async def mark_counted(tx: Write, entries: Sequence[Entry], at: datetime) -> list[Entry]:
+    """Lago counts these; a session of which it counts all is counted. Returns those that were not counted before."""
+    if not entries:
+        return []
+    mine = _keys(entries).cte("mine")
+    statement = (
+        sa.update(entry)
+        .where(*(column == mine.c[column.name] for column in KEY), entry.c.state == "delivered")
+        .values(state="counted", counted_at=at)
+        .returning(*KEY)
+    )
+    ended = {tuple(row) for row in await tx.execute(statement)}
+    counted = [one for one in entries if one.key in ended]
+    pks = sa.tuple_(session.c.steve_id, session.c.transaction_pk)
+    waiting = sa.exists().where(
+        entry.c.steve_id == session.c.steve_id,
+        entry.c.transaction_pk == session.c.transaction_pk,
+        entry.c.state != "counted",
+    )
+    if counted:
+        sessions = sorted({(one.steve_id, one.transaction_pk) for one in counted})
+        await tx.execute(
+            sa.update(session)
+            .where(pks.in_(sessions), session.c.billing == "synced", sa.not_(waiting))
+            .values(billing="counted")
+        )
+    return counted
+
+
+async def look_again(
+    tx: Write, entries: Sequence[Entry], now: datetime, *, first: timedelta, longest: timedelta
+) -> None:
+    """Put the next look off, twice as long each time."""
+    if not entries:
+        return
+    mine = _keys(entries).cte("mine")
+    pause = sa.func.least(first * sa.func.power(2, sa.func.least(entry.c.looked_for, 16)), longest)
+    await tx.execute(
+        sa.update(entry)
+        .where(*(column == mine.c[column.name] for column in KEY), entry.c.state == "delivered")
+        .values(looked_for=entry.c.looked_for + 1, due_at=now + pause)
+    )
 
 
 async def mark_billed(tx: Write, sessions: Collection[tuple[str, int]], at: datetime) -> None:

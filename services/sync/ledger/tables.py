@@ -35,6 +35,8 @@ entry = sa.Table(
     sa.Column("delivered_at", sa.DateTime(timezone=True)),
     sa.Column("delivered_by", sa.Text),
     sa.Column("counted_at", sa.DateTime(timezone=True)),
+    # How often it was looked for in Lago since its delivery; due_at is then the time of the next look.
+    sa.Column("looked_for", sa.Integer, nullable=False, server_default="0"),
     sa.ForeignKeyConstraint(["steve_id", "transaction_pk"], ["sync.session.steve_id", "sync.session.transaction_pk"]),
     sa.UniqueConstraint("steve_id", "transaction_pk", "seq", "to_wh", name="uq_ledger_entry_chain"),
     sa.ForeignKeyConstraint(
@@ -52,6 +54,6 @@ entry = sa.Table(
     sa.CheckConstraint(f"state IN {ENTRY_STATES!r}", name="state"),
     sa.CheckConstraint("delivered_by IN ('acknowledged', 'read_back')", name="delivered_by"),
     sa.Index("ix_ledger_entry_due_at", "due_at", postgresql_where=sa.text("state IN ('pending', 'sending')")),
-    sa.Index("ix_ledger_entry_uncounted", "delivered_at", postgresql_where=sa.text("state = 'delivered'")),
+    sa.Index("ix_ledger_entry_uncounted", "due_at", postgresql_where=sa.text("state = 'delivered'")),
     sa.Index("ix_ledger_entry_subscription", "external_subscription_id", "timestamp"),
 )

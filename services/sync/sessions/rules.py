@@ -71,7 +71,8 @@ class Around:
     overlaps: str | None = None
     blocked: bool = False
     expired: bool = False
-    intercepted: bool = False
+    # What SteVe answered to the start, where it is known: Accepted, Blocked, Expired, Invalid, ConcurrentTx.
+    verdict: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +116,13 @@ def _times(one: Recorded, stopped_at: datetime, now: datetime) -> list[Finding]:
 
 
 def _start(around: Around) -> list[Finding]:
-    if around.intercepted:
-        return [Finding("intercepted_start", "The tap that began it was intercepted for a login.")]
+    if around.verdict == "Blocked" and not around.blocked:
+        # SteVe itself had no reason: the pre-authorize hook had it say so.
+        return [
+            Finding("intercepted_start", "Blocked was answered to its start because the tap was taken for a login.")
+        ]
+    if around.verdict not in (None, "Accepted"):
+        return [Finding("blocked_start", f"SteVe answered {around.verdict} to its start.")]
     if around.blocked:
         return [Finding("blocked_start", "The card was blocked when it began.")]
     if around.expired:

@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.sync.ledger.tables import entry
 from services.sync.metadata import SCHEMA
-from services.sync.sessions.tables import cursor, gap, session
+from services.sync.sessions.tables import cursor, gap, session, start_verdict
 from shared.contracts.identity import session_id
 from shared.contracts.requests.sync import Billing, SearchSessions, SessionView
 from shared.database.engine import Read, Write
@@ -161,14 +161,30 @@ async def around(tx: Read, steve_id: str, pks: Sequence[int], *, tolerance: time
             previous.c.start_wh.label("previous_start_wh"),
             previous.c.stop_wh.label("previous_stop_wh"),
             overlapping.c.transaction_pk.label("overlapping_pk"),
+            start_verdict.c.verdict,
         )
-        .select_from(one.outerjoin(previous, sa.true()).outerjoin(overlapping, sa.true()))
+        .select_from(
+            one.outerjoin(previous, sa.true())
+            .outerjoin(overlapping, sa.true())
+            .outerjoin(
+                start_verdict,
+                sa.and_(
+                    start_verdict.c.steve_id == one.c.steve_id,
+                    start_verdict.c.transaction_pk == one.c.transaction_pk,
+                ),
+            )
+        )
         .where(
             one.c.steve_id == steve_id,
             one.c.transaction_pk == sa.any_(sa.cast(list(pks), sa.ARRAY(sa.BigInteger))),
         )
     )
     return {row.transaction_pk: row for row in await tx.execute(statement)}
+
+
+async def keep_verdict(tx: Write, steve_id: str, pk: int, verdict: str, at: datetime) -> None:
+    values = {"steve_id": steve_id, "transaction_pk": pk, "verdict": verdict, "seen_at": at}
+    await tx.execute(insert(start_verdict).values(**values).on_conflict_do_nothing())
 
 
 def view(row: Any) -> SessionView:  # noqa: ANN401 - a row of session, perhaps joined with its last entry

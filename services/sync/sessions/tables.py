@@ -80,3 +80,13 @@ gap = sa.Table(
     sa.Column("transaction_pk", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
 )
+
+start_verdict = sa.Table(
+    "session_start_verdict",
+    metadata,
+    # What SteVe answered to the StartTransaction, where a gateway saw it. It may be known before the session is.
+    sa.Column("steve_id", sa.Text, primary_key=True),
+    sa.Column("transaction_pk", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("verdict", sa.Text, nullable=False),
+    sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
+)

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 import httpx
+from aiolimiter import AsyncLimiter
 from pydantic import TypeAdapter, ValidationError
 
 from services.sync.upstreams.breaker import Breaker
@@ -31,8 +32,16 @@ _ANYTHING: Final[TypeAdapter[Any]] = TypeAdapter(Any)
 class Caller:
     """`watch` hears of each outcome: None when the upstream answered as it should, if only to refuse."""
 
-    def __init__(self, upstream: Upstream, client: httpx.AsyncClient, breaker: Breaker, watch: Watch) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        client: httpx.AsyncClient,
+        breaker: Breaker,
+        watch: Watch,
+        budget: AsyncLimiter | None = None,
+    ) -> None:
         self._upstream, self._client, self._breaker, self._watch = upstream, client, breaker, watch
+        self._budget = budget
         self.requests = 0
 
     async def close(self) -> None:
@@ -85,6 +94,8 @@ class Caller:
         wait_s = 0.0 if urgent else self._breaker.wait_s()
         if wait_s > 0:
             raise NotAskedError(self._upstream, wait_s)
+        if self._budget is not None and not urgent:
+            await self._budget.acquire()
         try:
             value = await ask()
         except RefusedError:

@@ -139,6 +139,23 @@ class TransactionReleased(_TransactionEvent):
     reason: str
 
 
+class TransactionIgnored(_TransactionEvent):
+    """An operator decided that it is not to be billed. Why stands in a note, which stays in sync."""
+
+    type: ClassVar[str] = "transaction.ignored"
+    reason: str = Field(description="what it was held for")
+    energy_wh: int
+
+
+class TransactionCorrected(_TransactionEvent):
+    """Its end changed after it had been billed; the difference is a usage event of its own, perhaps negative."""
+
+    type: ClassVar[str] = "transaction.corrected"
+    seq: int
+    before_wh: int
+    after_wh: int
+
+
 class _OperationEvent(_SyncEvent):
     operation_id: UUID
     charge_box_id: str

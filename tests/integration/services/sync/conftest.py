@@ -1,7 +1,6 @@
 """A sync service of a test's own: its schema in the session's PostgreSQL, a SteVe and a Lago; no broker."""
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -32,7 +31,6 @@ from tests.infra import Infra
 
 STEVE_ID = "main"
 ADA = Cause(actor=Actor(kind="operator", id="ada"), correlation_id=uuid7())
-_numbers = itertools.count(1)
 
 
 class Clock:
@@ -52,24 +50,35 @@ def ago(**parts: float) -> datetime:
     return (utc_now() - timedelta(**parts)).replace(microsecond=0)
 
 
+def _subscription(external_id: str, customer: str, plan: str) -> dict[str, Any]:
+    # A billing period that began a hundred days ago, whatever day of the month the tests run on.
+    return {
+        "external_id": external_id,
+        "external_customer_id": customer,
+        "plan_code": plan,
+        "started_at": ago(days=100).isoformat(),
+        "billing_time": "anniversary",
+    }
+
+
+_METRIC = "ev_charging_kwh"
 LAGO_SEED: dict[str, Any] = {
     "customers": [{"external_id": "cus_ada", "name": "Ada"}, {"external_id": "cus_bob", "name": "Bob"}],
-    "metrics": [{"code": "ev_charging_kwh", "aggregation_type": "sum_agg", "field_name": "kwh"}],
+    "metrics": [{"code": _METRIC, "aggregation_type": "sum_agg", "field_name": "kwh"}],
     "plans": [
-        {"code": "ev", "charges": [{"metric_code": "ev_charging_kwh", "amount": "0.40"}]},
-        {"code": "free", "charges": []},
-        {"code": "prepaid", "charges": [{"metric_code": "ev_charging_kwh", "amount": "0.40", "pay_in_advance": True}]},
+        {"code": "ev", "interval": "yearly", "charges": [{"metric_code": _METRIC, "amount": "0.40"}]},
+        {"code": "free", "interval": "yearly", "charges": []},
+        {
+            "code": "prepaid",
+            "interval": "yearly",
+            "charges": [{"metric_code": _METRIC, "amount": "0.40", "pay_in_advance": True}],
+        },
     ],
     "subscriptions": [
-        {"external_id": "sub_ada", "external_customer_id": "cus_ada", "plan_code": "ev", "started_at": "2020-01-01"},
-        {"external_id": "sub_bob", "external_customer_id": "cus_bob", "plan_code": "ev", "started_at": "2020-01-01"},
-        {"external_id": "sub_free", "external_customer_id": "cus_bob", "plan_code": "free", "started_at": "2020-01-01"},
-        {
-            "external_id": "sub_prepaid",
-            "external_customer_id": "cus_bob",
-            "plan_code": "prepaid",
-            "started_at": "2020-01-01",
-        },
+        _subscription("sub_ada", "cus_ada", "ev"),
+        _subscription("sub_bob", "cus_bob", "ev"),
+        _subscription("sub_free", "cus_bob", "free"),
+        _subscription("sub_prepaid", "cus_bob", "prepaid"),
     ],
 }
 
@@ -85,7 +94,7 @@ class World:
     clock: Clock
     admin_url: str
     settings: SyncSettings
-    replicas: list[Service] = field(default_factory=list)
+    _last: dict[str, tuple[datetime, int]] = field(default_factory=dict)
 
     async def turn(self, rooms: Rooms | None = None) -> None:
         rooms = rooms or self.rooms
@@ -109,15 +118,15 @@ class World:
             await self.rooms.links.link_card(tx, request, ADA)
 
     def charge(self, id_tag: str, energy_wh: int | None = 12_345, **given: Any) -> Transaction:  # noqa: ANN401
-        """A transaction in SteVe's history: an hour, ended an hour ago; None: still open. Meters run on."""
-        number = next(_numbers)
+        """The next transaction on a charger in SteVe's history, of five minutes; None: still open. Meters run on."""
         box = given.pop("charge_box_id", "CP-1")
-        last = [one for one in self.steve.state.transactions.values() if one.charge_box_id == box and one.stop]
-        start_at = given.pop("start_at", ago(hours=1) + timedelta(seconds=number / 100))
-        start_wh = given.pop("start_wh", max((int(one.stop.value) for one in last if one.stop), default=1_000))
+        last = self._last.get(box)
+        start_at = given.pop("start_at", last[0] if last else ago(days=5))
+        start_wh = given.pop("start_wh", last[1] if last else 1_000)
         if energy_wh is not None:
-            given.setdefault("stop_at", start_at + timedelta(minutes=30))
+            given.setdefault("stop_at", start_at + timedelta(minutes=5))
             given.setdefault("stop_wh", start_wh + energy_wh)
+            self._last[box] = (given["stop_at"], start_wh + max(energy_wh, 0))
         return self.steve.state.add_transaction(
             charge_box_id=box, id_tag=id_tag, start_at=start_at, start_wh=start_wh, **given
         )

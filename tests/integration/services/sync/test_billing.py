@@ -40,7 +40,7 @@ async def test_an_open_session_waits_for_its_end(world: World) -> None:
     ]
     stop_wh = int(open_one.start_value) + 7_000
     world.steve.state.stop_by_station(
-        charge_box_id="CP-1", pk=open_one.pk, stop_at=ago(minutes=10), stop_wh=stop_wh, reason="Local"
+        charge_box_id="CP-1", pk=open_one.pk, stop_at=ago(hours=1), stop_wh=stop_wh, reason="Local"
     )
     await world.turn()
     assert world.counted() == (7_000, 1)

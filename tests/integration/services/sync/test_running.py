@@ -51,7 +51,7 @@ async def test_a_stop_is_counted_within_seconds(ask: Requester, world: World) ->
 
     await eventually(seen)
     link = LinkCard(
-        id_tag="04a1b2c3", external_customer_id="cus_ada", external_subscription_id="sub_ada", valid_from=ago(days=1)
+        id_tag="04a1b2c3", external_customer_id="cus_ada", external_subscription_id="sub_ada", valid_from=ago(days=30)
     )
     linked = await ask.ask(link, actor=ADA, key=str(uuid7()))
     assert linked.link is not None

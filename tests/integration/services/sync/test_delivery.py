@@ -1,0 +1,240 @@
+"""Each Wh is counted once, whatever happens between us and Lago."""
+
+import contextlib
+from datetime import datetime, timedelta
+
+import pytest
+
+from deploy.demo.lago import LagoSettings, RateLimits
+from deploy.demo.lago.model import Event
+from services.sync.lago.models import UsageEvent
+from services.sync.ledger import delivery
+from services.sync.ledger.store import Entry
+from services.sync.upstreams.errors import UpstreamError
+from tests.integration.services.sync.conftest import LAGO_SEED, Build, World, ago, eventually
+
+BATCH = "/api/v1/events/batch"
+
+
+async def turns(world: World, count: int = 4) -> None:
+    """Turns with enough time between them for every back-off to be over."""
+    for _ in range(count):
+        world.rooms.lago._caller._breaker.succeeded()
+        with contextlib.suppress(UpstreamError):
+            await world.turn()
+        world.clock.advance(minutes=6)
+
+
+@pytest.mark.parametrize("fault", ["drop_after_commit", "drop_before", "http_500", "html_502", "empty_5xx", "http_503"])
+async def test_an_answer_that_was_lost_is_no_second_delivery(world: World, fault: str) -> None:
+    """Whether Lago stored the batch or not, after the retry each session is counted once."""
+    await world.link("A")
+    for _ in range(5):
+        world.charge("A", 2_000)
+    world.lago.faults.add(fault, path=BATCH, count=1)
+    await turns(world)
+    assert world.counted() == (10_000, 5)
+    assert {row.billing for row in await world.rows("SELECT billing FROM sync.session")} == {"synced"}
+    assert len(await world.events("transaction.synced")) == 5
+
+
+async def test_a_lost_commit_is_recognised_by_reading_back(world: World) -> None:
+    """Duplicates count as delivered because they were read back and are the same."""
+    await world.link("A")
+    for _ in range(3):
+        world.charge("A", 2_000)
+    world.lago.faults.add("drop_after_commit", path=BATCH, count=1)
+    await turns(world)
+    rows = await world.rows("SELECT delivered_by, attempts FROM sync.ledger_entry")
+    assert {(row.delivered_by, row.attempts) for row in rows} == {("read_back", 2)}
+
+
+async def test_another_event_under_our_id_is_a_conflict(world: World) -> None:
+    """An event that Lago has under our id, with another value, is not taken for ours."""
+    await world.link("A")
+    pk = world.charge("A", 2_000).pk
+    stamp = int(ago(days=4).timestamp() * 1_000_000)
+    foreign = Event(
+        transaction_id=f"steve:main:{pk}:1",
+        external_subscription_id="sub_ada",
+        code="ev_charging_kwh",
+        timestamp_us=stamp,
+        properties={"kwh": "1.000"},
+        created_us=stamp,
+    )
+    world.lago.state.add_events([foreign])
+    other = world.charge("A", 3_000).pk
+    await turns(world, 1)
+    row = await world.session(pk)
+    assert (row.billing, row.hold_reason) == ("held", "id_conflict")
+    assert "1.000" in row.hold_explanation
+    assert (await world.session(other)).billing == "synced"
+
+
+async def test_the_same_id_under_another_subscription_is_not_ours(world: World) -> None:
+    """Uniqueness is per subscription: an equal id of somebody else's does not stop ours."""
+    await world.link("A")
+    pk = world.charge("A", 2_000).pk
+    stamp = int(ago(days=4).timestamp() * 1_000_000)
+    foreign = Event(
+        transaction_id=f"steve:main:{pk}:1",
+        external_subscription_id="sub_bob",
+        code="ev_charging_kwh",
+        timestamp_us=stamp,
+        properties={"kwh": "1.000"},
+        created_us=stamp,
+    )
+    world.lago.state.add_events([foreign])
+    world.lago.faults.add("drop_after_commit", path=BATCH, count=1)
+    await turns(world)
+    assert world.counted("sub_ada") == (2_000, 1)
+    assert (await world.session(pk)).billing == "synced"
+
+
+async def test_one_bad_event_is_set_aside_alone(build_world: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The event that Lago refuses is held with its words, and the rest of the batch is delivered."""
+    metric = {**LAGO_SEED["metrics"][0], "expression": "event.properties.kwh"}
+    world = await build_world(lago=LagoSettings(seed={**LAGO_SEED, "metrics": [metric]}))
+    await world.link("A")
+    for _ in range(4):
+        world.charge("A", 2_000)
+    bad = world.charge("A", 2_000, charge_box_id="BAD").pk
+    original = delivery.as_event
+
+    def without_kwh(one: Entry) -> UsageEvent:
+        event = original(one)
+        return event.model_copy(update={"properties": {"session": "x"}}) if one.transaction_pk == bad else event
+
+    monkeypatch.setattr(delivery, "as_event", without_kwh)
+    await turns(world, 1)
+    assert world.counted() == (8_000, 4)
+    row = await world.session(bad)
+    assert (row.billing, row.hold_reason) == ("held", "lago_refused")
+    assert "kwh" in row.hold_explanation
+
+
+async def test_an_event_that_lago_cannot_bear_is_found_by_halving(build_world: Build) -> None:
+    """Where Lago is well and a batch fails again and again, the one event that causes it is held."""
+    world = await build_world(lago=LagoSettings(seed=LAGO_SEED, max_properties_bytes=300))
+    await world.link("A")
+    for _ in range(8):
+        world.charge("A", 2_000)
+    bad = world.charge("A", 2_000, charge_box_id="C" * 255).pk
+    await turns(world, 5)
+    assert world.counted() == (16_000, 8)
+    row = await world.session(bad)
+    assert (row.billing, row.hold_reason) == ("held", "lago_fails_on_it")
+
+
+async def test_a_lago_that_is_down_is_no_hot_loop_and_loses_nothing(world: World) -> None:
+    """While Lago is down it is asked rarely, the state has a name, and everything is delivered afterwards."""
+    await world.link("A")
+    world.lago.faults.add("down")
+    for _ in range(3):
+        world.charge("A", 1_000)
+    for _ in range(50):
+        with contextlib.suppress(UpstreamError):
+            await world.turn()
+    assert world.lago.requests.total < 20
+    assert world.rooms.health.standing("lago").state == "lost"
+    assert world.rooms.health.standing("lago").reason == "unreachable"
+    assert {row.billing for row in await world.rows("SELECT billing FROM sync.session")} == {"pending"}
+    world.lago.faults.clear()
+    await turns(world)
+    assert world.counted() == (3_000, 3)
+    assert world.rooms.health.standing("lago").state == "ok"
+
+
+async def test_a_rate_limit_is_kept_to(world: World) -> None:
+    """After a 429 Lago is left alone for the time it names, and this is no loss."""
+    await world.link("A")
+    world.charge("A", 1_000)
+    world.lago.faults.add("http_429", 30, path=BATCH, count=1)
+    await world.turn()
+    [row] = await world.rows("SELECT due_at, attempts FROM sync.ledger_entry")
+    assert row.due_at - world.clock() > timedelta(seconds=25)
+    assert world.rooms.health.standing("lago").state == "ok"
+    await turns(world, 2)
+    assert world.counted() == (1_000, 1)
+
+
+async def test_a_whole_backlog_goes_in_batches(build_world: Build) -> None:
+    """1,050 sessions take eleven batches, few in flight, under a cloud's rate limit."""
+    limited = LagoSettings(seed=LAGO_SEED, limits=RateLimits(ingestion=5, other=50))
+    world = await build_world(lago=limited)
+    await world.link("A")
+    for _ in range(1_050):
+        world.charge("A", 1_000)
+
+    async def all_counted() -> bool:
+        with contextlib.suppress(UpstreamError):
+            await world.turn()
+        world.clock.advance(minutes=6)
+        return world.counted() == (1_050_000, 1_050)
+
+    # The limit is Lago's own, by the second.
+    await eventually(all_counted, within_s=20)
+    assert world.lago.requests.most_in_flight <= 4
+    assert 11 <= world.lago.requests.count("POST", BATCH) < 40
+
+
+async def test_clickhouse_takes_each_event_once(build_world: Build) -> None:
+    """A Lago with ClickHouse never rejects a duplicate: what may be there is looked for before it is sent again."""
+    world = await build_world(lago=LagoSettings(seed=LAGO_SEED, events_store="clickhouse"))
+    await world.link("A")
+    for _ in range(3):
+        world.charge("A", 2_000)
+    world.lago.faults.add("drop_after_commit", path=BATCH, count=1)
+    await turns(world)
+    assert world.counted() == (6_000, 3)
+    assert world.lago.requests.count("POST", BATCH) == 1
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ({"aggregation_type": "count_agg"}, "count_agg"),
+        ({"field_name": "energy"}, "'energy'"),
+        ({"code": "other"}, "no billable metric"),
+    ],
+)
+async def test_billing_is_held_until_lago_is_set_up(build_world: Build, metric: dict[str, str], words: str) -> None:
+    """A metric that is missing or would not count what is sent closes the gate; nothing is sent, and it says why."""
+    seed = {**LAGO_SEED, "metrics": [{**LAGO_SEED["metrics"][0], **metric}]}
+    if "code" in metric:
+        seed |= {"plans": [{"code": code} for code in ("ev", "free", "prepaid")]}
+    world = await build_world(lago=LagoSettings(seed=seed))
+    await world.link("A")
+    world.charge("A", 1_000)
+    await turns(world, 1)
+    assert world.lago.requests.count("POST", BATCH) == 0
+    standing = world.rooms.health.standing("lago")
+    assert (standing.state, standing.reason) == ("lost", "billing_gate")
+    assert words in (standing.explanation or "")
+
+
+async def test_a_delivered_session_becomes_counted(world: World) -> None:
+    """What Lago shows as a subscription's event is counted, and told so."""
+    await world.link("A")
+    pk = world.charge("A", 1_000).pk
+    await world.turn()
+    assert await world.rooms.counting.count() == 1
+    assert (await world.session(pk)).billing == "counted"
+    [counted] = await world.events("transaction.counted")
+    assert counted.data["usage_event_id"] == f"steve:main:{pk}:1"
+    assert await world.rooms.counting.count() == 0
+
+
+async def test_what_lago_does_not_count_is_looked_for_again(world: World) -> None:
+    """An event that Lago took and forgot is never called counted."""
+    await world.link("A")
+    pk = world.charge("A", 1_000).pk
+    await world.turn()
+    stored = list(world.lago.state.events)
+    stored[0].external_subscription_id = "gone"
+    world.lago.state.events._by_subscription.clear()
+    assert await world.rooms.counting.count() == 0
+    assert (await world.session(pk)).billing == "synced"
+    [row] = await world.rows("SELECT looked_for, due_at FROM sync.ledger_entry")
+    assert row.looked_for == 1
+    assert isinstance(row.due_at, datetime)
