@@ -6,6 +6,7 @@
 import importlib.metadata
 import json
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ def env_example() -> str:
             common = isinstance(field.validation_alias, str)
             required = field.is_required()
             default = "" if required else _default(field.get_default(call_default_factory=True))
-            entry = f"# {field.description}{' (required)' if required else ''}.\n"
+            told = f"{str(field.description).rstrip('.')}{' (required)' if required else ''}."
+            entry = "".join(f"# {line}\n" for line in textwrap.wrap(told, WIDTH + 16))
             entry += f"{variable}=\n" if required else f"# {variable}={default}\n"
             if common:
                 shared.add(variable)

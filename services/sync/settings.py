@@ -17,7 +17,7 @@ class SyncSettings(ServiceSettings):
 
     steve_id: str = Field(
         pattern=r"^[A-Za-z0-9_-]{1,40}$",
-        description="Names this SteVe database; a reinstalled SteVe is another one and needs another name. Required",
+        description="Names this SteVe database; a reinstalled SteVe is another one and needs another name",
     )
     steve_url: str = Field(pattern=r"^https?://", description="SteVe's address, without /steve/api, http or https")
     steve_user: str = Field("", description="SteVe's API user (HTTP Basic, SteVe 3.8 and later)")
