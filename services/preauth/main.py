@@ -7,7 +7,11 @@ from uuid import UUID
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
+from services.preauth.chargers.handlers import Chargers
+from services.preauth.chargers.jobs import Newcomers, ReadinessJob
+from services.preauth.chargers.observer import Observer
 from services.preauth.decision.decider import TapDecider
+from services.preauth.decision.desk import GatewayDesk
 from services.preauth.decision.group import GroupCommit
 from services.preauth.decision.handlers import Taps
 from services.preauth.decision.http import Hook
@@ -17,11 +21,20 @@ from services.preauth.decision.signature import parse_keys
 from services.preauth.decision.spool import Spool
 from services.preauth.decision.statement import Windows
 from services.preauth.decision.switch import Switch
+from services.preauth.gateway.server import Gateway
 from services.preauth.pairing.handlers import Pairings
 from services.preauth.settings import PreauthSettings
 from services.preauth.tables import metadata
 from shared.contracts.events import sync
-from shared.contracts.requests.preauth import ArmPairing, CancelPairing, ListPairings, SearchTaps, SwitchInterception
+from shared.contracts.requests.preauth import (
+    ArmPairing,
+    CancelPairing,
+    GetCharger,
+    ListChargers,
+    ListPairings,
+    SearchTaps,
+    SwitchInterception,
+)
 from shared.runtime.clock import Clock, NewId, utc_now, uuid7
 from shared.runtime.service import Service, assemble, run
 from shared.runtime.supervisor import Every
@@ -33,6 +46,9 @@ EXPIRE_EVERY_S = 1.0
 REPLAY_EVERY_S = 0.5
 MONTHS_EVERY_S = 3600.0
 FORGET_EVERY_S = 3600.0
+ANSWERS_EVERY_S = 0.5
+CHARGERS_CHECKED_EVERY_S = 10.0
+READINESS_EVERY_S = 5.0
 
 
 def build(settings: PreauthSettings, *, clock: Clock = utc_now, new_id: NewId = uuid7) -> Service:
@@ -54,8 +70,10 @@ def build(settings: PreauthSettings, *, clock: Clock = utc_now, new_id: NewId = 
     service.parts.append(Every("pairings.expire", EXPIRE_EVERY_S, pairings.expire))
     routes: list[BaseRoute] = [hook.route()]
     listener = bind(settings.host, settings.port, setting="EXPRESSYNC_PREAUTH_PORT")
-    # Last to start and first to stop: what it takes in, the parts above it finish.
+    observer = build_chargers(service)
+    # Last to start and first to stop: what they take in, the parts above them finish.
     service.parts.append(HttpServer("http", Starlette(routes=routes), listener))
+    build_gateway(service, settings, decider, observer)
     return service
 
 
@@ -103,6 +121,45 @@ def build_decider(service: Service, settings: PreauthSettings) -> TapDecider:
 
     service.closing.append(close_spool)
     return decider
+
+
+def build_chargers(service: Service) -> Observer:
+    """Wire what is known of chargers."""
+    clock, new_id = service.clock, service.new_id
+    observer = Observer(service.database, service.outbox, instance=new_id(), clock=clock, new_id=new_id)
+    readiness = ReadinessJob(service.database, service.outbox, service.requester, clock=clock, new_id=new_id)
+    newcomers = Newcomers(service.database, clock=clock)
+    chargers = Chargers(service.database)
+    service.dispatcher.query(GetCharger, chargers.get_charger)
+    service.dispatcher.query(ListChargers, chargers.list_chargers)
+    service.consumer.on(sync.TransactionStarted, newcomers.session_started)
+    service.parts += [
+        Every("chargers.forget", FORGET_EVERY_S, observer.forget),
+        Every("chargers.newcomers", CHARGERS_CHECKED_EVERY_S, newcomers.note_tapped),
+        Every("chargers.readiness", READINESS_EVERY_S, readiness.ask),
+        Every("chargers.check", CHARGERS_CHECKED_EVERY_S, observer.check),
+        observer,
+    ]
+    return observer
+
+
+def build_gateway(service: Service, settings: PreauthSettings, decider: TapDecider, observer: Observer) -> None:
+    """Wire the OCPP-J gateway, where SteVe's endpoint is set."""
+    config = settings.gateway()
+    if config is None:
+        return
+    desk = GatewayDesk(decider, service.database)
+    gateway = Gateway(
+        config,
+        bind(settings.host, settings.ocpp_port, setting="EXPRESSYNC_PREAUTH_OCPP_PORT"),
+        desk=desk,
+        watcher=observer,
+        clock=service.clock,
+        new_id=service.new_id,
+        registry=service.registry,
+    )
+    observer.alive = gateway.tunnels
+    service.parts += [Every("gateway.answers", ANSWERS_EVERY_S, desk.write_answers), gateway]
 
 
 def spool_name(unique: UUID) -> str:

@@ -3,13 +3,13 @@ from pathlib import Path
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from shared.runtime.settings import ServiceSettings
+from services.preauth.gateway.settings import GatewaySettings
 
 
-class PreauthSettings(ServiceSettings):
+class PreauthSettings(GatewaySettings):
     model_config = SettingsConfigDict(env_prefix="EXPRESSYNC_PREAUTH_")
 
-    port: int = Field(8091, ge=0, le=65535, description="Port of the hook, the gateway and the driver pages")
+    port: int = Field(8091, ge=0, le=65535, description="Port of the hook and the driver pages")
     ops_port: int = Field(8191, ge=0, le=65535, description="Port of /healthz, /readyz and /metrics")
 
     hook_keys: SecretStr = Field(

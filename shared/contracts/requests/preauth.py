@@ -150,11 +150,14 @@ class ReadinessView(Frozen):
 
 
 class ChargerView(Frozen):
-    """What is known of a charger. `connected` is None for one that does not come through the gateway."""
+    """What is known of a charger. `connected` is None where nobody knows: it does not come through the gateway, and
+    SteVe was not asked yet.
+    """
 
     charge_box_id: str
     via_gateway: bool
     connected: bool | None
+    connected_as_of: AwareDatetime | None = None
     connected_at: AwareDatetime | None
     disconnected_at: AwareDatetime | None
     close_code: int | None

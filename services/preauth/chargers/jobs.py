@@ -1,0 +1,110 @@
+"""Asks chargers, through sync, whether tap-to-login can work there; notes chargers that others tell of."""
+
+from datetime import timedelta
+from typing import Final
+from uuid import UUID
+
+from services.preauth.chargers import store
+from services.preauth.chargers.rules import READINESS_KEYS, Verdict, readiness
+from shared.bus.outbox import Outbox
+from shared.bus.requests import NoAnswerError, Requester
+from shared.contracts.event import Envelope
+from shared.contracts.events.preauth import ChargerReadinessChanged
+from shared.contracts.events.sync import TransactionStarted
+from shared.contracts.identity import Actor, Cause
+from shared.contracts.problem import RemoteProblem
+from shared.contracts.requests.sync import OperateCharger, OperationResult
+from shared.database.engine import Database, Write
+from shared.runtime.clock import Clock, NewId
+from shared.runtime.log import get_logger
+
+log = get_logger(__name__)
+
+# What a charger told is believed for a day, and until it boots.
+STALE: Final = timedelta(hours=24)
+RETRY: Final = timedelta(minutes=15)
+# A few each time: every one is a call to a charger, and SteVe may wait for it.
+AT_ONCE: Final = 5
+# SteVe itself waits up to 30 s for a charger.
+ANSWER_WITHIN_S: Final = 35.0
+# Taps are looked at a little further back than the last time, so that one whose commit was slow is not missed.
+LOOK_BACK: Final = timedelta(minutes=2)
+
+_ACTOR: Final = Actor(kind="system", id="preauth")
+
+
+class ReadinessJob:
+    """Call `ask` every few seconds: it asks those whose answer is missing or old, and lets each rest in between."""
+
+    def __init__(
+        self, database: Database, outbox: Outbox, requester: Requester, *, clock: Clock, new_id: NewId
+    ) -> None:
+        self._database, self._outbox, self._requester = database, outbox, requester
+        self._clock, self._new_id = clock, new_id
+
+    async def ask(self) -> None:
+        async with self._database.write() as tx:
+            due = await store.claim_readiness(tx, self._clock(), stale=STALE, retry=RETRY, limit=AT_ONCE)
+        for charge_box_id in due:
+            await self._ask(charge_box_id)
+
+    async def _ask(self, charge_box_id: str) -> None:
+        correlation_id = self._new_id()
+        request = OperateCharger(
+            charge_box_id=charge_box_id,
+            operation="GetConfiguration",
+            parameters={"commaSeparatedCustomConfKeys": ",".join(READINESS_KEYS)},
+        )
+        try:
+            result = await self._requester.ask(
+                request,
+                actor=_ACTOR,
+                correlation_id=correlation_id,
+                deadline_s=ANSWER_WITHIN_S,
+                key=f"readiness:{correlation_id}",
+            )
+        except (NoAnswerError, RemoteProblem) as error:
+            # What was known stays known, with its age.
+            log.info("A charger's configuration was not told.", action="chargers.not_asked", error=str(error))
+            return
+        async with self._database.write() as tx:
+            await self._note(tx, charge_box_id, result, correlation_id)
+
+    async def _note(self, tx: Write, charge_box_id: str, result: OperationResult, correlation_id: UUID) -> None:
+        now = self._clock()
+        if result.outcome in ("accepted", "rejected", "not_connected"):
+            await store.set_online(tx, charge_box_id, now, online=result.outcome != "not_connected")
+        configuration = result.response.get("configurationKeys")
+        if result.outcome != "accepted" or not isinstance(configuration, list):
+            return
+        verdict = readiness([one for one in configuration if isinstance(one, dict)])
+        await self._tell(tx, charge_box_id, verdict, correlation_id)
+
+    async def _tell(self, tx: Write, charge_box_id: str, verdict: Verdict, correlation_id: UUID) -> None:
+        now = self._clock()
+        before = await store.set_readiness(tx, charge_box_id, verdict, now)
+        if before == verdict.ready:
+            return
+        event = ChargerReadinessChanged(
+            charge_box_id=charge_box_id,
+            before=before,
+            after=verdict.ready,
+            keys=dict(verdict.keys),
+            reason=verdict.reason,
+            checked_at=now,
+        )
+        await self._outbox.add(tx, event, Cause(actor=_ACTOR, correlation_id=correlation_id))
+
+
+class Newcomers:
+    """Chargers that never came through the gateway are known from taps (the hook) and from SteVe's sessions."""
+
+    def __init__(self, database: Database, *, clock: Clock) -> None:
+        self._database, self._clock = database, clock
+
+    async def note_tapped(self) -> None:
+        async with self._database.write() as tx:
+            await store.note_tapped(tx, self._clock() - LOOK_BACK)
+
+    async def session_started(self, tx: Write, event: TransactionStarted, envelope: Envelope) -> None:
+        await store.note(tx, event.charge_box_id, envelope.time)

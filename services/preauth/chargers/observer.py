@@ -1,0 +1,222 @@
+"""Takes what passes the gateway off its hands at once, and writes it down in batches beside the relay."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Final, Protocol
+from uuid import UUID
+
+from services.preauth.chargers import store
+from services.preauth.chargers.rules import Charger
+from services.preauth.chargers.seen import Connected, RemoteStartPassed, Seen, SessionStarted, SessionStopped
+from services.preauth.decision.projections import remote_start_asked, session_started, session_stopped
+from shared.bus.outbox import Outbox
+from shared.contracts.identity import Actor, Cause, id_tag_key
+from shared.database.engine import Database, Write, is_unavailable
+from shared.runtime.clock import Clock, NewId
+from shared.runtime.log import get_logger
+
+log = get_logger(__name__)
+
+# About a minute of a thousand chargers that all start at once, and some tens of megabytes at most.
+MOST_WAITING: Final = 20_000
+AT_ONCE: Final = 200
+# Waiting this long before a write lets what belongs together go together.
+GATHER_S: Final = 0.02
+RETRY_S: Final = (0.2, 0.5, 1.0, 2.0)
+FINISH_WITHIN_S: Final = 3.0
+# A replica that has not said so for this long is not alive any more.
+DEAD_AFTER: Final = timedelta(seconds=60)
+SESSIONS_KEPT: Final = timedelta(days=90)
+
+_ACCEPTED: Final = "Accepted"
+
+
+class Alive(Protocol):
+    """A charger's socket, as the gateway knows it."""
+
+    @property
+    def charge_box_id(self) -> str: ...
+
+    @property
+    def connection_id(self) -> UUID: ...
+
+    @property
+    def subprotocol(self) -> str: ...
+
+    @property
+    def seen_at(self) -> datetime: ...
+
+    @property
+    def heartbeat_at(self) -> datetime | None: ...
+
+
+class Observer:
+    """A `Watcher`, and the supervised part that writes. `instance` is this process's name among the replicas.
+
+    While the database is away what passes waits, up to a bound; beyond it the newest is dropped and counted. What a
+    drop may have left wrong about connections `check` puts right, and SteVe's own record of sessions is sync's.
+    """
+
+    name = "chargers.observer"
+
+    def __init__(self, database: Database, outbox: Outbox, *, instance: UUID, clock: Clock, new_id: NewId) -> None:
+        self._database, self._outbox, self._instance = database, outbox, instance
+        self._clock, self._new_id = clock, new_id
+        self._waiting: deque[Seen] = deque()
+        self._wake = asyncio.Event()
+        self.dropped: Counter[str] = Counter()
+        self.alive: Callable[[], Iterable[Alive]] = tuple
+
+    def saw(self, seen: Seen) -> None:
+        if len(self._waiting) >= MOST_WAITING:
+            if not self.dropped:
+                log.error("What passed the gateway is not recorded: too much waits.", action="chargers.overflow")
+            self.dropped[type(seen).__name__] += 1
+            return
+        self._waiting.append(seen)
+        self._wake.set()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Write until `stop`, then what is left, as far as that takes no long time."""
+        stopping = asyncio.ensure_future(stop.wait())
+        failures = 0
+        try:
+            while not stop.is_set():
+                waking = asyncio.ensure_future(self._wake.wait())
+                await asyncio.wait({waking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                waking.cancel()
+                await _pause(stop, GATHER_S)
+                failures = 0 if await self._write_some() else failures + 1
+                if failures:
+                    await _pause(stop, RETRY_S[min(failures, len(RETRY_S)) - 1])
+            await self._finish()
+        finally:
+            stopping.cancel()
+
+    async def check(self) -> None:
+        """Say who is alive here, and close what a dead replica or a lost word left open. For every few seconds."""
+        now = self._clock()
+        tunnels = tuple(self.alive())
+        async with self._database.write() as tx:
+            await store.keep_alive(
+                tx, self._instance, now, [(one.charge_box_id, one.seen_at, one.heartbeat_at) for one in tunnels]
+            )
+            known = await store.connections_of(tx, self._instance)
+            gone = await store.orphans(tx, self._instance, [one.connection_id for one in tunnels], now, DEAD_AFTER)
+            await store.bury(tx, now, DEAD_AFTER)
+        for vanished in gone:
+            self.saw(vanished)
+        if not self._waiting:
+            for one in tunnels:
+                if one.connection_id not in known:
+                    self.saw(
+                        Connected(
+                            charge_box_id=one.charge_box_id,
+                            at=now,
+                            connection_id=one.connection_id,
+                            subprotocol=one.subprotocol,
+                        )
+                    )
+
+    async def forget(self) -> None:
+        """Delete sessions that nobody asks about any more. SteVe has them all."""
+        async with self._database.write() as tx:
+            await store.forget_sessions(tx, self._clock() - SESSIONS_KEPT)
+
+    async def _finish(self) -> None:
+        try:
+            async with asyncio.timeout(FINISH_WITHIN_S):
+                while self._waiting and await self._write_some():
+                    pass
+                async with self._database.write() as tx:
+                    await store.leave(tx, self._instance)
+        except Exception as error:  # noqa: BLE001 - the process ends; the next check of a replica cleans up
+            log.warning("The last of what passed was not recorded.", action="chargers.unfinished", error=repr(error))
+
+    async def _write_some(self) -> bool:
+        """Write what has waited longest. False when it has to be tried again."""
+        some = [self._waiting.popleft() for _ in range(min(len(self._waiting), AT_ONCE))]
+        if not self._waiting:
+            self._wake.clear()
+        if not some:
+            return True
+        try:
+            await self._write(some)
+        except Exception as error:  # noqa: BLE001 - whatever it is, frames go on
+            if is_unavailable(error):
+                self._waiting.extendleft(reversed(some))
+                self._wake.set()
+                log.warning("What passed waits for the database.", action="chargers.waiting", error=repr(error))
+                return False
+            await self._write_one_by_one(some)
+        except BaseException:
+            self._waiting.extendleft(reversed(some))
+            raise
+        return True
+
+    async def _write_one_by_one(self, some: Sequence[Seen]) -> None:
+        """One of them cannot be written, whatever we do: it must not take the others with it."""
+        for seen in some:
+            try:
+                await self._write([seen])
+            except Exception as error:  # noqa: BLE001 - said, counted, and left
+                kind = type(seen).__name__
+                self.dropped[kind] += 1
+                log.error(  # noqa: TRY400 - the error is one of the database's, its trace says nothing
+                    "What passed could not be recorded.", action="chargers.lost", kind=kind, error=repr(error)
+                )
+
+    async def _write(self, some: Sequence[Seen]) -> None:
+        first_seen: dict[str, datetime] = {}
+        transactions: set[tuple[str, int]] = set()
+        for seen in some:
+            first_seen.setdefault(seen.charge_box_id, seen.at)
+            if isinstance(seen, SessionStarted | SessionStopped):
+                transactions.add((seen.charge_box_id, seen.transaction_id))
+        async with self._database.write() as tx:
+            chargers = await store.lock(tx, first_seen, transactions)
+            for seen in some:
+                await self._apply(tx, chargers[seen.charge_box_id], seen)
+            await store.save(tx, chargers.values(), self._instance)
+
+    async def _apply(self, tx: Write, charger: Charger, seen: Seen) -> None:
+        events = charger.apply(seen)
+        if events:
+            cause = Cause(actor=Actor(kind="charger", id=charger.charge_box_id), correlation_id=self._new_id())
+            await self._outbox.add_all(tx, events, cause)
+        match seen:
+            case RemoteStartPassed():
+                await remote_start_asked(
+                    tx,
+                    charge_box_id=seen.charge_box_id,
+                    id_tag=id_tag_key(seen.id_tag),
+                    at=seen.at,
+                    new_id=self._new_id,
+                )
+            case SessionStarted() if seen.verdict == _ACCEPTED:
+                # A refused start has its row in SteVe as well, but no session that a tap could stop.
+                await session_started(
+                    tx,
+                    charge_box_id=seen.charge_box_id,
+                    transaction_id=seen.transaction_id,
+                    connector_id=seen.connector_id,
+                    id_tag=id_tag_key(seen.id_tag),
+                    started_at=seen.started_at,
+                )
+            case SessionStopped():
+                await session_stopped(
+                    tx,
+                    charge_box_id=seen.charge_box_id,
+                    transaction_id=seen.transaction_id,
+                    stopped_at=seen.stopped_at,
+                )
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return

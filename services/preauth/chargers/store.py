@@ -1,0 +1,383 @@
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from services.preauth.chargers.rules import Charger, Connector, Session, Verdict
+from services.preauth.chargers.seen import Disconnected
+from services.preauth.chargers.tables import (
+    charger,
+    charger_connection,
+    charger_connector,
+    charger_session,
+    gateway_instance,
+)
+from services.preauth.tables import tap
+from shared.contracts.events.preauth import ConnectorState, Readiness
+from shared.contracts.requests.preauth import ChargerView, ConnectorView, OpenSessionView, ReadinessView
+from shared.database.engine import Read, Write
+
+_VANISHED = 1006
+
+
+# What passed the gateway
+
+
+async def lock(
+    tx: Write, at_by_id: dict[str, datetime], transactions: Collection[tuple[str, int]]
+) -> dict[str, Charger]:
+    """The chargers named, made where they are new, with their rows locked; and the sessions named, as far as known.
+
+    `at_by_id` says when each was first seen, should it be new. Locks are taken in one order by everybody.
+    """
+    ids = sorted(at_by_id)
+    rows = [{"charge_box_id": one, "first_seen_at": at_by_id[one], "last_seen_at": at_by_id[one]} for one in ids]
+    await tx.execute(pg.insert(charger).values(rows).on_conflict_do_nothing())
+    locked = sa.select(charger.c.charge_box_id).where(charger.c.charge_box_id.in_(ids))
+    await tx.execute(locked.order_by(charger.c.charge_box_id).with_for_update())
+    found = {one: Charger(one) for one in ids}
+    for row in await tx.execute(
+        sa.select(charger_connection.c.charge_box_id, charger_connection.c.connection_id).where(
+            charger_connection.c.charge_box_id.in_(ids)
+        )
+    ):
+        found[row.charge_box_id].connections.add(row.connection_id)
+    for row in await tx.execute(sa.select(charger_connector).where(charger_connector.c.charge_box_id.in_(ids))):
+        found[row.charge_box_id].connectors[row.connector_id] = _connector(row)
+    if transactions:
+        key = sa.tuple_(charger_session.c.charge_box_id, charger_session.c.transaction_id)
+        for row in await tx.execute(sa.select(charger_session).where(key.in_(transactions))):
+            columns = row._asdict()
+            charge_box_id = columns.pop("charge_box_id")
+            found[charge_box_id].sessions[row.transaction_id] = Session(**columns)
+    return found
+
+
+async def save(tx: Write, chargers: Iterable[Charger], instance: UUID) -> None:
+    """Write what changed; new sockets are this `instance`'s."""
+    opened, closed, connectors, sessions = [], [], [], []
+    for one in chargers:
+        name = {"charge_box_id": one.charge_box_id}
+        if one.fields:
+            values = {
+                **one.fields,
+                "last_seen_at": sa.func.greatest(charger.c.last_seen_at, one.fields["last_seen_at"]),
+            }
+            await tx.execute(charger.update().where(charger.c.charge_box_id == one.charge_box_id).values(values))
+        opened += [
+            name
+            | {
+                "connection_id": connection_id,
+                "instance": instance,
+                "subprotocol": seen.subprotocol,
+                "connected_at": seen.at,
+            }
+            for connection_id, seen in one.opened.items()
+        ]
+        closed += list(one.closed)
+        connectors += [name | _connector_row(number, one.connectors[number]) for number in one.touched_connectors]
+        sessions += [name | _session_row(one.sessions[number]) for number in one.touched_sessions]
+    if opened:
+        await tx.execute(pg.insert(charger_connection).values(opened).on_conflict_do_nothing())
+    if closed:
+        await tx.execute(charger_connection.delete().where(charger_connection.c.connection_id.in_(closed)))
+    if connectors:
+        await tx.execute(_upsert(charger_connector, connectors))
+    if sessions:
+        await tx.execute(_upsert(charger_session, sessions))
+
+
+def _upsert(table: sa.Table, rows: Sequence[dict[str, Any]]) -> pg.Insert:
+    statement = pg.insert(table).values(rows)
+    changed = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
+    return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=changed)
+
+
+def _connector(row: Any) -> Connector:  # noqa: ANN401 - a row of charger_connector
+    state = ConnectorState(
+        status=row.status, error_code=row.error_code, vendor_error_code=row.vendor_error_code, info=row.info
+    )
+    return Connector(state, row.reported_at, row.seen_at)
+
+
+def _connector_row(number: int, connector: Connector) -> dict[str, Any]:
+    return {
+        "connector_id": number,
+        **connector.state.model_dump(),
+        "reported_at": connector.reported_at,
+        "seen_at": connector.seen_at,
+    }
+
+
+def _session_row(session: Session) -> dict[str, Any]:
+    return {name: getattr(session, name) for name in Session.__slots__}
+
+
+# Who is alive
+
+
+async def keep_alive(
+    tx: Write, instance: UUID, at: datetime, seen: Sequence[tuple[str, datetime, datetime | None]]
+) -> None:
+    """The replica lives, and these chargers spoke: (charger, last frame, last heartbeat)."""
+    statement = pg.insert(gateway_instance).values(instance=instance, seen_at=at)
+    await tx.execute(
+        statement.on_conflict_do_update(index_elements=[gateway_instance.c.instance], set_={"seen_at": at})
+    )
+    if not seen:
+        return
+    # One row a charger: an UPDATE would otherwise pick one of several at random.
+    latest: dict[str, tuple[datetime, datetime | None]] = {}
+    for charge_box_id, seen_at, heartbeat_at in sorted(seen, key=lambda one: one[1]):
+        earlier = latest.get(charge_box_id)
+        latest[charge_box_id] = (seen_at, heartbeat_at or (earlier[1] if earlier else None))
+    spoke = sa.select(
+        sa.func.unnest(sa.literal(sorted(latest), sa.ARRAY(sa.Text))).label("charge_box_id"),
+        sa.func.unnest(
+            sa.literal([latest[one][0] for one in sorted(latest)], sa.ARRAY(charger.c.last_seen_at.type))
+        ).label("seen_at"),
+        sa.func.unnest(
+            sa.literal([latest[one][1] for one in sorted(latest)], sa.ARRAY(charger.c.last_seen_at.type))
+        ).label("heartbeat_at"),
+    ).subquery()
+    await tx.execute(
+        charger.update()
+        .where(charger.c.charge_box_id == spoke.c.charge_box_id)
+        .values(
+            last_seen_at=sa.func.greatest(charger.c.last_seen_at, spoke.c.seen_at),
+            last_heartbeat_at=sa.func.greatest(charger.c.last_heartbeat_at, spoke.c.heartbeat_at),
+        )
+    )
+
+
+async def connections_of(tx: Read, instance: UUID) -> set[UUID]:
+    rows = await tx.execute(
+        sa.select(charger_connection.c.connection_id).where(charger_connection.c.instance == instance)
+    )
+    return set(rows.scalars())
+
+
+async def orphans(
+    tx: Read, instance: UUID, living: Collection[UUID], at: datetime, dead_after: timedelta
+) -> list[Disconnected]:
+    """Sockets that are gone without a word: this replica's that it does not have, and those of replicas that died."""
+    dead = sa.select(gateway_instance.c.instance).where(gateway_instance.c.seen_at >= at - dead_after)
+    settled = charger_connection.c.connected_at < at - dead_after
+    mine = sa.and_(
+        charger_connection.c.instance == instance, charger_connection.c.connection_id.not_in(living), settled
+    )
+    theirs = sa.and_(charger_connection.c.instance != instance, charger_connection.c.instance.not_in(dead), settled)
+    rows = await tx.execute(sa.select(charger_connection).where(sa.or_(mine, theirs)))
+    return [
+        Disconnected(
+            charge_box_id=row.charge_box_id,
+            at=at,
+            connection_id=row.connection_id,
+            code=_VANISHED,
+            reason="the gateway that held this connection is gone",
+        )
+        for row in rows
+    ]
+
+
+async def bury(tx: Write, at: datetime, dead_after: timedelta) -> None:
+    """Forget replicas that died, once nothing of theirs is left."""
+    held = sa.select(charger_connection.c.instance)
+    await tx.execute(
+        gateway_instance.delete().where(
+            gateway_instance.c.seen_at < at - dead_after, gateway_instance.c.instance.not_in(held)
+        )
+    )
+
+
+async def leave(tx: Write, instance: UUID) -> None:
+    await tx.execute(gateway_instance.delete().where(gateway_instance.c.instance == instance))
+
+
+async def forget_sessions(tx: Write, before: datetime) -> None:
+    await tx.execute(charger_session.delete().where(charger_session.c.seen_at < before))
+
+
+async def note(tx: Write, charge_box_id: str, at: datetime) -> None:
+    """A charger was heard of, by whatever way."""
+    statement = pg.insert(charger).values(charge_box_id=charge_box_id, first_seen_at=at, last_seen_at=at)
+    later = sa.func.greatest(charger.c.last_seen_at, statement.excluded.last_seen_at)
+    await tx.execute(
+        statement.on_conflict_do_update(index_elements=[charger.c.charge_box_id], set_={"last_seen_at": later})
+    )
+
+
+async def note_tapped(tx: Write, since: datetime) -> None:
+    """Chargers at which a card was presented since then, whatever way the tap came."""
+    tapped = (
+        sa.select(tap.c.charge_box_id, sa.func.min(tap.c.received_at), sa.func.max(tap.c.received_at))
+        .where(tap.c.received_at >= since)
+        .group_by(tap.c.charge_box_id)
+        .order_by(tap.c.charge_box_id)
+    )
+    statement = pg.insert(charger).from_select(["charge_box_id", "first_seen_at", "last_seen_at"], tapped)
+    later = sa.func.greatest(charger.c.last_seen_at, statement.excluded.last_seen_at)
+    await tx.execute(
+        statement.on_conflict_do_update(index_elements=[charger.c.charge_box_id], set_={"last_seen_at": later})
+    )
+
+
+# Readiness
+
+
+async def claim_readiness(tx: Write, at: datetime, *, stale: timedelta, retry: timedelta, limit: int) -> list[str]:
+    """Chargers whose configuration should be asked for now, claimed by the time of asking.
+
+    Due: never asked; told before its last boot; told longer ago than `stale`. Not again within `retry`.
+    """
+    online = sa.or_(
+        sa.exists().where(charger_connection.c.charge_box_id == charger.c.charge_box_id),
+        sa.not_(charger.c.via_gateway),
+    )
+    checked = charger.c.ready_checked_at
+    due = sa.or_(checked.is_(None), checked < charger.c.boot_at, checked < at - stale)
+    rested = sa.or_(charger.c.ready_asked_at.is_(None), charger.c.ready_asked_at < at - retry)
+    picked = (
+        sa.select(charger.c.charge_box_id)
+        .where(online, due, rested)
+        .order_by(charger.c.ready_asked_at.nulls_first())
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    statement = charger.update().where(charger.c.charge_box_id.in_(picked)).values(ready_asked_at=at)
+    return list((await tx.execute(statement.returning(charger.c.charge_box_id))).scalars())
+
+
+async def set_readiness(tx: Write, charge_box_id: str, verdict: Verdict, at: datetime | None) -> Readiness:
+    """Returns what was known before. `at`: when the charger told; None: it did not."""
+    before = await tx.execute(
+        sa.select(charger.c.ready).where(charger.c.charge_box_id == charge_box_id).with_for_update()
+    )
+    known: Readiness = before.scalar_one()
+    values: dict[str, Any] = {
+        "ready": verdict.ready,
+        "ready_reason": verdict.reason,
+        "ready_keys": dict(verdict.keys),
+    }
+    if at is not None:
+        values["ready_checked_at"] = at
+    await tx.execute(charger.update().where(charger.c.charge_box_id == charge_box_id).values(values))
+    return known
+
+
+async def set_online(tx: Write, charge_box_id: str, at: datetime, *, online: bool) -> None:
+    await tx.execute(
+        charger.update().where(charger.c.charge_box_id == charge_box_id).values(online=online, online_asked_at=at)
+    )
+
+
+async def set_honours_override(tx: Write, charge_box_id: str, honours: Readiness) -> None:
+    """From evidence: whether it stayed off when it was told Blocked."""
+    await tx.execute(charger.update().where(charger.c.charge_box_id == charge_box_id).values(honours_override=honours))
+
+
+# What others ask
+
+
+async def view(tx: Read, charge_box_id: str) -> ChargerView | None:
+    found = await _views(tx, charger.c.charge_box_id == charge_box_id, limit=1)
+    return found[0] if found else None
+
+
+async def views(
+    tx: Read,
+    *,
+    text: str | None,
+    connected: bool | None,
+    ready: Readiness | None,
+    after: str | None,
+    limit: int,
+) -> list[ChargerView]:
+    """In the order of their ids, by code point: the same for every database."""
+    where: list[sa.ColumnElement[bool]] = []
+    if text:
+        where.append(charger.c.charge_box_id.icontains(text, autoescape=True))
+    if connected is not None:
+        open_sockets = sa.exists().where(charger_connection.c.charge_box_id == charger.c.charge_box_id)
+        is_connected = sa.case((charger.c.via_gateway, open_sockets), else_=charger.c.online)
+        where.append(is_connected.is_(sa.true() if connected else sa.false()))
+    if ready is not None:
+        where.append(charger.c.ready == ready)
+    if after is not None:
+        where.append(_order() > after)
+    return await _views(tx, *where, limit=limit)
+
+
+def _order() -> sa.ColumnElement[str]:
+    return sa.collate(charger.c.charge_box_id, "C")
+
+
+async def _views(tx: Read, *where: sa.ColumnElement[bool], limit: int) -> list[ChargerView]:
+    rows = (await tx.execute(sa.select(charger).where(*where).order_by(_order()).limit(limit))).all()
+    ids = [row.charge_box_id for row in rows]
+    sockets: dict[str, int] = {}
+    for row in await tx.execute(
+        sa.select(charger_connection.c.charge_box_id, sa.func.count())
+        .where(charger_connection.c.charge_box_id.in_(ids))
+        .group_by(charger_connection.c.charge_box_id)
+    ):
+        sockets[row[0]] = row[1]
+    connectors: dict[str, list[ConnectorView]] = {one: [] for one in ids}
+    for row in await tx.execute(
+        sa.select(charger_connector)
+        .where(charger_connector.c.charge_box_id.in_(ids))
+        .order_by(charger_connector.c.connector_id)
+    ):
+        known = _connector(row)
+        connectors[row.charge_box_id].append(
+            ConnectorView(
+                connector_id=row.connector_id,
+                state=known.state,
+                reported_at=known.reported_at,
+                seen_at=known.seen_at,
+            )
+        )
+    sessions: dict[str, list[OpenSessionView]] = {one: [] for one in ids}
+    for row in await tx.execute(
+        sa.select(charger_session)
+        .where(
+            charger_session.c.charge_box_id.in_(ids),
+            charger_session.c.stopped_at.is_(None),
+            charger_session.c.started_at.is_not(None),
+        )
+        .order_by(charger_session.c.transaction_id)
+    ):
+        sessions[row.charge_box_id].append(
+            OpenSessionView(
+                transaction_id=row.transaction_id,
+                connector_id=row.connector_id,
+                id_tag=row.id_tag,
+                meter_start_wh=row.meter_start_wh,
+                started_at=row.started_at,
+            )
+        )
+    return [
+        _view(row, sockets.get(row.charge_box_id, 0), connectors[row.charge_box_id], sessions[row.charge_box_id])
+        for row in rows
+    ]
+
+
+def _view(
+    row: sa.Row[Any], sockets: int, connectors: list[ConnectorView], sessions: list[OpenSessionView]
+) -> ChargerView:
+    columns = row._asdict()
+    return ChargerView.model_validate(
+        {
+            **columns,
+            "connected": sockets > 0 if row.via_gateway else row.online,
+            "connected_as_of": row.last_seen_at if row.via_gateway else row.online_asked_at,
+            "readiness": ReadinessView(
+                ready=row.ready, reason=row.ready_reason, keys=row.ready_keys, checked_at=row.ready_checked_at
+            ),
+            "connectors": connectors,
+            "open_sessions": sessions,
+        }
+    )
