@@ -23,10 +23,11 @@ from shared.contracts.events import admin_api, preauth, sync
 from shared.contracts.requests import audit as audit_requests
 from shared.contracts.requests import preauth as preauth_requests
 from shared.contracts.requests import sync as sync_requests
+from shared.contracts.requests import sync_cards, sync_work
 from shared.runtime.settings import ServiceSettings, variable_name
 
 # Loaded so that their classes are registered.
-VOCABULARY = (admin_api, preauth, sync, audit_requests, preauth_requests, sync_requests)
+VOCABULARY = (admin_api, preauth, sync, audit_requests, preauth_requests, sync_requests, sync_cards, sync_work)
 SETTINGS: tuple[type[ServiceSettings], ...] = (PreauthSettings, SyncSettings, AdminApiSettings, AuditSettings)
 # Made by the launcher; whoever runs the services by other means sets them.
 MADE = ("database_url", "amqp_url")

@@ -12,6 +12,8 @@ Purpose = Literal["login", "link_card", "find_card"]
 Via = Literal["hook", "gateway"]
 TapKind = Literal["authorize", "start"]
 Told = Literal["blocked", "passed", "unknown"]
+Presence = Literal["operator", "kiosk", "qr"]
+"""What vouched that somebody stands at the charger."""
 
 
 class _PreauthEvent(Event):
@@ -82,6 +84,128 @@ class ScanIntercepted(_PreauthEvent):
 
     def subject(self) -> str:
         return f"card/{self.id_tag}"
+
+
+class ScanLoginSucceeded(_PreauthEvent):
+    """An intercepted scan became a driver's session, once."""
+
+    type: ClassVar[str] = "scan.login_succeeded"
+    pairing_id: UUID
+    charge_box_id: str
+    id_tag: CardKey
+    tap_id: UUID
+    session_id: UUID
+    presence: Presence
+    kiosk_id: UUID | None = None
+
+    def subject(self) -> str:
+        return f"card/{self.id_tag}"
+
+
+class ScanLoginRefused(_PreauthEvent):
+    """The driver is told that it did not work; `reason` is why: unknown_card, blocked, expired, inactive, no_answer ..."""
+
+    type: ClassVar[str] = "scan.login_refused"
+    pairing_id: UUID
+    charge_box_id: str
+    id_tag: CardKey
+    tap_id: UUID
+    presence: Presence
+    reason: str
+
+    def subject(self) -> str:
+        return f"card/{self.id_tag}"
+
+
+class LoginNewDevice(_PreauthEvent):
+    """The card's first login from this kiosk, or from this browser: its owner may want to know."""
+
+    type: ClassVar[str] = "login.new_device"
+    id_tag: CardKey
+    session_id: UUID
+    device: Literal["kiosk", "browser"]
+    kiosk_id: UUID | None = None
+
+    def subject(self) -> str:
+        return f"card/{self.id_tag}"
+
+
+class DriverSignedOut(_PreauthEvent):
+    type: ClassVar[str] = "driver.signed_out"
+    id_tag: CardKey
+    session_id: UUID
+    reason: Literal["asked", "idle", "too_long"]
+
+    def subject(self) -> str:
+        return f"card/{self.id_tag}"
+
+
+class CardPinChanged(_PreauthEvent):
+    """A card got a PIN, another one, or none any more."""
+
+    type: ClassVar[str] = "card.pin_changed"
+    id_tag: CardKey
+    has_pin: bool
+
+    def subject(self) -> str:
+        return f"card/{self.id_tag}"
+
+
+class _KioskEvent(_PreauthEvent):
+    kiosk_id: UUID
+    name: str
+
+    def subject(self) -> str:
+        return f"kiosk/{self.kiosk_id}"
+
+
+class KioskEnrolled(_KioskEvent):
+    """A screen exchanged its enrolment code for a key: from now on it vouches for presence at these chargers."""
+
+    type: ClassVar[str] = "kiosk.enrolled"
+    charge_box_ids: list[str]
+
+
+class KioskRevoked(_KioskEvent):
+    type: ClassVar[str] = "kiosk.revoked"
+
+
+class ChargerQrRotated(_PreauthEvent):
+    """QR codes printed before open nothing any more."""
+
+    type: ClassVar[str] = "charger.qr_rotated"
+    charge_box_id: str
+
+    def subject(self) -> str:
+        return f"charger/{self.charge_box_id}"
+
+
+class ScanInterceptionIgnored(_PreauthEvent):
+    """Blocked was told in time, and it charged all the same. `evidence` says what proves it."""
+
+    type: ClassVar[str] = "scan.interception_ignored"
+    tap_id: UUID
+    pairing_id: UUID | None
+    charge_box_id: str
+    id_tag: CardKey
+    transaction_id: int
+    evidence: str
+
+    def subject(self) -> str:
+        return f"charger/{self.charge_box_id}"
+
+
+class InterceptionRateUnusual(_PreauthEvent):
+    """Far more of a charger's taps than usual were taken as scans."""
+
+    type: ClassVar[str] = "interception.rate_unusual"
+    charge_box_id: str
+    intercepted: int
+    window_s: int
+    usual_per_window: float
+
+    def subject(self) -> str:
+        return f"charger/{self.charge_box_id}"
 
 
 class InterceptionSwitched(_PreauthEvent):

@@ -43,6 +43,33 @@ class CardChanged(_CardEvent):
     personal_fields: list[str] = Field(default_factory=list)
 
 
+class _CardCommandEvent(_CardEvent):
+    change_id: UUID
+
+
+class CardBlocked(_CardCommandEvent):
+    """Its limit was set to 0 by this house. `kind`: by an operator, or by the policy for unlinked or inactive cards."""
+
+    type: ClassVar[str] = "card.blocked"
+    kind: Literal["operator", "policy"]
+    reason: str
+    limit_before: int
+
+
+class CardUnblocked(_CardCommandEvent):
+    type: ClassVar[str] = "card.unblocked"
+    kind: Literal["operator", "policy"]
+    limit: int
+
+
+class CardParentChanged(_CardCommandEvent):
+    """It was put under another card by this house. A change made in SteVe itself is a card.changed."""
+
+    type: ClassVar[str] = "card.parent_changed"
+    before: str | None
+    after: str | None
+
+
 class _LinkEvent(_CardEvent):
     change_id: UUID
     external_customer_id: str
@@ -178,6 +205,67 @@ class ChargerOperationFinished(_OperationEvent):
     type: ClassVar[str] = "charger.operation_finished"
     outcome: Literal["accepted", "rejected", "not_connected", "failed", "unknown"]
     problem: str | None
+
+
+class _RunEvent(_SyncEvent):
+    run_id: UUID
+    trigger: Literal["schedule", "event", "operator"]
+    segments: list[str]
+
+    def subject(self) -> str:
+        return f"sync_run/{self.run_id}"
+
+
+class SyncRunStarted(_RunEvent):
+    """Scheduled looks that find nothing are no runs, and not told."""
+
+    type: ClassVar[str] = "sync_run.started"
+    cursor_before: int
+
+
+class SyncRunFinished(_RunEvent):
+    """seen = billed + already_billed + held + ignored + failed."""
+
+    type: ClassVar[str] = "sync_run.finished"
+    cursor_after: int
+    seen: int
+    billed: int
+    already_billed: int
+    held: int
+    ignored: int
+    failed: int
+    problem: str | None = None
+
+
+class ReconcileMismatchFound(_SyncEvent):
+    """SteVe, ledger, sent and counted differ for a subscription in a period. In Wh; None: Lago did not answer."""
+
+    type: ClassVar[str] = "reconcile.mismatch_found"
+    external_subscription_id: str
+    period_from: AwareDatetime
+    period_to: AwareDatetime
+    steve_wh: int
+    ledger_wh: int
+    sent_wh: int
+    counted_wh: int | None
+    sessions: list[str]
+    explanation: str
+
+    def subject(self) -> str:
+        return f"subscription/{self.external_subscription_id}"
+
+
+class WebhookReceived(_SyncEvent):
+    """Lago told something, and the signature is Lago's. `object_id` is the external id of what it is about."""
+
+    type: ClassVar[str] = "webhook.received"
+    unique_key: str
+    webhook_type: str
+    object_type: str
+    object_id: str | None
+
+    def subject(self) -> str:
+        return f"webhook/{self.unique_key}"
 
 
 class _UpstreamEvent(_SyncEvent):

@@ -1,6 +1,6 @@
 """What others may ask preauth."""
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 from uuid import UUID
 
 from pydantic import AwareDatetime, Field
@@ -121,6 +121,101 @@ class SwitchInterception(Request[InterceptionState]):
     on: bool
     charge_box_id: str | None = Field(None, min_length=1, max_length=255)
     why: str = Field("", max_length=500)
+
+
+class KioskView(Frozen):
+    """A screen beside chargers. `state`: waiting (for its enrolment), enrolled, lapsed (nobody came) or revoked."""
+
+    kiosk_id: UUID
+    name: str
+    charge_box_ids: list[str]
+    state: Literal["waiting", "enrolled", "lapsed", "revoked"]
+    created_at: AwareDatetime
+    created_by: str
+    enrolled_at: AwareDatetime | None
+    seen_at: AwareDatetime | None
+    revoked_at: AwareDatetime | None
+
+
+class KioskEnrolment(Frozen):
+    """The code is typed in at the kiosk's `/kiosk` page, once, before `code_expires_at`."""
+
+    kiosk: KioskView
+    code: str
+    code_expires_at: AwareDatetime
+
+
+class EnrolKiosk(Request[KioskEnrolment]):
+    """Make a one-time code with which a screen becomes a kiosk for these chargers."""
+
+    name: ClassVar[str] = "enrol_kiosk"
+    owner: ClassVar[str] = "preauth"
+    command: ClassVar[bool] = True
+    reply = KioskEnrolment
+    kiosk_name: str = Field(min_length=1, max_length=100)
+    charge_box_ids: list[str] = Field(min_length=1, max_length=200)
+
+
+class RevokeKiosk(Request[KioskView]):
+    name: ClassVar[str] = "revoke_kiosk"
+    owner: ClassVar[str] = "preauth"
+    command: ClassVar[bool] = True
+    reply = KioskView
+    kiosk_id: UUID
+
+
+class KioskList(Frozen):
+    kiosks: list[KioskView]
+
+
+class ListKiosks(Request[KioskList]):
+    """Newest first, at most 200."""
+
+    name: ClassVar[str] = "list_kiosks"
+    owner: ClassVar[str] = "preauth"
+    reply = KioskList
+
+
+class ChargerQr(Frozen):
+    """What is printed at a charger: the address in the QR code, and the code as SVG."""
+
+    charge_box_id: str
+    address: str
+    svg: str
+    rotated_at: AwareDatetime
+
+
+class RotateChargerQr(Request[ChargerQr]):
+    """Make a new QR code; those printed before open nothing any more."""
+
+    name: ClassVar[str] = "rotate_charger_qr"
+    owner: ClassVar[str] = "preauth"
+    command: ClassVar[bool] = True
+    reply = ChargerQr
+    charge_box_id: str = Field(min_length=1, max_length=255)
+
+
+class PrintChargerQr(Request[ChargerQr]):
+    name: ClassVar[str] = "print_charger_qr"
+    owner: ClassVar[str] = "preauth"
+    reply = ChargerQr
+    charge_box_id: str = Field(min_length=1, max_length=255)
+
+
+class PinState(Frozen):
+    id_tag: str
+    has_pin: bool
+
+
+class SetCardPin(Request[PinState]):
+    """Give a card a PIN of 4 to 8 digits, or none."""
+
+    name: ClassVar[str] = "set_card_pin"
+    owner: ClassVar[str] = "preauth"
+    command: ClassVar[bool] = True
+    reply = PinState
+    id_tag: CardKey
+    pin: str | None = Field(None, pattern="^[0-9]{4,8}$", repr=False)
 
 
 class ConnectorView(Frozen):

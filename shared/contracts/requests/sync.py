@@ -58,6 +58,9 @@ class CardView(Frozen):
     blocked_by: str | None = None
     blocked_at: AwareDatetime | None = None
     remembered_limit: int | None = None
+    last_change_id: UUID | None = Field(None, description="this house's newest change, which undo_change can undo")
+    ancestors: list[str] = Field(default_factory=list, description="the parent, its parent and so on")
+    parent_cycle: bool = Field(default=False, description="the parents run in a circle, which is not followed")
 
 
 class GetCard(Request[CardView]):
