@@ -8,7 +8,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from services.preauth.chargers.handlers import Chargers
-from services.preauth.chargers.jobs import Newcomers, ReadinessJob
+from services.preauth.chargers.jobs import Newcomers, Readiness
 from services.preauth.chargers.observer import Observer
 from services.preauth.decision.decider import TapDecider
 from services.preauth.decision.desk import GatewayDesk
@@ -48,7 +48,6 @@ MONTHS_EVERY_S = 3600.0
 FORGET_EVERY_S = 3600.0
 ANSWERS_EVERY_S = 0.5
 CHARGERS_CHECKED_EVERY_S = 10.0
-READINESS_EVERY_S = 5.0
 
 
 def build(settings: PreauthSettings, *, clock: Clock = utc_now, new_id: NewId = uuid7) -> Service:
@@ -127,7 +126,7 @@ def build_chargers(service: Service) -> Observer:
     """Wire what is known of chargers."""
     clock, new_id = service.clock, service.new_id
     observer = Observer(service.database, service.outbox, instance=new_id(), clock=clock, new_id=new_id)
-    readiness = ReadinessJob(service.database, service.outbox, service.requester, clock=clock, new_id=new_id)
+    readiness = Readiness(service.database, service.outbox, service.requester, clock=clock, new_id=new_id)
     newcomers = Newcomers(service.database, clock=clock)
     chargers = Chargers(service.database)
     service.dispatcher.query(GetCharger, chargers.get_charger)
@@ -136,7 +135,7 @@ def build_chargers(service: Service) -> Observer:
     service.parts += [
         Every("chargers.forget", FORGET_EVERY_S, observer.forget),
         Every("chargers.newcomers", CHARGERS_CHECKED_EVERY_S, newcomers.note_tapped),
-        Every("chargers.readiness", READINESS_EVERY_S, readiness.ask),
+        readiness,
         Every("chargers.check", CHARGERS_CHECKED_EVERY_S, observer.check),
         observer,
     ]

@@ -1,13 +1,14 @@
 """Asks chargers, through sync, whether tap-to-login can work there; notes chargers that others tell of."""
 
+import asyncio
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 from uuid import UUID
 
 from services.preauth.chargers import store
 from services.preauth.chargers.rules import READINESS_KEYS, Verdict, readiness
 from shared.bus.outbox import Outbox
-from shared.bus.requests import NoAnswerError, Requester
+from shared.bus.requests import NoAnswerError
 from shared.contracts.event import Envelope
 from shared.contracts.events.preauth import ChargerReadinessChanged
 from shared.contracts.events.sync import TransactionStarted
@@ -23,6 +24,7 @@ log = get_logger(__name__)
 # What a charger told is believed for a day, and until it boots.
 STALE: Final = timedelta(hours=24)
 RETRY: Final = timedelta(minutes=15)
+ASK_EVERY_S: Final = 5.0
 # A few each time: every one is a call to a charger, and SteVe may wait for it.
 AT_ONCE: Final = 5
 # SteVe itself waits up to 30 s for a charger.
@@ -33,16 +35,46 @@ LOOK_BACK: Final = timedelta(minutes=2)
 _ACTOR: Final = Actor(kind="system", id="preauth")
 
 
-class ReadinessJob:
-    """Call `ask` every few seconds: it asks those whose answer is missing or old, and lets each rest in between."""
+class Asks(Protocol):
+    """What the job needs of a `Requester`."""
 
-    def __init__(
-        self, database: Database, outbox: Outbox, requester: Requester, *, clock: Clock, new_id: NewId
-    ) -> None:
+    @property
+    def connected(self) -> bool: ...
+
+    async def ask(
+        self, request: OperateCharger, *, actor: Actor, correlation_id: UUID, deadline_s: float, key: str
+    ) -> OperationResult: ...
+
+
+class Readiness:
+    """A supervised part that asks those whose answer is missing or old, and lets each rest in between."""
+
+    name = "chargers.readiness"
+
+    def __init__(self, database: Database, outbox: Outbox, requester: Asks, *, clock: Clock, new_id: NewId) -> None:
         self._database, self._outbox, self._requester = database, outbox, requester
         self._clock, self._new_id = clock, new_id
 
+    async def run(self, stop: asyncio.Event) -> None:
+        """Ask, every few seconds. A stop does not wait for chargers: what is not known now is asked later."""
+        stopping = asyncio.ensure_future(stop.wait())
+        try:
+            while not stop.is_set():
+                asking = asyncio.ensure_future(self.ask())
+                await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+                if not asking.done():
+                    asking.cancel()
+                    await asyncio.gather(asking, return_exceptions=True)
+                elif (error := asking.exception()) is not None:
+                    log.warning("Chargers could not be asked.", action="chargers.ask_failed", error=repr(error))
+                await asyncio.wait({stopping}, timeout=ASK_EVERY_S)
+        finally:
+            stopping.cancel()
+
     async def ask(self) -> None:
+        """Ask those who are due."""
+        if not self._requester.connected:
+            return
         async with self._database.write() as tx:
             due = await store.claim_readiness(tx, self._clock(), stale=STALE, retry=RETRY, limit=AT_ONCE)
         for charge_box_id in due:
