@@ -1,0 +1,139 @@
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import aio_pika
+import httpx
+import pytest
+
+from deploy.demo.lago import LagoSettings, run_lago
+from deploy.demo.steve.settings import SteveSettings
+from deploy.demo.steve.simulator import run_steve
+from deploy.local.home import Home
+from deploy.local.infra.broker import provide_broker
+from deploy.local.infra.folder import free_port
+from tests.e2e.launched import Launched, home, processes_of, run, run_json
+from tests.waiting import until
+
+PORTS = (
+    "PREAUTH_PORT",
+    "PREAUTH_OPS_PORT",
+    "SYNC_PORT",
+    "SYNC_OPS_PORT",
+    "ADMIN_API_PORT",
+    "ADMIN_API_OPS_PORT",
+    "AUDIT_OPS_PORT",
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    folder = home(tmp_path / "home")
+    yield folder
+    run(folder, "down", "--yes")
+
+
+async def _nothing_left(folder: Path) -> None:
+    async def gone() -> bool:
+        return not processes_of(folder)
+
+    try:
+        await until(gone, within_s=30)
+    except AssertionError as error:
+        raise AssertionError("\n".join(processes_of(folder))) from error
+
+
+async def test_the_demo_ends_with_ctrl_c_and_leaves_no_process(folder: Path) -> None:
+    """Ctrl-C takes everything down in order; parked messages can be seen and replayed while it runs."""
+    demo = Launched(folder, "demo")
+    try:
+        demo.wait_for("One-time password")
+        demo.wait_for("scan.intercepted")
+        await _park_something(folder)
+        demo.wait_for("The story is over")
+        demo.signal(signal.SIGINT)
+        assert demo.wait() == 0
+    finally:
+        demo.close()
+    await _nothing_left(folder)
+
+
+async def _park_something(folder: Path) -> None:
+    node = Home(folder, "demo")
+    url = provide_broker(node.folder / "rabbitmq", node.packages).url
+    message_id = str(uuid4())
+    async with await aio_pika.connect(url) as connection:
+        channel = await connection.channel()
+        exchange = await channel.get_exchange("expressync.events")
+        await exchange.publish(aio_pika.Message(b"not an event", message_id=message_id), "nothing.known")
+
+    async def parked() -> list[dict[str, str]]:
+        code, found = run_json(folder, "parked", "list")
+        return list(found) if code == 1 else []
+
+    (one,) = await until(parked)
+    assert (one["queue"], one["message_id"], one["body"]) == ("audit.events", message_id, "not an event")
+    assert "not a CloudEvent" in one["reason"]
+    code, sent = run_json(folder, "parked", "replay", message_id)
+    assert code == 0
+    assert [one["message_id"] for one in sent] == [message_id]
+    # It is no more of an event than before: it comes back, and is not lost.
+    assert len(await until(parked)) == 1
+    assert run(folder, "parked", "replay", "no-such-message").returncode == 3
+
+
+async def test_a_killed_launcher_leaves_no_process(folder: Path) -> None:
+    """Whatever ends the launcher, and be it SIGKILL, takes everything that it started with it."""
+    demo = Launched(folder, "demo")
+    try:
+        demo.wait_for("All four services are ready")
+        demo.signal(signal.SIGKILL)
+        demo.wait()
+    finally:
+        demo.close()
+    await _nothing_left(folder)
+
+
+async def test_up_serves_a_steve_and_a_lago_from_a_dotenv(folder: Path) -> None:
+    """`up` reads .env, says where the console is, keeps its data over a restart, and `down` stops it from elsewhere."""
+    env_file = folder / "settings.env"
+    async with run_steve(SteveSettings(auth_delay_ms=0)) as steve, run_lago(LagoSettings()) as lago:
+        steve.state.add_tag("04E2E", limit=1)
+        ports = {name: free_port() for name in PORTS}
+        settings = {
+            "SYNC_STEVE_ID": "home",
+            "SYNC_STEVE_URL": steve.rest_url,
+            "SYNC_STEVE_USER": "steve",
+            "SYNC_STEVE_PASSWORD": "steve",
+            "SYNC_LAGO_URL": lago.url,
+            "SYNC_LAGO_API_KEY": lago.api_key,
+            "PREAUTH_HOOK_KEYS": "0123456789abcdef0123456789abcdef",
+            **ports,
+        }
+        env_file.write_text("".join(f"EXPRESSYNC_{name}={value}\n" for name, value in settings.items()))
+        for start in (1, 2):
+            up = Launched(folder, "up", "--env-file", str(env_file))
+            try:
+                console = up.wait_for("Console: ").removeprefix("Console: ")
+                up.wait_for("Up. Ctrl-C stops everything.")
+                async with httpx.AsyncClient() as client:
+                    assert (await client.get(console, follow_redirects=True)).status_code == 200
+                second = run(folder, "up", "--env-file", str(env_file))
+                assert (second.returncode, "already up" in second.stderr) == (3, True)
+                stopped = run(folder, "down", "--keep" if start == 1 else "--yes")
+                assert (stopped.returncode, stopped.stderr) == (0, "")
+                assert up.wait() == 0
+            finally:
+                up.close()
+            assert (folder / "live" / "postgres").exists() == (start == 1)
+    await _nothing_left(folder)
+
+
+def test_up_names_what_is_missing(folder: Path) -> None:
+    """Without settings, nothing keeps running and every missing variable is named."""
+    done = run(folder, "up")
+    assert done.returncode == 3
+    assert "EXPRESSYNC_SYNC_STEVE_ID is not set" in done.stderr
+    assert ".env.example" in done.stderr
+    assert not processes_of(folder)
