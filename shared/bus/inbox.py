@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.bus.parking import parked_message
-from shared.bus.publisher import CONFIRM_TIMEOUT_S, Publisher
+from shared.bus.publisher import CONFIRM_TIMEOUT_S, Publisher, watch
 from shared.bus.topology import MAX_ATTEMPTS, Topology, events_queue, parked_queue
 from shared.contracts.event import Envelope, Event, MalformedMessageError, open_envelope, open_event
 from shared.database.engine import Database, Write, is_unavailable
@@ -34,7 +34,6 @@ Handler = Callable[[Write, Any, Envelope], Awaitable[None]]
 AnyHandler = Callable[[Write, Envelope, Event | None, bytes], Awaitable[None]]
 
 PREFETCH: Final = 50
-LINK_CHECK_S: Final = 2.0
 DATABASE_RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -83,7 +82,8 @@ class Consumer:
                 async with asyncio.timeout(10):
                     await broker.start()
                 self.connected = True
-                await self._watch(broker, stop)
+                # Not FastStream's ping: it looks at a flag, which stays set while the broker is silent.
+                await watch(await broker.connect(), self._broken, stop)
             finally:
                 self.connected = False
                 await broker.stop()
@@ -108,19 +108,6 @@ class Consumer:
         queue = RabbitQueue(self._queue, durable=True, queue_type=QueueType.QUORUM, declare=False)
         broker.subscriber(queue, ack_policy=AckPolicy.MANUAL)(self._handle)
         return broker
-
-    async def _watch(self, broker: RabbitBroker, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            waits = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(self._broken.wait())]
-            try:
-                await asyncio.wait(waits, timeout=LINK_CHECK_S, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for wait in waits:
-                    wait.cancel()
-            if self._broken.is_set():
-                raise ConnectionError("the broker went away, or a message could not be parked")
-            if not stop.is_set() and not await broker.ping(timeout=LINK_CHECK_S):
-                raise ConnectionError("the broker does not answer")
 
     async def _handle(self, message: RabbitMessage) -> None:
         body = bytes(message.body)

@@ -13,12 +13,45 @@ from shared.bus.topology import Topology
 CONFIRM_TIMEOUT_S: Final = 10.0
 CONNECT_TIMEOUT_S: Final = 5.0
 HEARTBEAT_S: Final = 10
+LINK_CHECK_S: Final = 2.0
+LINK_TIMEOUT_S: Final = 5.0
 
 
 async def connect(amqp_url: str, name: str) -> AbstractConnection:
     """A plain connection: whoever uses it replaces it when it breaks, and knows that it did."""
     async with asyncio.timeout(CONNECT_TIMEOUT_S):
         return await aio_pika.connect(amqp_url, client_properties={"connection_name": name}, heartbeat=HEARTBEAT_S)
+
+
+async def watch(connection: AbstractConnection, closed: asyncio.Event, stop: asyncio.Event) -> None:
+    """Return at `stop`. A broker that falls silent is noticed here within seconds; heartbeats take half a minute.
+
+    :raises ConnectionError: when `closed` is set, or the broker does not answer any more.
+    """
+    waits = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(closed.wait())]
+    try:
+        while True:
+            await asyncio.wait(waits, timeout=LINK_CHECK_S, return_when=asyncio.FIRST_COMPLETED)
+            if stop.is_set():
+                return
+            if closed.is_set():
+                raise ConnectionError("the broker went away")
+            await check(connection)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
+async def check(connection: AbstractConnection) -> None:
+    """Ask the broker for an answer: it opens a channel for us.
+
+    :raises ConnectionError: there is none in time.
+    """
+    try:
+        async with asyncio.timeout(LINK_TIMEOUT_S), connection.channel(publisher_confirms=False):
+            return
+    except (TimeoutError, aio_pika.exceptions.AMQPError, OSError, RuntimeError) as error:
+        raise ConnectionError("the broker does not answer") from error
 
 
 class Publisher:
@@ -56,6 +89,15 @@ class Publisher:
     def usable(self) -> bool:
         """Whether the next publish has a chance."""
         return self._channel is not None and not self._channel.is_closed
+
+    async def check(self) -> None:
+        """Ask the broker for an answer.
+
+        :raises ConnectionError: there is none in time.
+        """
+        if self._connection is None:
+            raise ConnectionError("the publisher is not connected")
+        await check(self._connection)
 
     async def publish(self, message: aio_pika.Message, *, exchange: str, routing_key: str) -> None:
         """Publish one persistent message and wait until the broker has it; the caller bounds the time.

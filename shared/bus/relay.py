@@ -16,7 +16,7 @@ from aio_pika.exceptions import AMQPError, DeliveryError
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from psycopg import sql
 
-from shared.bus.publisher import CONFIRM_TIMEOUT_S, Publisher
+from shared.bus.publisher import CONFIRM_TIMEOUT_S, LINK_CHECK_S, Publisher
 from shared.bus.topology import Topology
 from shared.contracts.event import CONTENT_TYPE
 from shared.database.engine import Database
@@ -97,12 +97,17 @@ class Relay:
         async with Publisher(self._url, name=f"{self._service}.relay", topology=self._topology) as publisher:
             self.connected = True
             try:
+                loop = asyncio.get_running_loop()
+                checked = loop.time()
                 while publisher.usable:
                     stopping = stop.is_set()
                     self._wanted.clear()
                     if not await self._relay_what_waits(publisher):
                         if stopping:
                             return
+                        if loop.time() - checked > LINK_CHECK_S:
+                            await publisher.check()
+                            checked = loop.time()
                         await self._sleep(stop)
                 raise ConnectionError("the broker closed the channel")
             finally:

@@ -10,7 +10,7 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage
 from pydantic import BaseModel, ValidationError
 
-from shared.bus.publisher import connect
+from shared.bus.publisher import connect, watch
 from shared.bus.topology import REQUESTS, Topology, requests_queue
 from shared.contracts.identity import Actor
 from shared.contracts.problem import RemoteProblem
@@ -62,12 +62,7 @@ class Requester:
             await replies.consume(self._receive, no_ack=True)
             self._replies = replies.name
             self._exchange = await channel.get_exchange(REQUESTS, ensure=False)
-            waits = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(closed.wait())]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
-            if closed.is_set() and not stop.is_set():
-                raise ConnectionError("the broker went away")
+            await watch(connection, closed, stop)
         finally:
             self._exchange = None
             await connection.close()
@@ -190,12 +185,7 @@ class RequestServer:
             queue = await channel.declare_queue(requests_queue(self._service), passive=True)
             tag = await queue.consume(take)
             self.connected = True
-            waits = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(closed.wait())]
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            for wait in waits:
-                wait.cancel()
-            if closed.is_set() and not stop.is_set():
-                raise ConnectionError("the broker went away")
+            await watch(connection, closed, stop)
             await queue.cancel(tag)
         finally:
             self.connected = False
