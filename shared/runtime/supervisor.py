@@ -74,7 +74,9 @@ class Supervisor:
             started = loop.time()
             try:
                 await part.run(stop)
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and _is_being_cancelled():
+                    raise
                 if stop.is_set():
                     return
                 falls = 1 if loop.time() - started > HEALTHY_AFTER_S else falls + 1
@@ -92,3 +94,9 @@ class Supervisor:
                         await stop.wait()
                 except TimeoutError:
                     continue
+
+
+def _is_being_cancelled() -> bool:
+    # aio-pika lets what waits on a connection end in CancelledError when that breaks, which cancels nobody.
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -32,6 +32,31 @@ async def test_a_part_that_falls_is_restarted() -> None:
     assert part.stopped
 
 
+async def test_a_part_that_ends_as_if_cancelled_is_restarted() -> None:
+    """A library's CancelledError that nobody asked for is a fall like any other, and not the end of the part."""
+
+    class Cancelled:
+        name = "cancelled"
+        runs = 0
+
+        async def run(self, stop: asyncio.Event) -> None:
+            self.runs += 1
+            if self.runs == 1:
+                broken = asyncio.get_running_loop().create_future()
+                broken.cancel()
+                await broken
+            await stop.wait()
+
+    supervisor, part = Supervisor(), Cancelled()
+    supervisor.start(part)
+
+    async def second() -> bool:
+        return part.runs == 2
+
+    await until(second)
+    await supervisor.stop(1)
+
+
 async def test_parts_stop_in_reverse_order() -> None:
     """What was started last stops first, so that what it needs is still there."""
     order: list[str] = []
