@@ -8,6 +8,7 @@ outbox. Until the first operator has chosen a password, each run gives a new one
 import argparse
 import asyncio
 import json
+import logging
 import sys
 from datetime import timedelta
 
@@ -53,6 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
         settings = configuration.load(AdminApiSettings)
     except BadConfigurationError as error:
         configuration.stop_with(error, "expressync admin_api bootstrap")
+    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # what it would say is said in three lines below
     one_time = timedelta(hours=settings.one_time_password_hours)
     try:
         made = asyncio.run(first_operator(settings.database_url.get_secret_value(), one_time=one_time))

@@ -5,17 +5,20 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import aio_pika
 import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from argon2 import PasswordHasher
 
+from services.admin_api.access import store
+from services.admin_api.access.operators import Operators
 from services.admin_api.access.passwords import Passwords
-from services.admin_api.bootstrap import first_operator
 from services.admin_api.main import build
 from services.admin_api.settings import AdminApiSettings
 from shared.bus.topology import EVENTS
+from shared.contracts.identity import Actor, Cause
 from shared.runtime.service import Service
 from shared.web.server import HttpServer
 from tests.databases import TestDatabase, fresh_database
@@ -26,6 +29,8 @@ from tests.waiting import until
 
 # Real Argon2id, with parameters that cost nothing.
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+OWN_HASH = CHEAP.hash(OWN_PASSWORD)
+CAUSE = Cause(actor=Actor(kind="system", id="test"), correlation_id=uuid4())
 
 
 class Clock:
@@ -93,7 +98,9 @@ async def service(infra: Infra, database: TestDatabase, owners: Owners, clock: C
     )
     built = build(settings, clock=clock, passwords=Passwords(CHEAP))
     async with running(built) as port:
-        yield House(url=f"http://127.0.0.1:{port}", service=built, owners=owners, database=database, clock=clock)
+        operators = Operators(built.database, built.outbox, Passwords(CHEAP), one_time=timedelta(hours=72), clock=clock)
+        url = f"http://127.0.0.1:{port}"
+        yield House(url=url, service=built, owners=owners, database=database, clock=clock, operators=operators)
 
 
 @pytest.fixture
@@ -101,10 +108,9 @@ async def house(service: House) -> AsyncIterator[House]:
     """The running service with empty tables, its first operator, and owners who know nothing yet."""
     service.owners.reset()
     await service.empty()
-    made = await first_operator(service.database.url("admin_api"), one_time=timedelta(hours=72))
+    made = await service.operators.first(CAUSE)
     assert made is not None
-    assert made.password is not None
-    service.one_time_password = made.password
+    service.one_time_password = str(made.password)
     try:
         yield service
     finally:
@@ -115,7 +121,8 @@ async def house(service: House) -> AsyncIterator[House]:
 @pytest.fixture
 async def admin(house: House) -> House:
     """The same, where the first operator has chosen a password."""
-    await house.sign_in("admin", house.one_time_password, new_password=OWN_PASSWORD)
+    async with house.service.database.write() as tx:
+        await store.set_password(tx, "admin", OWN_HASH, one_time_until=None)
     return house
 
 

@@ -6,13 +6,14 @@ from uuid import uuid4
 import httpx
 import psycopg
 
+from services.admin_api.access.operators import Operators
 from shared.contracts.event import Envelope, open_envelope
 from shared.runtime.service import Service
 from tests.databases import TestDatabase
 from tests.integration.services.admin_api.stubs import Owners
 
 OWN_PASSWORD = "a long enough password"
-TABLES = "operator, session, api_token, sign_in_guard, request_result, subject_version"
+TABLES = ("session", "operator", "api_token", "sign_in_guard", "request_result")
 
 
 class MovableClock(Protocol):
@@ -24,8 +25,16 @@ class House:
     """The running service, its database and its stubs."""
 
     def __init__(
-        self, *, url: str, service: Service, owners: Owners, database: TestDatabase, clock: MovableClock
+        self,
+        *,
+        url: str,
+        service: Service,
+        owners: Owners,
+        database: TestDatabase,
+        clock: MovableClock,
+        operators: Operators,
     ) -> None:
+        self.operators = operators
         self.url, self.service, self.owners, self.database, self.clock = url, service, owners, database, clock
         self.one_time_password = ""
         self._clients: list[httpx.AsyncClient] = []
@@ -47,7 +56,8 @@ class House:
         """Events that were told before stay in the outbox until they are relayed; tests look for their own."""
         async with await psycopg.AsyncConnection.connect(self.database.admin_url, autocommit=True) as connection:
             await connection.execute("SET search_path = admin_api")
-            await connection.execute(f"TRUNCATE {TABLES} CASCADE".encode())
+            for table in TABLES:
+                await connection.execute(f"DELETE FROM {table}".encode())
 
     async def sql(self, statement: str, *values: object) -> list[tuple[Any, ...]]:
         async with await psycopg.AsyncConnection.connect(self.database.admin_url, autocommit=True) as connection:

@@ -1,0 +1,290 @@
+"""The command line as its users have it: a process with a terminal or a pipe, an environment and an exit code."""
+
+import asyncio
+import json
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from shared.contracts.requests.audit import EntryPage, SearchEntries
+from shared.contracts.requests.preauth import ArmPairing, CancelPairing, ListPairings, PairingList, SearchTaps, TapPage
+from shared.contracts.requests.sync import GetSubscription, LinkCard, ReadCardInSteve, SearchCards
+from tests.integration.services.admin_api import scene
+from tests.integration.services.admin_api.scene import CARD, all_is_well
+from tests.integration.services.admin_api.stubs import Silence
+from tests.integration.services.admin_api.support import OWN_PASSWORD, House, change
+from tests.unit.services.admin_api.diagnosis import cases
+from tests.waiting import until
+
+ROOT = Path(__file__).parents[4]
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> object:
+        return json.loads(self.out)
+
+
+class Cli:
+    """Runs the commands with a config folder of their own."""
+
+    def __init__(self, house: House, folder: Path, token: str | None) -> None:
+        self.house, self.folder = house, folder
+        self.env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "XDG_CONFIG_HOME": str(folder / "config"),
+            "EXPRESSYNC_URL": house.url,
+            "PYTHONWARNINGS": "error",
+            "PYTHONPATH": str(ROOT),
+        }
+        if token:
+            self.env["EXPRESSYNC_TOKEN"] = token
+
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+        pipe = asyncio.subprocess.PIPE
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "services.admin_api.cli", *arguments,
+            stdin=pipe, stdout=pipe, stderr=pipe, env=self.env, cwd=self.folder,
+        )  # fmt: skip
+
+    async def __call__(self, *arguments: str, stdin: str = "") -> Ended:
+        process = await self.start(*arguments)
+        out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 30)
+        return Ended(process.returncode or 0, out.decode(), err.decode())
+
+
+@pytest.fixture
+async def cli(admin: House, tmp_path: Path) -> Cli:
+    made = await change(await admin.as_admin(), "/tokens", {"name": "cli", "role": "admin"})
+    return Cli(admin, tmp_path, made["token"])
+
+
+def three_lines(ended: Ended) -> list[str]:
+    """What, why and what to do, and nothing on stdout."""
+    lines = ended.err.splitlines()
+    assert len(lines) == 3, ended.err
+    assert ended.out == ""
+    return lines
+
+
+async def test_diagnose_ends_with_0_1_or_3(cli: Cli) -> None:
+    """0 fine, 1 a finding, 3 when somebody could not be asked; the verdict comes first."""
+    all_is_well(cli.house.owners)
+    fine = await cli("diagnose", CARD)
+    assert fine.code == 0, fine.err
+    assert fine.out.splitlines()[1].startswith("verdict\tfine\t")
+    cli.house.owners.answer(ReadCardInSteve, scene.blocked_in_steve())
+    assert (await cli("diagnose", CARD)).code == 1
+    cli.house.owners.silence(ReadCardInSteve)
+    assert (await cli("diagnose", CARD)).code == 3
+
+
+async def test_diagnose_as_json_is_the_contract(cli: Cli) -> None:
+    """Exactly card, verdict and checks."""
+    all_is_well(cli.house.owners)
+    made = (await cli("diagnose", CARD, "--json")).json
+    assert isinstance(made, dict)
+    assert set(made) == {"card", "verdict", "checks"}
+    assert [check["id"] for check in made["checks"]] == ["valid_in_steve", "linked", "intercepted", "charger"]
+
+
+async def test_diagnose_takes_a_name_when_it_is_one_card(cli: Cli) -> None:
+    """The runbook starts from a name too; it says which card that is."""
+    all_is_well(cli.house.owners)
+    ended = await cli("diagnose", "ada")
+    assert ended.out.startswith(f"card\t{CARD}\n")
+    assert f"ada is {CARD}" in ended.err
+
+
+async def test_lists_are_lines_with_tabs_when_piped(cli: Cli) -> None:
+    """No header, no frame, no colour: for cut and grep; energy in kWh."""
+    all_is_well(cli.house.owners)
+    sessions = await cli("sessions", "--card", CARD)
+    assert (sessions.code, len(sessions.out.splitlines())) == (0, 1)
+    fields = sessions.out.rstrip("\n").split("\t")
+    assert fields[1:4] == [CARD, "CP-7 /1", "12.4"]
+    assert "\x1b" not in sessions.out
+    cards = await cli("cards", "list", "--json")
+    assert isinstance(cards.json, list)
+    assert (await cli("cards", "show", CARD)).out.startswith(f"card\t{CARD}\n")
+
+
+async def test_what_a_charger_sent_cannot_steer_the_terminal(cli: Cli) -> None:
+    """Control characters in names are shown as what they are not: harmless."""
+    cli.house.owners.answer(SearchTaps, TapPage(taps=[cases.tap(charge_box_id="CP\x1b[2J\n7")]))
+    ended = await cli("taps")
+    assert "\x1b" not in ended.out
+    assert len(ended.out.splitlines()) == 1
+
+
+async def test_cards_are_linked(cli: Cli) -> None:
+    """A local date is sent as an instant; piped, nobody is asked."""
+    all_is_well(cli.house.owners)
+    ended = await cli(
+        "cards", "link", CARD, "--customer", "eve", "--subscription", "sub_e", "--from", "2026-05-01", "--json"
+    )
+    assert ended.code == 0, ended.err
+    (asked,) = cli.house.owners.requests(LinkCard)
+    assert (asked.data["external_customer_id"], asked.data["external_subscription_id"]) == ("eve", "sub_e")
+    assert asked.data["valid_from"] is not None
+
+
+async def test_an_unknown_outcome_is_asked_about_again_with_the_same_key(cli: Cli) -> None:
+    """The first try gets no answer: the command repeats it under its key instead of doing it twice."""
+    seen: list[object] = []
+
+    def once_silent(request: LinkCard) -> object:
+        seen.append(request)
+        if len(seen) == 1:
+            raise Silence
+        return cases.known()
+
+    cli.house.owners.answer(LinkCard, once_silent)
+    ended = await cli("cards", "link", CARD, "--customer", "ada", "--subscription", "s", "--yes")
+    assert ended.code == 0, ended.err
+    first, second = cli.house.owners.requests(LinkCard)
+    assert first.idempotency_key == second.idempotency_key
+
+
+async def test_taps_are_followed_as_they_come(cli: Cli) -> None:
+    """Each tap once, as it appears, until the process is interrupted, which is its regular end."""
+    first = cases.tap(tapped_at=scene.now(), tap_id=uuid4())
+    cli.house.owners.answer(SearchTaps, TapPage(taps=[first]))
+    process = await cli.start("taps", "--follow", "--json")
+    assert process.stdout is not None
+    line = await asyncio.wait_for(process.stdout.readline(), 20)
+    assert json.loads(line)["tap_id"] == str(first.tap_id)
+    second = cases.tap(tapped_at=scene.now(), tap_id=uuid4(), charge_box_id="CP-9")
+    cli.house.owners.answer(SearchTaps, TapPage(taps=[second, first]))
+    line = await asyncio.wait_for(process.stdout.readline(), 20)
+    assert json.loads(line)["charge_box_id"] == "CP-9"
+    process.send_signal(2)
+    out, err = await asyncio.wait_for(process.communicate(), 20)
+    assert (process.returncode, out, err) == (0, b"", b"")
+
+
+async def test_pair_waits_for_the_scan(cli: Cli) -> None:
+    """Armed, then polled until the card was intercepted: exit 0 and the card."""
+    pairing = cases.pairing(expires_at=scene.now().replace(year=2099))
+    cli.house.owners.answer(ArmPairing, pairing)
+    states = iter(["armed", "matched"])
+
+    def listed(_: object) -> PairingList:
+        state = next(states, "intercepted")
+        return PairingList(pairings=[pairing.model_copy(update={"state": state})])
+
+    cli.house.owners.answer(ListPairings, listed)
+    cli.house.owners.answer(SearchTaps, TapPage(taps=[cases.intercepted_tap()]))
+    ended = await cli("pair", "CP-7", "--json")
+    assert ended.code == 0, ended.err
+    assert isinstance(ended.json, dict)
+    assert (ended.json["id_tag"], ended.json["state"]) == (CARD, "intercepted")
+    cli.house.owners.answer(ListPairings, PairingList(pairings=[pairing.model_copy(update={"state": "expired"})]))
+    assert (await cli("pair", "CP-7")).code == 1
+
+
+async def test_pair_that_is_interrupted_is_cancelled(cli: Cli) -> None:
+    """Ctrl-C gives the charger back."""
+    pairing = cases.pairing(expires_at=scene.now().replace(year=2099))
+    cli.house.owners.answer(ArmPairing, pairing)
+    cli.house.owners.answer(ListPairings, PairingList(pairings=[pairing]))
+    cli.house.owners.answer(CancelPairing, pairing.model_copy(update={"state": "cancelled"}))
+    process = await cli.start("pair", "CP-7")
+
+    async def waiting() -> bool:
+        return len(cli.house.owners.requests(ListPairings)) >= 2
+
+    await until(waiting)
+    process.send_signal(2)
+    await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 1
+    assert len(cli.house.owners.requests(CancelPairing)) == 1
+
+
+async def test_audit_finds_or_does_not(cli: Cli) -> None:
+    """The actor's kind and name are filters; nothing found is exit 1, as with grep."""
+    cli.house.owners.answer(SearchEntries, EntryPage(entries=[cases.entry("card.linked", cases.NOW, {})]))
+    ended = await cli("audit", "--actor", "operator/m", "--subject", f"card/{CARD}")
+    assert (ended.code, "card.linked" in ended.out) == (0, True)
+    asked = cli.house.owners.requests(SearchEntries)[0].data
+    assert (asked["actor_kind"], asked["actor_id"]) == ("operator", "m")
+    cli.house.owners.answer(SearchEntries, EntryPage(entries=[]))
+    assert (await cli("audit")).code == 1
+
+
+async def test_tokens_are_created_listed_and_revoked(cli: Cli) -> None:
+    """The token alone is on stdout, so that it can be piped; it is revoked by its name."""
+    made = await cli("token", "create", "export", "--role", "viewer")
+    token = made.out.strip()
+    assert (made.code, len(made.out.splitlines())) == (0, 1)
+    assert (await cli.house.client(token).get("/api/v1/me")).status_code == 200
+    assert "export" in (await cli("token", "list")).out
+    assert (await cli("token", "revoke", "export")).code == 0
+    assert (await cli.house.client(token).get("/api/v1/me")).status_code == 401
+
+
+async def test_login_keeps_a_session_that_only_its_owner_can_read(cli: Cli) -> None:
+    """0600 under the XDG folder; the commands use it; logout ends it everywhere."""
+    del cli.env["EXPRESSYNC_TOKEN"]
+    assert (await cli("cards", "list")).code == 3
+    ended = await cli("login", "--name", "admin", "--password-stdin", stdin=f"{OWN_PASSWORD}\n")
+    assert ended.code == 0, ended.err
+    file = cli.folder / "config" / "expressync" / "credentials.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    token = json.loads(file.read_text())["token"]
+    all_is_well(cli.house.owners)
+    assert (await cli("cards", "list")).code == 0
+    assert cli.house.owners.requests(SearchCards)[0].actor.id == "admin"
+    assert (await cli("logout")).code == 0
+    assert not file.exists()
+    assert (await cli.house.client(token).get("/api/v1/me")).status_code == 401
+
+
+async def test_a_first_login_chooses_a_password(house: House, tmp_path: Path) -> None:
+    """With the one-time password a new one is asked for at once."""
+    cli = Cli(house, tmp_path, None)
+    ended = await cli(
+        "login", "--name", "admin", "--password-stdin", stdin=f"{house.one_time_password}\n{OWN_PASSWORD}\n"
+    )
+    assert ended.code == 0, ended.err
+    await house.as_admin()
+
+
+async def test_a_kept_session_goes_only_where_it_came_from(cli: Cli) -> None:
+    """Another EXPRESSYNC_URL does not get the token of this one."""
+    del cli.env["EXPRESSYNC_TOKEN"]
+    await cli("login", "--name", "admin", "--password-stdin", stdin=f"{OWN_PASSWORD}\n")
+    cli.env["EXPRESSYNC_URL"] = cli.house.url.replace("127.0.0.1", "localhost")
+    ended = await cli("cards", "list")
+    assert ended.code == 3
+    assert three_lines(ended)[2].startswith("Run `expressync login`")
+
+
+async def test_errors_are_three_lines_and_say_what_to_do(cli: Cli) -> None:
+    """Not reachable, not allowed, not understood, not known: what, why, what to do; each with its exit code."""
+    unreachable = Cli(cli.house, cli.folder, "x")
+    unreachable.env["EXPRESSYNC_URL"] = "http://127.0.0.1:9"
+    ended = await unreachable("cards", "list")
+    assert (ended.code, three_lines(ended)[0]) == (3, "ExpresSync does not answer at http://127.0.0.1:9.")
+    silent = await cli("sessions")
+    assert silent.code == 3
+    assert "sync did not answer" in three_lines(silent)[1]
+    bad_time = await cli("cards", "link", CARD, "--customer", "a", "--subscription", "b", "--from", "tomorrow")
+    assert (bad_time.code, three_lines(bad_time)[0]) == (2, "'tomorrow' is no time.")
+    insecure = await cli("login", "--url", "http://expressync.example.com", "--password-stdin")
+    assert (insecure.code, three_lines(insecure)[0]) == (2, "Nothing was sent.")
+    assert (await cli("cards", "fly")).code == 2
+    all_is_well(cli.house.owners)
+    cli.house.owners.silence(GetSubscription)
+    assert (await cli("diagnose", CARD)).code == 3
