@@ -12,7 +12,7 @@ from shared.contracts.events.admin_api import Role
 SessionKind = Literal["browser", "cli"]
 
 _RANK: Final[Mapping[str, int]] = {"viewer": 0, "operator": 1, "admin": 2}
-_NAME = re.compile(r"^[a-z0-9][a-z0-9._@-]{0,63}$")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 SHORTEST_PASSWORD: Final = 12
 LONGEST_PASSWORD: Final = 256
 """Characters. The upper bound only keeps a request from buying much hashing."""
@@ -32,7 +32,7 @@ def operator_name(typed: str) -> str:
 
 
 def is_operator_name(name: str) -> bool:
-    return _NAME.match(name) is not None
+    return _NAME.fullmatch(name) is not None
 
 
 def password_fault(password: str, *, name: str, one_time: str | None = None) -> str | None:
