@@ -11,6 +11,7 @@ from services.sync.lago.gate import Gate
 from services.sync.lago.subscriptions import Subscriptions
 from services.sync.ledger.counting import Counting
 from services.sync.ledger.delivery import Delivery
+from services.sync.ledger.held import HeldQueue
 from services.sync.ledger.settle import Settler
 from services.sync.links.handlers import Links
 from services.sync.operations.handlers import Operations
@@ -27,6 +28,7 @@ from services.sync.upstreams.breaker import Breaker
 from services.sync.upstreams.health import Health
 from shared.contracts.events.preauth import ChargerSessionStarted, ChargerSessionStopped
 from shared.contracts.requests import sync as requests
+from shared.contracts.requests import sync_work as work
 from shared.runtime.clock import Clock, NewId, utc_now, uuid7
 from shared.runtime.service import Service, assemble, run
 
@@ -52,6 +54,7 @@ class Rooms:
     gate: Gate
     delivery: Delivery
     counting: Counting
+    held: HeldQueue
     operations: Operations
 
 
@@ -110,6 +113,7 @@ def wire(service: Service, settings: SyncSettings) -> Rooms:
         observer,
         steve_id=settings.steve_id,
         page_size=settings.page_size,
+        open_for=timedelta(hours=settings.open_hours),
         clock=clock,
         refuse=lambda error: health.object_to("steve", error),
     )
@@ -151,6 +155,12 @@ def wire(service: Service, settings: SyncSettings) -> Rooms:
     )
     settle = Loop("ledger.settle", settler.settle, SETTLE_EVERY_S)
 
+    held = HeldQueue(database, outbox, clock=clock, settle=settle.wake, deliver=deliver.wake)
+    dispatcher.query(work.SearchHeld, held.search_held)
+    dispatcher.command(work.RetryHeld, held.retry_held)
+    dispatcher.command(work.IgnoreHeld, held.ignore_held)
+    dispatcher.command(work.ReleaseHeld, held.release_held)
+
     async def poll() -> None:
         if await poller.poll():
             settle.wake()
@@ -163,12 +173,13 @@ def wire(service: Service, settings: SyncSettings) -> Rooms:
         health,
         Loop("cards.mirror", mirror.refresh, settings.cards_every_s),
         looking,
+        Loop("sessions.stuck", poller.hold_stuck, 60.0),
         settle,
         deliver,
         Loop("ledger.count", counting.count, COUNT_EVERY_S),
         Loop("operations.abandoned", operations.close_abandoned, 30.0),
     ]
-    return Rooms(health, steve, lago, mirror, links, poller, settler, gate, delivery, counting, operations)
+    return Rooms(health, steve, lago, mirror, links, poller, settler, gate, delivery, counting, held, operations)
 
 
 def main() -> None:

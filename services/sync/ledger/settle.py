@@ -187,7 +187,7 @@ class Settler:
             subscribed=subscription,
             customer=owner.external_customer_id,
             now=known.now,
-            late_policy=self._late_policy,
+            late_policy="bill_in_current_period" if "late" in row.accepted_anomalies else self._late_policy,
         )
 
     @staticmethod

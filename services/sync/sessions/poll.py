@@ -36,11 +36,12 @@ class Poller:
         *,
         steve_id: str,
         page_size: int,
+        open_for: timedelta,
         clock: Clock,
         refuse: Callable[[UpstreamError | None], None],
     ) -> None:
         self._steve, self._database, self._observer = steve, database, observer
-        self._steve_id, self._clock, self._refuse = steve_id, clock, refuse
+        self._steve_id, self._open_for, self._clock, self._refuse = steve_id, open_for, clock, refuse
         # One by one, a page is not to take minutes.
         self._page_size = page_size if steve.version.takes_lists else min(page_size, 10)
         self._all_watched_at: datetime | None = None
@@ -68,6 +69,12 @@ class Poller:
             raise fault from error
         self._refuse(None)
         return total
+
+    async def hold_stuck(self) -> int:
+        """Have sessions looked at that are open for longer than they should be; returns how many."""
+        now = self._clock()
+        async with self._database.write() as tx:
+            return await store.settle_stuck(tx, self._steve_id, started_before=now - self._open_for, at=now)
 
     async def reread(self, pks: Sequence[int]) -> Observed:
         """Ask SteVe again about these transactions."""

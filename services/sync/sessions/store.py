@@ -107,6 +107,22 @@ async def newest_start(tx: Read, steve_id: str) -> datetime | None:
     return newest
 
 
+async def settle_stuck(tx: Write, steve_id: str, *, started_before: datetime, at: datetime) -> int:
+    """Have sessions that are open for too long looked at; returns how many."""
+    result = await tx.execute(
+        sa.update(session)
+        .where(
+            session.c.steve_id == steve_id,
+            session.c.stopped_at.is_(None),
+            session.c.started_at < started_before,
+            session.c.billing == "open",
+            session.c.settle_at.is_(None),
+        )
+        .values(settle_at=at)
+    )
+    return result.rowcount
+
+
 async def due(tx: Write, now: datetime, *, limit: int) -> list[sa.Row[Any]]:
     """Sessions to be settled, locked for this transaction; another replica's are left out."""
     statement = (

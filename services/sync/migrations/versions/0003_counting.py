@@ -19,9 +19,7 @@ def upgrade() -> None:
     role = context.config.attributes["role"]
     op.execute(f'GRANT UPDATE (looked_for) ON {SCHEMA}.ledger_entry TO "{role}"')
     op.drop_index("ix_ledger_entry_uncounted", "ledger_entry", schema=SCHEMA)
-    op.create_index(
-        "ix_ledger_entry_uncounted", "ledger_entry", ["due_at"], schema=SCHEMA, postgresql_where=DELIVERED
-    )
+    op.create_index("ix_ledger_entry_uncounted", "ledger_entry", ["due_at"], schema=SCHEMA, postgresql_where=DELIVERED)
     op.create_table(
         "session_start_verdict",
         sa.Column("steve_id", sa.Text(), nullable=False),

@@ -1,0 +1,228 @@
+"""The held queue: what is not billed, why, and what can be done about it."""
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+from typing import Any, Final
+
+from services.sync.ledger import held_store as store
+from services.sync.ledger import rules
+from services.sync.ledger.held_store import Key
+from services.sync.links import store as links
+from services.sync.links.rules import Owner, resolve
+from services.sync.sessions import rules as anomalies
+from services.sync.sessions.handlers import SessionUnknown, parse_session, read_cursor
+from services.sync.sessions.store import view
+from shared.bus.outbox import Outbox
+from shared.contracts.event import Event
+from shared.contracts.events.sync import TransactionIgnored, TransactionReleased
+from shared.contracts.identity import Cause, session_id
+from shared.contracts.problem import Invalid
+from shared.contracts.request import MAX_ROWS
+from shared.contracts.requests.sync_work import (
+    HeldChanged,
+    HeldClass,
+    HeldPage,
+    HeldView,
+    IgnoreHeld,
+    ReleaseHeld,
+    RetryHeld,
+    SearchHeld,
+)
+from shared.database.engine import Database, Write, after_commit
+from shared.runtime.clock import Clock
+
+REMEDIES: Final[dict[str, str]] = {str(name): words for name, words in anomalies.REMEDIES.items()} | rules.REMEDIES
+NOT_HELD: Final = {"billing": "pending", "hold_reason": None, "hold_explanation": None, "held_at": None}
+# Held for want of an owner whom Lago bills: a release may find another one.
+OWNERLESS: Final = frozenset(
+    {
+        "card_unlinked",
+        "card_unknown",
+        "no_active_subscription",
+        "other_customer",
+        "before_subscription",
+        "after_subscription",
+    }
+)
+# What an operator may let pass.
+MAY_PASS: Final = frozenset({*anomalies.REMEDIES, "card_inactive", "late"}) - {"meter_unreadable"}
+
+
+class HeldQueue:
+    """`settle` and `deliver` have the work done that a change calls for."""
+
+    def __init__(
+        self,
+        database: Database,
+        outbox: Outbox,
+        *,
+        clock: Clock,
+        settle: Callable[[], None],
+        deliver: Callable[[], None],
+    ) -> None:
+        self._database, self._outbox, self._clock = database, outbox, clock
+        self._settle, self._deliver = settle, deliver
+
+    async def search_held(self, request: SearchHeld, _: Cause) -> HeldPage:
+        after = read_cursor(request.cursor) if request.cursor else None
+        async with self._database.read() as tx:
+            rows = await store.search(tx, request, after=after)
+            classes = await store.classes(tx)
+        last = rows[-1] if len(rows) == request.limit else None
+        return HeldPage(
+            held=[_view(row) for row in rows],
+            classes=[
+                HeldClass(
+                    reason=row.reason,
+                    remedy=REMEDIES.get(row.reason),
+                    count=row.count,
+                    energy_wh=int(row.energy_wh),
+                    amount_cents=int(row.cents),
+                    oldest_at=row.oldest_at,
+                )
+                for row in classes
+            ],
+            next_cursor=f"{last.held_at.isoformat()}/{last.transaction_pk}" if last is not None else None,
+        )
+
+    async def retry_held(self, tx: Write, request: RetryHeld, cause: Cause) -> HeldChanged:
+        """:raises Invalid: unless exactly one of sessions, reason and everything is given."""
+        if [bool(request.sessions), request.reason is not None, request.everything].count(True) != 1:
+            raise Invalid("Give either sessions, or a reason, or everything.")
+        more = False
+        if request.sessions:
+            keys = [parse_session(one) for one in request.sessions]
+        else:
+            keys = await store.keys_of_class(tx, request.reason, limit=MAX_ROWS + 1)
+            more = len(keys) > MAX_ROWS
+            keys = keys[:MAX_ROWS]
+        changed, refused, events = await self._held(tx, keys)
+        now = self._clock()
+        for key, row in changed.items():
+            if await store.retry_entries(tx, key, now):
+                await store.update(tx, key, **NOT_HELD, settle_at=None)
+                events.append(_released(row))
+                after_commit(tx, self._deliver)
+            else:
+                await store.update(tx, key, settle_at=now, settle_attempts=0)
+                after_commit(tx, self._settle)
+        await self._outbox.add_all(tx, events, cause)
+        return _changed(changed, refused, more=more)
+
+    async def ignore_held(self, tx: Write, request: IgnoreHeld, cause: Cause) -> HeldChanged:
+        changed, refused, events = await self._held(tx, [parse_session(one) for one in request.sessions])
+        for key, row in changed.items():
+            await store.update(
+                tx,
+                key,
+                billing="ignored",
+                hold_reason=None,
+                hold_explanation=None,
+                held_at=None,
+                settle_at=None,
+                note=request.note,
+            )
+            events.append(
+                TransactionIgnored(
+                    session=session_id(*key),
+                    charge_box_id=row.charge_box_id,
+                    id_tag=row.id_tag,
+                    reason=row.hold_reason,
+                    energy_wh=int(row.waiting_wh),
+                )
+            )
+        await self._outbox.add_all(tx, events, cause)
+        return _changed(changed, refused)
+
+    async def release_held(self, tx: Write, request: ReleaseHeld, cause: Cause) -> HeldChanged:
+        """:raises Invalid: unless either sessions, or id_tag and since are given."""
+        more = False
+        if request.id_tag is not None and request.since is not None and not request.sessions:
+            family = await store.descendants(tx, request.id_tag)
+            keys = await store.keys_of_card(tx, family, OWNERLESS, since=request.since, limit=MAX_ROWS + 1)
+            more = len(keys) > MAX_ROWS
+            keys = keys[:MAX_ROWS]
+        elif request.sessions and request.id_tag is None:
+            keys = [parse_session(one) for one in request.sessions]
+        else:
+            raise Invalid("Give either sessions, or a card's id_tag and since when.")
+        rows, refused, events = await self._held(tx, keys)
+        now = self._clock()
+        ownership = await links.ownership(tx, {row.id_tag for row in rows.values()})
+        changed: dict[Key, Any] = {}
+        for key, row in rows.items():
+            values = self._release(row, ownership, now)
+            if isinstance(values, str):
+                refused[session_id(*key)] = values
+                continue
+            changed[key] = row
+            note = {"note": request.note} if request.note else {}
+            await store.update(tx, key, **values, **note, **NOT_HELD, settle_at=now, settle_attempts=0)
+            events.append(_released(row))
+            after_commit(tx, self._settle)
+        # What else stands against it holds it again, and is told then.
+        await self._outbox.add_all(tx, events, cause)
+        return _changed(changed, refused, more=more)
+
+    @staticmethod
+    def _release(row: Any, ownership: links.Ownership, now: datetime) -> dict[str, Any] | str:  # noqa: ANN401 - a row of session
+        """The columns that the release changes, or why it cannot be released."""
+        if row.entry_state == "held":
+            return "Its usage event is frozen and on its way to Lago: retry it, or ignore it."
+        reason = row.hold_reason
+        if reason in MAY_PASS:
+            return {"accepted_anomalies": sorted({*row.accepted_anomalies, reason})}
+        if reason in OWNERLESS:
+            if row.last_seq > 0:
+                return "Part of it is billed already; a session has one owner. Retry it, or ignore it."
+            # The one valid when it began, or else, since somebody confirms it, the one that is valid now.
+            owner = resolve(row.id_tag, row.started_at, ownership.links, ownership.parents)
+            if not isinstance(owner, Owner) or owner.external_subscription_id == row.owner_subscription:
+                owner = resolve(row.id_tag, now, ownership.links, ownership.parents)
+            if not isinstance(owner, Owner):
+                return f"Card {row.id_tag} is linked to nobody. Link it first."
+            return {
+                "owner_customer": owner.external_customer_id,
+                "owner_subscription": owner.external_subscription_id,
+                "owner_id_tag": owner.id_tag,
+                "owner_at": now,
+            }
+        return f"There is nothing to let pass: {REMEDIES.get(reason, 'repair the cause, then retry it')}"
+
+    @staticmethod
+    async def _held(tx: Write, keys: Collection[Key]) -> tuple[dict[Key, Any], dict[str, str], list[Event]]:
+        """Those that are held, why the others cannot be changed, and room for events."""
+        rows = await store.locked(tx, keys)
+        for key in keys:
+            if key not in rows:
+                raise SessionUnknown(session_id(*key))
+        refused: dict[str, str] = {
+            session_id(*key): f"It is not held but {row.billing}." for key, row in rows.items() if row.billing != "held"
+        }
+        return {key: row for key, row in rows.items() if row.billing == "held"}, refused, []
+
+
+def _changed(changed: dict[Key, Any], refused: dict[str, str], *, more: bool = False) -> HeldChanged:
+    return HeldChanged(sessions=[session_id(*key) for key in changed], refused=refused, more=more)
+
+
+def _released(row: Any) -> TransactionReleased:  # noqa: ANN401 - a row of session
+    return TransactionReleased(
+        session=session_id(row.steve_id, row.transaction_pk),
+        charge_box_id=row.charge_box_id,
+        id_tag=row.id_tag,
+        reason=row.hold_reason,
+    )
+
+
+def _view(row: Any) -> HeldView:  # noqa: ANN401 - a row of held_store.search
+    return HeldView(
+        session=view(row),
+        reason=row.hold_reason,
+        explanation=row.hold_explanation,
+        remedy=REMEDIES.get(row.hold_reason),
+        held_at=row.held_at,
+        energy_wh=int(row.waiting_wh),
+        amount_cents=int(row.cents) if row.cents is not None else None,
+        currency=row.currency,
+    )

@@ -1,0 +1,149 @@
+"""All SQL about the held queue."""
+
+from collections.abc import Collection, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from services.sync.cards.tables import card
+from services.sync.lago.tables import subscription
+from services.sync.ledger.tables import entry
+from services.sync.sessions.store import viewed
+from services.sync.sessions.tables import session
+from shared.contracts.requests.sync_work import SearchHeld
+from shared.database.engine import Read, Write
+
+Key = tuple[str, int]
+
+_KEY = sa.tuple_(session.c.steve_id, session.c.transaction_pk)
+# What waits: the whole use, less what is billed. A held entry is not, though the chain has reached its end.
+_UNSENT = (
+    sa.select(sa.func.coalesce(sa.func.sum(entry.c.to_wh - entry.c.from_wh), 0))
+    .where(
+        entry.c.steve_id == session.c.steve_id,
+        entry.c.transaction_pk == session.c.transaction_pk,
+        entry.c.state == "held",
+    )
+    .correlate(session)
+    .scalar_subquery()
+)
+WAITING_WH = (
+    sa.func.coalesce(session.c.stop_wh - sa.func.coalesce(session.c.billed_wh, session.c.start_wh), 0) + _UNSENT
+)
+# Lago's price is in the currency's unit and per kWh: Wh * price / 10 is cents.
+_CENTS = sa.func.round(sa.cast(WAITING_WH, sa.Numeric) * subscription.c.unit_price / 10)
+
+
+async def search(tx: Read, request: SearchHeld, *, after: tuple[datetime, int] | None) -> list[sa.Row[Any]]:
+    """Held sessions as `sessions.store.view` needs them, with waiting_wh, cents and currency; longest held first."""
+    statement = (
+        viewed()
+        .add_columns(WAITING_WH.label("waiting_wh"), _CENTS.label("cents"), subscription.c.currency)
+        .outerjoin(subscription, subscription.c.external_subscription_id == session.c.owner_subscription)
+        .where(session.c.billing == "held")
+        .order_by(session.c.held_at, session.c.transaction_pk)
+        .limit(request.limit)
+    )
+    exact = {
+        session.c.hold_reason: request.reason,
+        session.c.id_tag: request.id_tag,
+        session.c.charge_box_id: request.charge_box_id,
+    }
+    for column, wanted in exact.items():
+        if wanted is not None:
+            statement = statement.where(column == wanted)
+    if after is not None:
+        position = sa.tuple_(session.c.held_at, session.c.transaction_pk)
+        statement = statement.where(position > sa.tuple_(*map(sa.literal, after)))
+    return list((await tx.execute(statement)).all())
+
+
+async def classes(tx: Read) -> list[sa.Row[Any]]:
+    """The whole queue by reason, the fullest first."""
+    count = sa.func.count()
+    statement = (
+        sa.select(
+            session.c.hold_reason.label("reason"),
+            count.label("count"),
+            sa.func.sum(WAITING_WH).label("energy_wh"),
+            sa.func.coalesce(sa.func.sum(_CENTS), 0).label("cents"),
+            sa.func.min(session.c.held_at).label("oldest_at"),
+        )
+        .select_from(
+            session.outerjoin(subscription, subscription.c.external_subscription_id == session.c.owner_subscription)
+        )
+        .where(session.c.billing == "held")
+        .group_by(session.c.hold_reason)
+        .order_by(count.desc(), session.c.hold_reason)
+    )
+    return list((await tx.execute(statement)).all())
+
+
+async def locked(tx: Write, keys: Collection[Key]) -> dict[Key, sa.Row[Any]]:
+    """These sessions, locked, with `waiting_wh` and the state of their last entry."""
+    last = sa.and_(
+        entry.c.steve_id == session.c.steve_id,
+        entry.c.transaction_pk == session.c.transaction_pk,
+        entry.c.seq == session.c.last_seq,
+    )
+    statement = (
+        sa.select(session, WAITING_WH.label("waiting_wh"), entry.c.state.label("entry_state"))
+        .select_from(session.outerjoin(entry, last))
+        .where(_KEY.in_(sorted(keys)))
+        .order_by(session.c.steve_id, session.c.transaction_pk)
+        .with_for_update(of=session)
+    )
+    return {(row.steve_id, row.transaction_pk): row for row in await tx.execute(statement)}
+
+
+async def keys_of_class(tx: Read, reason: str | None, *, limit: int) -> list[Key]:
+    statement = (
+        sa.select(session.c.steve_id, session.c.transaction_pk)
+        .where(session.c.billing == "held")
+        .order_by(session.c.held_at, session.c.transaction_pk)
+        .limit(limit)
+    )
+    if reason is not None:
+        statement = statement.where(session.c.hold_reason == reason)
+    return [(row.steve_id, row.transaction_pk) for row in await tx.execute(statement)]
+
+
+async def keys_of_card(
+    tx: Read, id_tags: Sequence[str], reasons: Collection[str], *, since: datetime, limit: int
+) -> list[Key]:
+    statement = (
+        sa.select(session.c.steve_id, session.c.transaction_pk)
+        .where(
+            session.c.billing == "held",
+            session.c.id_tag.in_(list(id_tags)),
+            session.c.hold_reason.in_(sorted(reasons)),
+            session.c.started_at >= since,
+        )
+        .order_by(session.c.started_at)
+        .limit(limit)
+    )
+    return [(row.steve_id, row.transaction_pk) for row in await tx.execute(statement)]
+
+
+async def descendants(tx: Read, id_tag: str) -> list[str]:
+    """The card and all below it now."""
+    below = sa.select(card.c.id_tag).where(card.c.id_tag == id_tag).cte("below", recursive=True)
+    below = below.union(sa.select(card.c.id_tag).join(below, card.c.parent_id_tag == below.c.id_tag))
+    return sorted((await tx.execute(sa.select(below.c.id_tag))).scalars())
+
+
+async def update(tx: Write, key: Key, **values: Any) -> None:  # noqa: ANN401 - the row's columns
+    await tx.execute(
+        sa.update(session).where(session.c.steve_id == key[0], session.c.transaction_pk == key[1]).values(**values)
+    )
+
+
+async def retry_entries(tx: Write, key: Key, at: datetime) -> int:
+    """Have held entries tried again, unchanged; returns how many there were."""
+    result = await tx.execute(
+        sa.update(entry)
+        .where(entry.c.steve_id == key[0], entry.c.transaction_pk == key[1], entry.c.state == "held")
+        .values(state="pending", due_at=at, server_errors=0)
+    )
+    return result.rowcount
