@@ -1,6 +1,7 @@
 """Cards: the list, one card with all that is known of it, and to whom it is billed."""
 
-from typing import Annotated
+import asyncio
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 from pydantic import AwareDatetime, Field
@@ -17,7 +18,8 @@ from shared.contracts.identity import Frozen
 from shared.contracts.problem import NotFound
 from shared.contracts.requests.audit import EntryView
 from shared.contracts.requests.preauth import PairingView, TapView
-from shared.contracts.requests.sync import CardView, LinkCard, SearchCards, SessionView, SubscriptionView
+from shared.contracts.requests.sync import CardView, GetCard, LinkCard, SearchCards, SessionView, SubscriptionView
+from shared.contracts.requests.sync_cards import LinkPreview, PreviewLink, RelinkCard
 
 
 class NoSuchCard(NotFound):
@@ -30,6 +32,9 @@ class NoSuchCard(NotFound):
         )
 
 
+CHILDREN_SHOWN: Final = 12
+
+
 class CardDetails(Frozen):
     """All that is known of a card, each part answered or not. `card`: what ExpresSync keeps; `steve`: asked now."""
 
@@ -37,6 +42,9 @@ class CardDetails(Frozen):
     card: Part[CardView | None]
     steve: Part[SteveNow]
     subscription: Part[SubscriptionView | None] | None = Field(description="null where the card has no link")
+    children: list[Part[CardView | None]] = Field(
+        description=f"the first {CHILDREN_SHOWN} cards below it, as last read from SteVe; `card` names them all"
+    )
     sessions: Part[list[SessionView]]
     taps: Part[list[TapView]]
     pairings: Part[list[PairingView]] = Field(description="armed now, at any charger")
@@ -71,6 +79,7 @@ async def show_card(ask: Ask, id_tag: str) -> tuple[CardDetails, Evidence]:
         card=evidence.known,
         steve=evidence.steve,
         subscription=evidence.subscription,
+        children=await _children(ask, evidence),
         sessions=evidence.sessions,
         taps=evidence.taps,
         pairings=evidence.pairings,
@@ -80,18 +89,24 @@ async def show_card(ask: Ask, id_tag: str) -> tuple[CardDetails, Evidence]:
     return details, evidence
 
 
-async def link_card(ask: Ask, id_tag: str, body: LinkBody, key: str) -> CardView:
-    """Bill the card's sessions to a subscription from a time on.
+async def link_card(ask: Ask, id_tag: str, body: LinkBody, key: str, *, again: bool = False) -> CardView:
+    """Bill the card's sessions to a subscription from a time on; `again` where it is linked already.
 
     :raises NoAnswerError: unknown whether it was done; the same key finds out. :raises RemoteProblem: refused.
     """
-    request = LinkCard(
-        id_tag=id_tag,
-        external_customer_id=body.external_customer_id,
-        external_subscription_id=body.external_subscription_id,
-        valid_from=body.valid_from,
-    )
-    return await ask.change(request, key)
+    request = RelinkCard if again else LinkCard
+    return await ask.change(request(id_tag=id_tag, **body.model_dump()), key)
+
+
+async def preview_link(ask: Ask, id_tag: str, body: LinkBody) -> LinkPreview:
+    """What a link would change. :raises NoAnswerError, RemoteProblem: sync does not answer, or refuses."""
+    return await ask(PreviewLink(id_tag=id_tag, **body.model_dump()))
+
+
+async def _children(ask: Ask, evidence: Evidence) -> list[Part[CardView | None]]:
+    known = evidence.known
+    names = [] if isinstance(known, Silent) or known.value is None else known.value.children[:CHILDREN_SHOWN]
+    return list(await asyncio.gather(*(ask.part_or_none(GetCard(id_tag=name)) for name in names)))
 
 
 def _nobody_knows(evidence: Evidence) -> bool:
@@ -131,3 +146,26 @@ async def get_card(ask: AsViewer, id_tag: CardPath) -> CardDetails:
 async def post_link(ask: AsOperator, id_tag: CardPath, body: LinkBody, key: Key) -> CardView:
     """Link the card: sessions that start at or after `valid_from` are billed to the subscription."""
     return await link_card(ask, id_tag, body, key)
+
+
+@router.post("/{id_tag}/relink", responses=documented(400, 404, 409, 504))
+async def post_relink(ask: AsOperator, id_tag: CardPath, body: LinkBody, key: Key) -> CardView:
+    """Move a linked card: sessions that start at or after `valid_from` are billed to the other subscription."""
+    return await link_card(ask, id_tag, body, key, again=True)
+
+
+@router.get("/{id_tag}/link-preview", responses=documented(404, 504))
+async def get_link_preview(
+    ask: AsViewer,
+    id_tag: CardPath,
+    external_customer_id: Annotated[str, Query(min_length=1, max_length=255)],
+    external_subscription_id: Annotated[str, Query(min_length=1, max_length=255)],
+    valid_from: AwareDatetime | None = None,
+) -> LinkPreview:
+    """What a link would change, and why it would be refused. Changes nothing."""
+    body = LinkBody(
+        external_customer_id=external_customer_id,
+        external_subscription_id=external_subscription_id,
+        valid_from=valid_from,
+    )
+    return await preview_link(ask, id_tag, body)

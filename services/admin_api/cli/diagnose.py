@@ -3,16 +3,8 @@
 from services.admin_api.cli import show
 from services.admin_api.cli.client import Api, Json
 from services.admin_api.cli.errors import COULD_NOT_ASK, FINDING, FINE, USAGE, CliError
-
-QUESTIONS = {
-    "valid_in_steve": ("Does SteVe consider it valid right now?", "ok", "wrong"),
-    "linked": ("Is it linked, with an active subscription?", "ok", "attention"),
-    "intercepted": ("Was the last tap intercepted for a login?", "attention", "ok"),
-    "charger": ("Did the charger accept it?", "ok", "wrong"),
-}
-"""Each check's question, and what its yes and its no mean for the card."""
-UNKNOWN = {"steve_silent", "charger_not_known", "unknown"}
-HARMLESS = {"intercepted", "not_linked", "not_active", "limit_reached"}
+from services.admin_api.console.view.diagnosis import Check
+from services.admin_api.diagnosis.codes import STANDING, UNKNOWN_CODES
 
 
 def run(card: str, *, as_json: bool) -> int:
@@ -31,7 +23,7 @@ def run(card: str, *, as_json: bool) -> int:
 def exit_code(code: str) -> int:
     if code == "fine":
         return FINE
-    return COULD_NOT_ASK if code in UNKNOWN else FINDING
+    return COULD_NOT_ASK if code in UNKNOWN_CODES else FINDING
 
 
 def _resolve(api: Api, card: str) -> str:
@@ -55,34 +47,24 @@ def _resolve(api: Api, card: str) -> str:
 
 
 def _state(check: Json) -> str:
-    if check["answer"] == "unknown":
-        return "unknown"
-    _, yes, no = QUESTIONS.get(check["id"], ("", "", ""))
-    return yes if check["answer"] == "yes" else no
+    return str(Check(check["id"], check["answer"], check["why"]).state)
 
 
-def _verdict_state(code: str) -> str:
-    if code == "fine":
-        return "ok"
-    if code in UNKNOWN:
-        return "unknown"
-    return "attention" if code in HARMLESS else "wrong"
+def _question(check: Json) -> str:
+    return Check(check["id"], check["answer"], check["why"]).question
 
 
 def _draw(made: Json) -> None:
     verdict = made["verdict"]
     show.line(made["card"], bold=True)
-    show.line(show.marked(_verdict_state(verdict["code"]), verdict["sentence"]), bold=True)
+    show.line(show.marked(STANDING.get(verdict["code"], "unknown"), verdict["sentence"]), bold=True)
     by = f"Decided by {verdict['decided_by']}" if verdict["decided_by"] else ""
     since = f"since {show.moment(verdict['since'])}" if verdict["since"] else ""
     if by or since:
         show.line(show.Cell(f"  {by} {since}".rstrip(), "unknown"))
     show.line(f"  {verdict['remedy']}")
     show.line("")
-    rows = [
-        (show.marked(_state(check), check["answer"]), QUESTIONS.get(check["id"], (check["id"],))[0], check["why"])
-        for check in made["checks"]
-    ]
+    rows = [(show.marked(_state(check), check["answer"]), _question(check), check["why"]) for check in made["checks"]]
     show.table(["", "question", "why"], rows, empty="No check was made.")
     evidence = [
         (fact["source"], show.moment(fact["at"]), fact["says"])

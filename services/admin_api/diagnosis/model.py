@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from services.admin_api.answers import Part
+from services.admin_api.diagnosis.codes import Code
 from shared.contracts.identity import Frozen, IdTag
 from shared.contracts.requests.audit import EntryView
 from shared.contracts.requests.preauth import PairingView, TapView
@@ -16,28 +17,6 @@ Answer = Literal["yes", "no", "unknown"]
 CheckId = Literal["valid_in_steve", "linked", "intercepted", "charger"]
 Source = Literal["steve", "lago", "sync", "preauth", "audit"]
 Decider = Literal["steve", "expressync", "charger", "lago", "operator"]
-Code = Literal[
-    "fine",
-    "not_in_steve",
-    "blocked",
-    "expired",
-    "parent_blocked",
-    "parent_expired",
-    "limit_reached",
-    "intercepted",
-    "interception_ignored",
-    "charger_refused",
-    "not_linked",
-    "link_not_valid",
-    "no_active_subscription",
-    "other_customers_subscription",
-    "not_active",
-    "steve_silent",
-    "charger_not_known",
-    "unknown",
-]
-UNKNOWN_CODES: frozenset[Code] = frozenset({"steve_silent", "charger_not_known", "unknown"})
-"""Verdicts that say: nothing was found, and not everything could be asked."""
 
 
 class SteveNow(Frozen):

@@ -5,7 +5,8 @@ from datetime import datetime
 from typing import Final
 
 from services.admin_api.answers import Silent
-from services.admin_api.diagnosis.model import Check, Code, Decider, Evidence, Verdict
+from services.admin_api.diagnosis.codes import Code
+from services.admin_api.diagnosis.model import Check, Decider, Evidence, Verdict
 from services.admin_api.diagnosis.standing import is_full, is_valid, standing
 from shared.contracts.requests.audit import EntryView
 from shared.contracts.requests.sync import CardView, LinkView, SteveCard

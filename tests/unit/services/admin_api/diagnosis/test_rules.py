@@ -1,12 +1,14 @@
 """The four questions and the verdict, as tables."""
 
 from datetime import timedelta
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.admin_api.diagnosis.model import UNKNOWN_CODES, Evidence
+from services.admin_api.diagnosis.codes import STANDING, UNKNOWN_CODES, Code
+from services.admin_api.diagnosis.model import Evidence
 from services.admin_api.diagnosis.rules import diagnose
 from tests.unit.services.admin_api.diagnosis import cases as c
 
@@ -282,6 +284,12 @@ def test_silence_is_never_a_yes_or_a_no_and_never_fine(parts: dict[str, object])
         assert told == {"valid_in_steve": YES, "linked": YES, "intercepted": NO, "charger": YES}
     if made.verdict.code in UNKNOWN_CODES:
         assert NO not in (told["valid_in_steve"], told["linked"], told["charger"]) or told["valid_in_steve"] == UNKNOWN
+
+
+def test_every_verdict_stands_somehow() -> None:
+    """No code is without a standing, so that nothing can be drawn as fine for want of one."""
+    assert set(STANDING) == set(get_args(Code))
+    assert [code for code, standing in STANDING.items() if standing == "ok"] == ["fine"]
 
 
 @given(ANY_EVIDENCE)
