@@ -5,10 +5,13 @@ import os
 import sys
 from collections.abc import Iterator
 from typing import Any, NoReturn, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 S = TypeVar("S", bound="ServiceSettings")
 
@@ -42,6 +45,30 @@ class ServiceSettings(BaseSettings):
     stop_grace_s: float = shared_setting(
         "EXPRESSYNC_STOP_GRACE_S", default=10.0, gt=0, le=60, description="Seconds a stop may take"
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def _is_postgresql(cls, url: SecretStr) -> SecretStr:
+        try:
+            backend = make_url(url.get_secret_value()).get_backend_name()
+        except (ArgumentError, ValueError):
+            backend = ""
+        if backend not in {"postgresql", "postgres"}:
+            # Without what stands there: it may hold a password.
+            raise ValueError("is no address of a PostgreSQL, like postgresql://role:password@host:5432/database")
+        return url
+
+    @field_validator("amqp_url")
+    @classmethod
+    def _is_rabbitmq(cls, url: SecretStr) -> SecretStr:
+        try:
+            parts = urlsplit(url.get_secret_value())
+            complete = parts.scheme in {"amqp", "amqps"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            complete = False
+        if not complete:
+            raise ValueError("is no address of a RabbitMQ, like amqp://user:password@host:5672/")
+        return url
 
 
 class BadConfigurationError(Exception):
