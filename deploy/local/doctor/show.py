@@ -48,12 +48,13 @@ def show(results: Sequence[Result], console: Console, *, as_json: bool) -> None:
 def _table(results: Sequence[Result]) -> Table:
     table = Table("", "check", "found, and what to do", show_lines=False, pad_edge=False)
     table.columns[0].no_wrap = True
+    table.columns[1].max_width = 36
     room = remedy = None
     for one in results:
         words, colour = MARKS[one.answer]
-        if room is not None and room != one.id.partition(".")[0]:
+        if room != one.id.partition(".")[0]:
             table.add_section()
-        room = one.id.partition(".")[0]
+            room, remedy = one.id.partition(".")[0], None
         # Text and not markup: what servers say may hold brackets.
         found = Text(one.why, style="dim" if one.answer == "unknown" else "")
         # What follows from the line above has the same remedy, and need not repeat it.

@@ -9,6 +9,7 @@ from deploy.local.doctor.result import Result, in_words, no, unknown, yes
 
 # Of the launcher, the operators' commands and the tests; none is a service's.
 OTHERS: Final = frozenset({"EXPRESSYNC_HOME", "EXPRESSYNC_URL", "EXPRESSYNC_TOKEN", "EXPRESSYNC_CONTRACTS"})
+_OURS: Final = "EXPRESSYNC_"
 _TESTS: Final = "EXPRESSYNC_TEST_"
 
 
@@ -52,10 +53,11 @@ def names(given: Collection[str], known: Collection[str], checked: Sequence[str]
     prefixes = tuple(f"EXPRESSYNC_{service.upper()}_" for service in checked)
     strangers = []
     for name in sorted(given):
-        ours = name.startswith("EXPRESSYNC_") and not name.startswith((_TESTS, *prefixes))
+        ours = name.startswith(_OURS) and not name.startswith((_TESTS, *prefixes))
         if ours and name not in known and name not in OTHERS:
-            near = difflib.get_close_matches(name, known, n=1)
-            strangers.append(f"{name} is not a setting" + (f"; did you mean {near[0]}?" if near else ""))
+            # Compared without what all of them begin with, which would make anything look alike.
+            near = difflib.get_close_matches(name.removeprefix(_OURS), [one.removeprefix(_OURS) for one in known], n=1)
+            strangers.append(f"{name} is not a setting" + (f"; did you mean {_OURS}{near[0]}?" if near else ""))
     if not strangers:
         return yes("settings.names", "None is misspelt.")
     return no(
