@@ -6,7 +6,6 @@ loopback port (`--serve`), without any service, database or broker.
 
 import argparse
 import contextlib
-import mimetypes
 import queue
 import sys
 import threading
@@ -18,7 +17,8 @@ from pathlib import Path
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-from services.admin_api.console.render import SECURITY_HEADERS, STATIC, Pages
+from services.admin_api.console.render import Pages
+from shared.web.pages import SECURITY_HEADERS
 from tests.browser.samples.base import NOW, Sample
 from tests.browser.samples.every import SAMPLES
 
@@ -69,9 +69,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        assets = f"{self.server.pages.assets}/"
+        assets = f"{self.server.pages.assets.address}/"
         if path.startswith(assets):
-            self._file(STATIC / path.removeprefix(assets))
+            self._asset(path.removeprefix(assets))
         elif path == "/live/taps":
             self._live()
         else:
@@ -82,9 +82,12 @@ class _Handler(BaseHTTPRequestHandler):
                 html = self.server.pages.render(sample.template, sample.frame, sample.page)
                 self._answer(HTTPStatus.OK, "text/html; charset=utf-8", html.encode())
 
-    def _file(self, file: Path) -> None:
-        kind = mimetypes.guess_type(file.name)[0] or "application/octet-stream"
-        self._answer(HTTPStatus.OK, kind, file.read_bytes())
+    def _asset(self, path: str) -> None:
+        asset = self.server.pages.assets.get(path)
+        if asset is None:
+            self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"no such asset")
+        else:
+            self._answer(HTTPStatus.OK, asset.kind, asset.content)
 
     def _live(self) -> None:
         rows: queue.SimpleQueue[str | None] = queue.SimpleQueue()

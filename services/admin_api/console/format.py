@@ -5,59 +5,16 @@ Times are written in UTC here; the browser rewrites them in the reader's zone (`
 
 import json
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 
-THIN_SPACE = "\N{NARROW NO-BREAK SPACE}"
-"""Groups thousands as the SI recommends, so that neither a comma nor a point can be misread."""
-MINUS = "\N{MINUS SIGN}"
+from shared.web.figures import MINUS, THIN_SPACE, Total, exact_wh, grouped, kwh, kwh_total
+from shared.web.times import instant, instant_exact, iso
+
+# What all pages write the same way. The console's templates find everything in one place.
+__all__ = ["MINUS", "THIN_SPACE", "Total", "exact_wh", "grouped", "instant", "instant_exact", "iso", "kwh", "kwh_total"]
+
 MINUTE_S, HOUR_S, DAY_S = 60, 3_600, 86_400
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """A sum of energies in Wh, as kWh with one decimal.
-
-    `rows_differ` is true when adding up the rounded rows on the screen gives another figure, so that the
-    page can say so instead of looking wrong.
-    """
-
-    kwh: str
-    wh: int
-    rows_differ: bool
-
-
-def kwh(wh: int) -> str:
-    """Energy in integer Wh as kWh with one decimal, halves away from zero: 12 449 Wh is 12.4, 12 450 is 12.5."""
-    tenths = _tenths(wh)
-    sign = MINUS if wh < 0 and tenths else ""
-    return f"{sign}{grouped(tenths // 10)}.{tenths % 10}"
-
-
-def exact_wh(wh: int) -> str:
-    return f"{grouped(wh)} Wh"
-
-
-def kwh_total(energies: Iterable[int]) -> Total:
-    rows = list(energies)
-    wh = sum(rows)
-    shown = sum(_tenths(row) if row >= 0 else -_tenths(row) for row in rows)
-    exact = _tenths(wh) if wh >= 0 else -_tenths(wh)
-    return Total(kwh=kwh(wh), wh=wh, rows_differ=shown != exact)
-
-
-def _tenths(wh: int) -> int:
-    return (abs(wh) + 50) // 100
-
-
-def grouped(number: int) -> str:
-    """An integer with its thousands apart; four digits stay together, as in dates and SI tables."""
-    digits = str(abs(number))
-    sign = MINUS if number < 0 else ""
-    if len(digits) <= 4:
-        return sign + digits
-    return sign + f"{abs(number):,}".replace(",", THIN_SPACE)
 
 
 def count(number: int, one: str, many: str | None = None) -> str:
@@ -95,25 +52,6 @@ def milliseconds(ms: int) -> str:
         return f"{ms} ms"
     tenths = (ms + 50) // 100
     return f"{grouped(tenths // 10)}.{tenths % 10} s"
-
-
-def instant(at: datetime) -> str:
-    return f"{_utc(at):%Y-%m-%d %H:%M} UTC"
-
-
-def instant_exact(at: datetime) -> str:
-    return f"{_utc(at):%Y-%m-%d %H:%M:%S} UTC"
-
-
-def iso(at: datetime) -> str:
-    """RFC 3339 in UTC with milliseconds, as the events write it."""
-    return _utc(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _utc(at: datetime) -> datetime:
-    if at.tzinfo is None:
-        raise ValueError(f"{at.isoformat()} has no time zone; times are timezone-aware UTC")
-    return at.astimezone(UTC)
 
 
 def middle(text: str, limit: int = 24) -> str:
