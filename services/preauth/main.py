@@ -2,91 +2,93 @@
 
 import os
 import socket
+import time
 from uuid import UUID
 
 from starlette.applications import Starlette
-from starlette.routing import BaseRoute
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.preauth.chargers.handlers import Chargers
-from services.preauth.chargers.jobs import Newcomers, Readiness
-from services.preauth.chargers.observer import Observer
 from services.preauth.decision.decider import TapDecider
-from services.preauth.decision.desk import GatewayDesk
 from services.preauth.decision.group import GroupCommit
 from services.preauth.decision.handlers import Taps
-from services.preauth.decision.http import Hook
+from services.preauth.decision.http import PATH, Hook
 from services.preauth.decision.jobs import Matches, Months, Replay, Sweeper
 from services.preauth.decision.projections import Projections
-from services.preauth.decision.signature import parse_keys
+from services.preauth.decision.signature import parse_keys as parse_hook_keys
 from services.preauth.decision.spool import Spool
 from services.preauth.decision.statement import Windows
 from services.preauth.decision.switch import Switch
-from services.preauth.gateway.server import Gateway
+from services.preauth.decision.tap import MatchAnswered
+from services.preauth.login.account import Account
+from services.preauth.login.api import Api
+from services.preauth.login.attempts import Attempts
+from services.preauth.login.browser import Browsers, parse_proxies
+from services.preauth.login.completing import Login
+from services.preauth.login.pages import Pages, templates
+from services.preauth.login.stream import LOOK_EVERY_S, Watch
+from services.preauth.login.tokens import Tokens, parse_audiences
+from services.preauth.login.tokens import parse_keys as parse_token_keys
+from services.preauth.pairing.arming import Arming
 from services.preauth.pairing.handlers import Pairings
+from services.preauth.pairing.kiosks import Kiosks
+from services.preauth.pairing.pins import Pins
+from services.preauth.pairing.qr import QrCodes
+from services.preauth.pairing.rules import Budgets
 from services.preauth.settings import PreauthSettings
 from services.preauth.tables import metadata
+from shared.bus.requests import NoAnswerError
 from shared.contracts.events import sync
-from shared.contracts.requests.preauth import (
-    ArmPairing,
-    CancelPairing,
-    GetCharger,
-    ListChargers,
-    ListPairings,
-    SearchTaps,
-    SwitchInterception,
-)
+from shared.contracts.problem import Problem
+from shared.contracts.requests import preauth as asked
 from shared.runtime.clock import Clock, NewId, utc_now, uuid7
 from shared.runtime.service import Service, assemble, run
 from shared.runtime.supervisor import Every
 from shared.web.health import connected
+from shared.web.problems import on_crash, on_no_answer, on_problem
 from shared.web.server import HttpServer, bind
 
 SWEEP_EVERY_S = 1.0
 EXPIRE_EVERY_S = 1.0
 REPLAY_EVERY_S = 0.5
-MONTHS_EVERY_S = 3600.0
-FORGET_EVERY_S = 3600.0
-ANSWERS_EVERY_S = 0.5
-CHARGERS_CHECKED_EVERY_S = 10.0
+HOUR_S = 3600.0
+
+
+class Front:
+    """The hook before everything else: no router, no middleware stands between a tap and its answer."""
+
+    def __init__(self, hook: Hook, pages: ASGIApp) -> None:
+        self._hook, self._pages = hook, pages
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
+            await self._hook(scope, receive, send)
+        else:
+            await self._pages(scope, receive, send)
 
 
 def build(settings: PreauthSettings, *, clock: Clock = utc_now, new_id: NewId = uuid7) -> Service:
     service = assemble("preauth", settings, metadata, clock=clock, new_id=new_id)
-    decider = build_decider(service, settings)
-    hook = Hook(decider, parse_keys(settings.hook_keys.get_secret_value()), registry=service.registry)
-    pairings = Pairings(service.database, service.outbox, clock=clock, new_id=new_id)
-    service.dispatcher.command(ArmPairing, pairings.arm_pairing)
-    service.dispatcher.command(CancelPairing, pairings.cancel_pairing)
-    service.dispatcher.query(ListPairings, pairings.list_pairings)
-    service.dispatcher.query(SearchTaps, Taps(service.database).search_taps)
-    service.dispatcher.command(SwitchInterception, Switch(service.outbox, clock=clock).switch)
-    projections = Projections(service.database, clock=clock)
-    service.consumer.on(sync.CardDiscovered, projections.card_discovered)
-    service.consumer.on(sync.CardChanged, projections.card_changed)
-    service.consumer.on(sync.TransactionStarted, projections.transaction_started)
-    service.consumer.on(sync.TransactionStopped, projections.transaction_stopped)
-    service.parts.append(Every("projections.forget", FORGET_EVERY_S, projections.forget))
-    service.parts.append(Every("pairings.expire", EXPIRE_EVERY_S, pairings.expire))
-    routes: list[BaseRoute] = [hook.route()]
+    watch = Watch(service.database)
+    decider = build_decider(service, settings, watch)
+    follow_sync(service)
+    hook = Hook(decider, parse_hook_keys(settings.hook_keys.get_secret_value()), registry=service.registry)
+    pages = build_pages(service, settings, watch)
     listener = bind(settings.host, settings.port, setting="EXPRESSYNC_PREAUTH_PORT")
-    observer = build_chargers(service)
-    # Last to start and first to stop: what they take in, the parts above them finish.
-    service.parts.append(HttpServer("http", Starlette(routes=routes), listener))
-    build_gateway(service, settings, decider, observer)
+    # Last to start and first to stop: what it takes in, the parts above it finish.
+    service.parts.append(HttpServer("http", Front(hook, pages), listener))
     return service
 
 
-def build_decider(service: Service, settings: PreauthSettings) -> TapDecider:
+def build_decider(service: Service, settings: PreauthSettings, watch: Watch) -> TapDecider:
     """Wire the way of a tap and what follows it."""
-    windows = Windows(repeat_s=settings.repeat_s, fresh_s=settings.fresh_s)
+    clock, new_id = service.clock, service.new_id
     group = GroupCommit(
         settings.database_url.get_secret_value(),
-        windows=windows,
+        windows=Windows(repeat_s=settings.repeat_s, fresh_s=settings.fresh_s),
         silent_s=settings.breaker_after_ms / 1000,
         registry=service.registry,
     )
-    spool = Spool(settings.spool_dir, name=spool_name(service.new_id()), max_bytes=settings.spool_max_mb * 1024 * 1024)
-    clock, new_id = service.clock, service.new_id
+    spool = Spool(settings.spool_dir, name=spool_name(new_id()), max_bytes=settings.spool_max_mb * 1024 * 1024)
     matches = Matches(service.database, service.outbox, clock=clock, new_id=new_id)
     decider = TapDecider(
         group,
@@ -100,14 +102,20 @@ def build_decider(service: Service, settings: PreauthSettings) -> TapDecider:
         on_recorded=service.relay.wake,
         registry=service.registry,
     )
-    matches.recorded = decider.recorded
+
+    def recorded(answered: MatchAnswered) -> None:
+        decider.recorded(answered.decision.tap_id)
+        if answered.decision.pairing_id is not None:
+            watch.moved(answered.decision.pairing_id)
+
+    matches.recorded = recorded
     sweeper = Sweeper(service.database, service.outbox, group, matches, clock=clock, new_id=new_id)
     replay = Replay(
         service.database, service.outbox, group, spool, clock=clock, new_id=new_id, registry=service.registry
     )
-    months = Months(service.database, clock=service.clock, keep_days=settings.journal_kept_days)
+    months = Months(service.database, clock=clock, keep_days=settings.journal_kept_days)
     service.parts += [
-        Every("journal.months", MONTHS_EVERY_S, months.keep),
+        Every("journal.months", HOUR_S, months.keep),
         Every("taps.sweep", SWEEP_EVERY_S, sweeper.sweep),
         Every("taps.replay", REPLAY_EVERY_S, replay.replay),
         matches,
@@ -119,46 +127,95 @@ def build_decider(service: Service, settings: PreauthSettings) -> TapDecider:
         spool.close()
 
     service.closing.append(close_spool)
+    service.dispatcher.query(asked.SearchTaps, Taps(service.database).search_taps)
+    service.dispatcher.command(asked.SwitchInterception, Switch(service.outbox, clock=clock).switch)
     return decider
 
 
-def build_chargers(service: Service) -> Observer:
-    """Wire what is known of chargers."""
-    clock, new_id = service.clock, service.new_id
-    observer = Observer(service.database, service.outbox, instance=new_id(), clock=clock, new_id=new_id)
-    readiness = Readiness(service.database, service.outbox, service.requester, clock=clock, new_id=new_id)
-    newcomers = Newcomers(service.database, clock=clock)
-    chargers = Chargers(service.database)
-    service.dispatcher.query(GetCharger, chargers.get_charger)
-    service.dispatcher.query(ListChargers, chargers.list_chargers)
-    service.consumer.on(sync.TransactionStarted, newcomers.session_started)
-    service.parts += [
-        Every("chargers.forget", FORGET_EVERY_S, observer.forget),
-        Every("chargers.newcomers", CHARGERS_CHECKED_EVERY_S, newcomers.note_tapped),
-        readiness,
-        Every("chargers.check", CHARGERS_CHECKED_EVERY_S, observer.check),
-        observer,
-    ]
-    return observer
+def follow_sync(service: Service) -> None:
+    """Keep what a tap must know of cards and sessions."""
+    projections = Projections(service.database, clock=service.clock)
+    service.consumer.on(sync.CardDiscovered, projections.card_discovered)
+    service.consumer.on(sync.CardChanged, projections.card_changed)
+    service.consumer.on(sync.TransactionStarted, projections.transaction_started)
+    service.consumer.on(sync.TransactionStopped, projections.transaction_stopped)
+    service.parts.append(Every("projections.forget", HOUR_S, projections.forget))
 
 
-def build_gateway(service: Service, settings: PreauthSettings, decider: TapDecider, observer: Observer) -> None:
-    """Wire the OCPP-J gateway, where SteVe's endpoint is set."""
-    config = settings.gateway()
-    if config is None:
-        return
-    desk = GatewayDesk(decider, service.database)
-    gateway = Gateway(
-        config,
-        bind(settings.host, settings.ocpp_port, setting="EXPRESSYNC_PREAUTH_OCPP_PORT"),
-        desk=desk,
-        watcher=observer,
-        clock=service.clock,
-        new_id=service.new_id,
-        registry=service.registry,
+def build_pages(service: Service, settings: PreauthSettings, watch: Watch) -> Starlette:
+    """Wire pairings, presence and logins: what operators ask for on the bus, and drivers over HTTP."""
+    database, outbox, clock, new_id = service.database, service.outbox, service.clock, service.new_id
+    budgets = Budgets.of(
+        charger=settings.scans_per_charger,
+        kiosk=settings.scans_per_kiosk,
+        source=settings.scans_per_source,
+        cooldown_s=settings.cooldown_s,
     )
-    observer.alive = gateway.tunnels
-    service.parts += [Every("gateway.answers", ANSWERS_EVERY_S, desk.write_answers), gateway]
+    arming = Arming(database, outbox, clock=clock, new_id=new_id, budgets=budgets, qr_is_strong=settings.qr_is_strong)
+    pairings = Pairings(database, outbox, arming, clock=clock)
+    kiosks = Kiosks(database, outbox, clock=clock, new_id=new_id)
+    qr_codes = QrCodes(database, outbox, clock=clock, public_url=settings.public_url)
+    pins = Pins(database, outbox, clock=clock)
+    answer = service.dispatcher
+    answer.command(asked.ArmPairing, pairings.arm_pairing)
+    answer.command(asked.CancelPairing, pairings.cancel_pairing)
+    answer.query(asked.ListPairings, pairings.list_pairings)
+    answer.command(asked.EnrolKiosk, kiosks.enrol_kiosk)
+    answer.command(asked.RevokeKiosk, kiosks.revoke_kiosk)
+    answer.query(asked.ListKiosks, kiosks.list_kiosks)
+    answer.command(asked.RotateChargerQr, qr_codes.rotate_charger_qr)
+    answer.query(asked.PrintChargerQr, qr_codes.print_charger_qr)
+    answer.command(asked.SetCardPin, pins.set_card_pin)
+    login = Login(
+        database,
+        outbox,
+        service.requester,
+        pins,
+        clock=clock,
+        new_id=new_id,
+        idle_s=settings.driver_idle_s,
+        longest_s=settings.driver_longest_s,
+    )
+    service.parts += [
+        Every("pairings.expire", EXPIRE_EVERY_S, pairings.expire),
+        Every("pairings.watch", LOOK_EVERY_S, watch.look),
+        Every("login.end_old", EXPIRE_EVERY_S, login.end_old),
+    ]
+    tokens = Tokens(
+        database,
+        clock,
+        new_id,
+        issuer=settings.public_url,
+        audiences=parse_audiences(settings.audiences),
+        keys=parse_token_keys(settings.token_keys.get_secret_value()),
+        valid_s=settings.token_valid_s,
+    )
+    browsers = Browsers(
+        secure=settings.public_url.startswith("https://"),
+        proxies=parse_proxies(settings.trusted_proxies),
+    )
+    api = Api(
+        database=database,
+        outbox=outbox,
+        arming=arming,
+        login=login,
+        tokens=tokens,
+        watch=watch,
+        browsers=browsers,
+        clock=clock,
+    )
+    pages = Pages(
+        database=database,
+        kiosks=kiosks,
+        login=login,
+        account=Account(service.requester),
+        browsers=browsers,
+        attempts=Attempts(time.monotonic),
+        idle_s=settings.driver_idle_s,
+        templates=templates(),
+    )
+    handlers = {Problem: on_problem, NoAnswerError: on_no_answer, Exception: on_crash}
+    return Starlette(routes=[*api.routes(), *pages.routes()], exception_handlers=handlers)
 
 
 def spool_name(unique: UUID) -> str:

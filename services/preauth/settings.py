@@ -1,9 +1,13 @@
 from pathlib import Path
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from services.preauth.decision.signature import parse_keys as parse_hook_keys
 from services.preauth.gateway.settings import GatewaySettings
+from services.preauth.login.browser import parse_proxies
+from services.preauth.login.tokens import parse_audiences
+from services.preauth.login.tokens import parse_keys as parse_token_keys
 
 
 class PreauthSettings(GatewaySettings):
@@ -44,3 +48,52 @@ class PreauthSettings(GatewaySettings):
     journal_kept_days: int = Field(
         400, ge=1, le=36500, description="Days a tap is kept; older ones go a whole month at a time"
     )
+
+    public_url: str = Field(
+        "http://127.0.0.1:8091",
+        pattern=r"^https?://[^/]+$",
+        description="Where drivers reach the pages, without a slash at the end; printed in QR codes, issuer of tokens",
+    )
+    trusted_proxies: str = Field(
+        "", description="Addresses of proxies, separated by commas, whose X-Forwarded-For names the driver's address"
+    )
+    qr_is_strong: bool = Field(
+        False,
+        description="Let any card log in after a QR code. A photo of the code then takes the next card's login",
+    )
+    driver_idle_s: int = Field(180, ge=10, le=3600, description="Seconds without a request after which a driver is out")
+    driver_longest_s: int = Field(1800, ge=60, le=86400, description="Seconds after which a driver is out in any case")
+    cooldown_s: int = Field(5, ge=0, le=600, description="Seconds between a scan at a charger and the next one there")
+    scans_per_charger: int = Field(20, ge=1, description="Scans that drivers may start at a charger in ten minutes")
+    scans_per_kiosk: int = Field(60, ge=1, description="Scans that may be started at a kiosk in ten minutes")
+    scans_per_source: int = Field(10, ge=1, description="Scans by QR code from an address in ten minutes")
+    audiences: str = Field(
+        "{}",
+        description="Applications that may ask for a driver's token, with their exact redirect addresses, as JSON:"
+        ' {"app": ["https://app.example/callback"]}',
+    )
+    token_keys: SecretStr = Field(
+        SecretStr(""),
+        description="Private EC P-256 keys for tokens as PEM; the first one signs, the others are published"
+        " for a rotation. Empty: no tokens",
+    )
+    token_valid_s: int = Field(300, ge=30, le=300, description="Seconds a token is valid")
+
+    @field_validator("hook_keys", "token_keys", mode="after")
+    @classmethod
+    def _are_keys(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        parse = parse_hook_keys if info.field_name == "hook_keys" else parse_token_keys
+        parse(value.get_secret_value())
+        return value
+
+    @field_validator("audiences")
+    @classmethod
+    def _are_audiences(cls, text: str) -> str:
+        parse_audiences(text)
+        return text
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_addresses(cls, text: str) -> str:
+        parse_proxies(text)
+        return text

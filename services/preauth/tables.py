@@ -170,3 +170,69 @@ bound_browser = sa.Table(
     sa.Column("bound_at", Time, nullable=False),
     sa.Column("seen_at", Time, nullable=False),
 )
+
+# Kiosks: a screen beside chargers that holds a key. Only the key's hash is kept.
+kiosk = sa.Table(
+    "kiosk",
+    metadata,
+    sa.Column("kiosk_id", UUID, primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("charge_box_ids", pg.ARRAY(sa.Text), nullable=False),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("created_by", sa.Text, nullable=False),
+    sa.Column("code_hash", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("code_expires_at", Time, nullable=False),
+    sa.Column("key_hash", sa.LargeBinary, unique=True),
+    sa.Column("enrolled_at", Time),
+    sa.Column("seen_at", Time),
+    sa.Column("revoked_at", Time),
+)
+
+# The secret that a charger's QR code carries. It is kept as it is, because it is printed again and again; all it opens
+# is a weak presence.
+charger_qr = sa.Table(
+    "charger_qr",
+    metadata,
+    sa.Column("charge_box_id", sa.Text, primary_key=True),
+    sa.Column("secret", sa.Text, nullable=False),
+    sa.Column("rotated_at", Time, nullable=False),
+)
+
+# What a consumed pairing turned into. Only hashes of what the browser holds.
+driver_session = sa.Table(
+    "driver_session",
+    metadata,
+    sa.Column("session_id", UUID, primary_key=True),
+    sa.Column("token_hash", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("pairing_id", UUID, nullable=False, unique=True),
+    sa.Column("id_tag", sa.Text, nullable=False),
+    sa.Column("card_id", UUID),
+    sa.Column("kiosk_id", UUID),
+    sa.Column("created_at", Time, nullable=False),
+    sa.Column("seen_at", Time, nullable=False),
+    sa.Column("ended_at", Time),
+    sa.Column("end_reason", sa.Text),
+    sa.Index("ix_driver_session_seen_at", "seen_at"),
+)
+
+# Where a card logged in before: a kiosk, or a browser.
+known_device = sa.Table(
+    "known_device",
+    metadata,
+    sa.Column("id_tag", sa.Text, primary_key=True),
+    sa.Column("device", sa.LargeBinary, primary_key=True),
+    sa.Column("first_at", Time, nullable=False),
+)
+
+# Codes for other applications, exchanged once for a signed token (RFC 6749, 4.1; RFC 7636).
+login_code = sa.Table(
+    "login_code",
+    metadata,
+    sa.Column("code_hash", sa.LargeBinary, primary_key=True),
+    sa.Column("session_id", UUID, nullable=False),
+    sa.Column("audience", sa.Text, nullable=False),
+    sa.Column("redirect_uri", sa.Text, nullable=False),
+    sa.Column("code_challenge", sa.Text, nullable=False),
+    sa.Column("expires_at", Time, nullable=False, index=True),
+    sa.Column("used_at", Time),
+)

@@ -38,7 +38,7 @@ class Matches:
         self._database, self._outbox, self._clock, self._new_id = database, outbox, clock, new_id
         self._waiting: deque[MatchAnswered] = deque()
         self._wanted = asyncio.Event()
-        self.recorded: Callable[[UUID], None] = lambda _: None
+        self.recorded: Callable[[MatchAnswered], None] = lambda _: None
 
     def add(self, answered: MatchAnswered) -> None:
         self._waiting.append(answered)
@@ -71,7 +71,7 @@ class Matches:
                 return
             log.exception("A match was not recorded.", action="tap.match_lost", tap_id=str(answered.decision.tap_id))
         self._waiting.popleft()
-        self.recorded(answered.decision.tap_id)
+        self.recorded(answered)
 
     async def _record(self, answered: MatchAnswered) -> None:
         async with self._database.write() as tx:

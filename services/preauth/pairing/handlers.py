@@ -2,57 +2,33 @@
 
 from services.preauth.decision.handlers import position
 from services.preauth.pairing import rules, store
+from services.preauth.pairing.arming import Arming
 from shared.bus.outbox import Outbox
-from shared.contracts.events.preauth import PairingArmed, PairingCancelled, PairingExpired
-from shared.contracts.identity import Actor, Cause
+from shared.contracts.events.preauth import PairingCancelled
+from shared.contracts.identity import Cause
 from shared.contracts.problem import NotFound
 from shared.contracts.requests.preauth import ArmPairing, CancelPairing, ListPairings, PairingList, PairingView
 from shared.database.engine import Database, Write
-from shared.runtime.clock import Clock, NewId
+from shared.runtime.clock import Clock
 from shared.runtime.log import get_logger
 
 log = get_logger(__name__)
 
 
 class Pairings:
-    def __init__(self, database: Database, outbox: Outbox, *, clock: Clock, new_id: NewId) -> None:
-        self._database, self._outbox, self._clock, self._new_id = database, outbox, clock, new_id
+    def __init__(self, database: Database, outbox: Outbox, arming: Arming, *, clock: Clock) -> None:
+        self._database, self._outbox, self._arming, self._clock = database, outbox, arming, clock
 
     async def arm_pairing(self, tx: Write, request: ArmPairing, cause: Cause) -> PairingView:
         """:raises AlreadyArmed: while another scan waits at this charger."""
-        at = self._clock()
-        await self._expire(tx, charge_box_id=request.charge_box_id)
-        row = await store.arm(
+        row = await self._arming.arm(
             tx,
-            {
-                "pairing_id": self._new_id(),
-                "charge_box_id": request.charge_box_id,
-                "connector_id": request.connector_id,
-                "purpose": request.purpose,
-                "code": rules.new_code(),
-                "presence": "operator",
-                "weak": False,
-                "armed_at": at,
-                "expires_at": store.window(at, request.window_s),
-                "armed_by_kind": cause.actor.kind,
-                "armed_by_id": cause.actor.id,
-                "correlation_id": cause.correlation_id,
-            },
-        )
-        if row is None:
-            raise rules.AlreadyArmed(
-                f"A scan is waiting at {request.charge_box_id} already. Wait until it has ended, or cancel it."
-            )
-        await self._outbox.add(
-            tx,
-            PairingArmed(
-                pairing_id=row.pairing_id,
-                charge_box_id=row.charge_box_id,
-                purpose=row.purpose,
-                expires_at=row.expires_at,
-                connector_id=row.connector_id,
-            ),
             cause,
+            charge_box_id=request.charge_box_id,
+            connector_id=request.connector_id,
+            purpose=request.purpose,
+            window_s=request.window_s,
+            presence="operator",
         )
         return store.view(row)
 
@@ -87,14 +63,4 @@ class Pairings:
     async def expire(self) -> int:
         """End what ran out; returns how many. Called again and again."""
         async with self._database.write() as tx:
-            return await self._expire(tx)
-
-    async def _expire(self, tx: Write, charge_box_id: str | None = None) -> int:
-        ended = await store.expire(tx, at=self._clock(), charge_box_id=charge_box_id)
-        for row in ended:
-            await self._outbox.add(
-                tx,
-                PairingExpired(pairing_id=row.pairing_id, charge_box_id=row.charge_box_id, purpose=row.purpose),
-                Cause(actor=Actor(kind="system", id="preauth"), correlation_id=row.correlation_id),
-            )
-        return len(ended)
+            return await self._arming.expire(tx)

@@ -5,7 +5,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from services.preauth.pairing.rules import OPEN_STATES
+from services.preauth.pairing.rules import OPEN_STATES, Recent
 from services.preauth.tables import pairing
 from shared.contracts.requests.preauth import ListPairings, PairingView
 from shared.database.engine import Read, Write
@@ -37,6 +37,21 @@ async def arm(tx: Write, values: dict[str, Any]) -> Row | None:
     )
     found: Row | None = (await tx.execute(statement.returning(pairing))).first()
     return found
+
+
+async def recent(tx: Read, *, charge_box_id: str, kiosk_id: UUID | None, source: str | None, since: datetime) -> Recent:
+    """How much was armed since then, for the budgets."""
+    at_charger = pairing.c.charge_box_id == charge_box_id
+    by_kiosk = pairing.c.kiosk_id == kiosk_id if kiosk_id else sa.false()
+    from_source = sa.and_(pairing.c.presence == "qr", pairing.c.source == source) if source else sa.false()
+    statement = sa.select(
+        sa.func.count().filter(at_charger).label("charger"),
+        sa.func.count().filter(by_kiosk).label("kiosk"),
+        sa.func.count().filter(from_source).label("source"),
+        sa.func.max(pairing.c.told_at).filter(at_charger).label("last_scan_at"),
+    ).where(pairing.c.armed_at > since)
+    row = (await tx.execute(statement)).one()
+    return Recent(**row._asdict())
 
 
 async def expire(tx: Write, *, at: datetime, charge_box_id: str | None = None) -> list[Row]:

@@ -103,7 +103,7 @@ class ScanLoginSucceeded(_PreauthEvent):
 
 
 class ScanLoginRefused(_PreauthEvent):
-    """The driver is told that it did not work; `reason` is why: unknown_card, blocked, expired, inactive, no_answer ..."""
+    """The driver is told that it did not work; `reason` is why (unknown_card, blocked, no_answer, ...)."""
 
     type: ClassVar[str] = "scan.login_refused"
     pairing_id: UUID

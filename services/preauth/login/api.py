@@ -1,0 +1,233 @@
+"""`/api/pairings*`, `/api/token` and the keys: what the driver pages and other applications call."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Annotated, Any, Final
+from urllib.parse import parse_qsl, urlencode
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from services.preauth.login import rules, store
+from services.preauth.login.browser import BROWSER_COOKIE, DAY_S, DRIVER_COOKIE, KIOSK_COOKIE, Browsers, must_be_own
+from services.preauth.login.completing import Login
+from services.preauth.login.stream import Watch
+from services.preauth.login.tokens import Client, TokenError, Tokens
+from services.preauth.pairing import store as pairings
+from services.preauth.pairing.arming import Arming, Driver
+from services.preauth.pairing.secrets import digest, new_secret
+from shared.bus.outbox import Outbox
+from shared.contracts.events.preauth import PairingCancelled
+from shared.contracts.identity import Actor, Cause
+from shared.database.engine import Database
+from shared.runtime.clock import Clock
+from shared.web.body import read_body
+from shared.web.problems import BadBody
+
+MOST_BYTES: Final = 16 * 1024
+KEEP_ALIVE_S: Final = 15.0
+RETRY_MS: Final = 1000
+NO_STORE: Final = {"Cache-Control": "no-store"}
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ArmBody(Strict):
+    charge_box_id: Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
+    connector_id: Annotated[int, Field(ge=1, le=1000)] | None = None
+    key: Annotated[str, Field(max_length=200)] | None = None
+
+
+class ClientBody(Strict):
+    client_id: Annotated[str, Field(max_length=200)]
+    redirect_uri: Annotated[str, Field(max_length=2000)]
+    code_challenge: Annotated[str, Field(max_length=200)]
+    state: Annotated[str, Field(max_length=2000)] = ""
+
+    def client(self) -> Client:
+        return Client(self.client_id, self.redirect_uri, self.code_challenge)
+
+
+class LoginBody(Strict):
+    pin: Annotated[str, Field(max_length=16)] | None = None
+    client: ClientBody | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    database: Database
+    outbox: Outbox
+    arming: Arming
+    login: Login
+    tokens: Tokens
+    watch: Watch
+    browsers: Browsers
+    clock: Clock
+
+    def routes(self) -> list[BaseRoute]:
+        return [
+            Route("/api/pairings", self.arm, methods=["POST"]),
+            Route("/api/pairings/{pairing_id:uuid}", self.show, methods=["GET"]),
+            Route("/api/pairings/{pairing_id:uuid}", self.cancel, methods=["DELETE"]),
+            Route("/api/pairings/{pairing_id:uuid}/events", self.events, methods=["GET"]),
+            Route("/api/pairings/{pairing_id:uuid}/login", self.log_in, methods=["POST"]),
+            Route("/api/token", self.token, methods=["POST"]),
+            Route("/.well-known/jwks.json", self.jwks, methods=["GET"]),
+        ]
+
+    async def arm(self, request: Request) -> Response:
+        """201 with the scan; the browser that sent this is the only one that can use it."""
+        must_be_own(request)
+        body = await _read(request, ArmBody)
+        held = request.cookies.get(BROWSER_COOKIE)
+        browser = held or new_secret()
+        driver = Driver(
+            browser=digest(browser),
+            source=self.browsers.source(request),
+            kiosk_key=request.cookies.get(KIOSK_COOKIE),
+            qr_secret=body.key,
+        )
+        row = await self.arming.arm_as_driver(body.charge_box_id, body.connector_id, driver)
+        response = JSONResponse(self._view(row), status_code=201, headers=NO_STORE)
+        if held is None:
+            self.browsers.keep(response, BROWSER_COOKIE, browser, max_age_s=365 * DAY_S)
+        return response
+
+    async def show(self, request: Request) -> Response:
+        return JSONResponse(self._view(await self._own(request)), headers=NO_STORE)
+
+    async def cancel(self, request: Request) -> Response:
+        """204, also for one that has ended: then there is nothing left to do."""
+        must_be_own(request)
+        own = await self._own(request)
+        async with self.database.write() as tx:
+            row = await pairings.cancel(tx, own.pairing_id, at=self.clock())
+            if row is not None:
+                event = PairingCancelled(
+                    pairing_id=row.pairing_id, charge_box_id=row.charge_box_id, purpose=row.purpose
+                )
+                actor = Actor(kind=row.armed_by_kind, id=row.armed_by_id)
+                await self.outbox.add(tx, event, Cause(actor=actor, correlation_id=row.correlation_id))
+        return Response(status_code=204)
+
+    async def events(self, request: Request) -> Response:
+        """Server-sent events, one for each stage from where the page left off (`Last-Event-ID`) to the last."""
+        own = await self._own(request)
+        last = request.headers.get("last-event-id", "")
+        seen = int(last) if last.isdigit() and len(last) < 3 else 0
+        until = own.expires_at + rules.COMPLETE_WITHIN + timedelta(seconds=30)
+        if rules.STAGE[own.state] == rules.LAST_STAGE and seen >= rules.LAST_STAGE:
+            # Nothing will ever follow: 204 tells an EventSource not to come back.
+            return Response(status_code=204)
+        stream = self._follow(own.pairing_id, own.browser, seen, until.timestamp())
+        headers = {**NO_STORE, "X-Accel-Buffering": "no"}
+        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+    async def log_in(self, request: Request) -> Response:
+        """Complete the login: 200 with where to go next, and the driver's cookie."""
+        must_be_own(request)
+        body = await _read(request, LoginBody)
+        if body.client is not None:
+            # Before the scan is used up: a wrong address must not cost the driver the tap.
+            self.tokens.check(body.client.client())
+        browser = digest(request.cookies.get(BROWSER_COOKIE, ""))
+        logged_in = await self.login.complete(request.path_params["pairing_id"], browser, body.pin)
+        next_page = "/me"
+        if body.client is not None:
+            code = await self.tokens.code(logged_in.session_id, body.client.client())
+            joint = "&" if "?" in body.client.redirect_uri else "?"
+            next_page = f"{body.client.redirect_uri}{joint}{_query(code=code, state=body.client.state)}"
+        response = JSONResponse({"next": next_page}, headers=NO_STORE)
+        self.browsers.keep(response, DRIVER_COOKIE, logged_in.token)
+        return response
+
+    async def token(self, request: Request) -> Response:
+        """RFC 6749, 4.1.3, with PKCE (RFC 7636). No cookie matters here, so any origin may call it."""
+        form = await _form(request)
+        if form.get("grant_type") != "authorization_code":
+            raise TokenError("unsupported_grant_type", "grant_type must be authorization_code.")
+        token = await self.tokens.exchange(
+            form.get("code", ""),
+            audience=form.get("client_id", ""),
+            redirect_uri=form.get("redirect_uri", ""),
+            code_verifier=form.get("code_verifier", ""),
+        )
+        body = {"access_token": token, "token_type": "Bearer", "expires_in": self.tokens.valid_s}
+        return JSONResponse(body, headers=NO_STORE)
+
+    async def jwks(self, _: Request) -> Response:
+        return JSONResponse(self.tokens.jwks(), headers={"Cache-Control": "public, max-age=300"})
+
+    async def _own(self, request: Request) -> store.Row:
+        browser = digest(request.cookies.get(BROWSER_COOKIE, ""))
+        async with self.database.read() as tx:
+            row = await store.own_pairing(tx, request.path_params["pairing_id"], browser)
+        if row is None:
+            raise rules.NoSuchScan("This page does not belong to a scan that was started here. Start again.")
+        return row
+
+    async def _follow(self, pairing_id: UUID, browser: bytes, seen: int, until: float) -> AsyncIterator[str]:
+        with self.watch.on(pairing_id) as moved:
+            yield f"retry: {RETRY_MS}\n\n"
+            while self.clock().timestamp() < until:
+                moved.clear()
+                async with self.database.read() as tx:
+                    row = await store.own_pairing(tx, pairing_id, browser)
+                if row is None:
+                    return
+                stage = rules.STAGE[row.state]
+                if stage > seen:
+                    seen = stage
+                    yield f"id: {stage}\nevent: {row.state}\ndata: {json.dumps(self._view(row))}\n\n"
+                if stage == rules.LAST_STAGE:
+                    return
+                try:
+                    async with asyncio.timeout(KEEP_ALIVE_S):
+                        await moved.wait()
+                except TimeoutError:
+                    yield ": still waiting\n\n"
+
+    def _view(self, row: store.Row) -> dict[str, Any]:
+        """What the browser may know: nothing of the card."""
+        return {
+            "pairing_id": str(row.pairing_id),
+            "charge_box_id": row.charge_box_id,
+            "connector_id": row.connector_id,
+            "code": row.code,
+            "state": row.state,
+            "expires_at": row.expires_at.isoformat(),
+            "expires_in_s": max(0, round((row.expires_at - self.clock()).total_seconds())),
+            "result": row.result if row.state == "consumed" else None,
+        }
+
+
+async def _read(request: Request, model: type[Any]) -> Any:  # noqa: ANN401 - an instance of `model`
+    body = await read_body(request, MOST_BYTES)
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise BadBody("The body must be application/json.")
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise BadBody(f"{where or 'body'}: {first['msg']}") from error
+
+
+async def _form(request: Request) -> dict[str, str]:
+    body = await read_body(request, MOST_BYTES)
+    with suppress(UnicodeDecodeError):
+        return dict(parse_qsl(body.decode(), max_num_fields=20))
+    raise BadBody("The body must be application/x-www-form-urlencoded.")
+
+
+def _query(**values: str) -> str:
+    return urlencode({name: value for name, value in values.items() if value})

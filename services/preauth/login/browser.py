@@ -1,0 +1,77 @@
+"""What a browser holds, where it comes from, and whether a request is really its own."""
+
+import ipaddress
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import Response
+
+from shared.web.problems import Forbidden
+
+BROWSER_COOKIE: Final = "expressync_browser"
+KIOSK_COOKIE: Final = "expressync_kiosk"
+DRIVER_COOKIE: Final = "expressync_driver"
+
+DAY_S: Final = 24 * 3600
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Browsers:
+    """How cookies are set here, and which proxies are believed."""
+
+    secure: bool
+    proxies: Sequence[Address] = ()
+
+    def keep(self, response: Response, name: str, value: str, *, max_age_s: int | None = None) -> None:
+        """Set a cookie that no script can read and no other site can send."""
+        response.set_cookie(
+            name, value, max_age=max_age_s, httponly=True, secure=self.secure, samesite="strict", path="/"
+        )
+
+    def drop(self, response: Response, name: str) -> None:
+        response.delete_cookie(name, httponly=True, secure=self.secure, samesite="strict", path="/")
+
+    def source(self, request: HTTPConnection) -> str:
+        """The address a request comes from; a forwarded one only from a proxy that is believed."""
+        peer = request.client.host if request.client else ""
+        if _address(peer) not in self.proxies:
+            return peer
+        # The last one that is not a proxy of ours: what stands before it anybody can write.
+        forwarded = [part.strip() for part in request.headers.get("x-forwarded-for", "").split(",")]
+        for part in reversed(forwarded):
+            address = _address(part)
+            if address is None:
+                break
+            if address not in self.proxies:
+                return part
+        return peer
+
+
+def parse_proxies(text: str) -> list[Address]:
+    """:raises ValueError: when one is no address."""
+    return [ipaddress.ip_address(part.strip()) for part in text.split(",") if part.strip()]
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        return None
+
+
+def must_be_own(request: Request) -> None:
+    """Refuse a change that another site makes a browser send (the cookies' SameSite is the first lock).
+
+    :raises Forbidden: when the browser says that the request comes from elsewhere.
+    """
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    elsewhere = site not in (None, "same-origin", "none") or (
+        origin is not None and origin.partition("://")[2] != request.headers.get("host", "")
+    )
+    if elsewhere:
+        raise Forbidden("This request comes from another site. Open the page itself and try again.")

@@ -1,0 +1,137 @@
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from services.preauth.tables import driver_session, known_device, login_code, pairing
+from shared.contracts.identity import IdTag
+from shared.database.engine import Read, Write
+
+Row = sa.Row[Any]
+
+
+async def own_pairing(tx: Read, pairing_id: UUID, browser: bytes) -> Row | None:
+    """The pairing, for the browser that armed it and nobody else."""
+    statement = sa.select(pairing).where(pairing.c.pairing_id == pairing_id, pairing.c.browser == browser)
+    found: Row | None = (await tx.execute(statement)).first()
+    return found
+
+
+async def states(tx: Read, pairing_ids: list[UUID]) -> dict[UUID, str]:
+    statement = sa.select(pairing.c.pairing_id, pairing.c.state).where(pairing.c.pairing_id.in_(pairing_ids))
+    return {row.pairing_id: row.state for row in await tx.execute(statement)}
+
+
+async def consume(tx: Write, pairing_id: UUID, *, result: str, at: datetime) -> bool:
+    """Use an intercepted login, once; False when somebody else was faster, or it is no login."""
+    statement = (
+        pairing.update()
+        .where(pairing.c.pairing_id == pairing_id, pairing.c.state == "intercepted", pairing.c.purpose == "login")
+        .values(state="consumed", result=result, ended_at=at)
+        .returning(pairing.c.pairing_id)
+    )
+    return (await tx.execute(statement)).first() is not None
+
+
+async def give_up(tx: Write, *, told_before: datetime, at: datetime) -> int:
+    """End logins that nobody completed; returns how many."""
+    statement = pairing.update().where(
+        pairing.c.state == "intercepted", pairing.c.purpose == "login", pairing.c.told_at < told_before
+    )
+    return (await tx.execute(statement.values(state="consumed", result="not_completed", ended_at=at))).rowcount
+
+
+async def add_session(tx: Write, values: dict[str, Any]) -> None:
+    await tx.execute(driver_session.insert().values(values))
+
+
+async def renew_token(tx: Write, pairing_id: UUID, token_hash: bytes) -> Row | None:
+    """Give the session of this pairing a new token; the old one is worthless. None when it has ended."""
+    statement = (
+        driver_session.update()
+        .where(driver_session.c.pairing_id == pairing_id, driver_session.c.ended_at.is_(None))
+        .values(token_hash=token_hash)
+        .returning(driver_session)
+    )
+    found: Row | None = (await tx.execute(statement)).first()
+    return found
+
+
+async def touch(
+    tx: Write, token_hash: bytes, *, at: datetime, idle_since: datetime, began_after: datetime
+) -> Row | None:
+    """The living session that holds this token, marked as seen."""
+    statement = (
+        driver_session.update()
+        .where(
+            driver_session.c.token_hash == token_hash,
+            driver_session.c.ended_at.is_(None),
+            driver_session.c.seen_at > idle_since,
+            driver_session.c.created_at > began_after,
+        )
+        .values(seen_at=at)
+        .returning(driver_session)
+    )
+    found: Row | None = (await tx.execute(statement)).first()
+    return found
+
+
+async def end_session(tx: Write, token_hash: bytes, *, at: datetime, reason: str) -> Row | None:
+    statement = (
+        driver_session.update()
+        .where(driver_session.c.token_hash == token_hash, driver_session.c.ended_at.is_(None))
+        .values(ended_at=at, end_reason=reason)
+        .returning(driver_session)
+    )
+    found: Row | None = (await tx.execute(statement)).first()
+    return found
+
+
+async def end_old_sessions(tx: Write, *, at: datetime, idle_since: datetime, began_before: datetime) -> list[Row]:
+    """End sessions that nobody uses, or that lasted long enough."""
+    idle = driver_session.c.seen_at <= idle_since
+    statement = (
+        driver_session.update()
+        .where(driver_session.c.ended_at.is_(None), sa.or_(idle, driver_session.c.created_at <= began_before))
+        .values(ended_at=at, end_reason=sa.case((idle, "idle"), else_="too_long"))
+        .returning(driver_session)
+    )
+    return list(await tx.execute(statement))
+
+
+async def is_first_time(tx: Write, id_tag: IdTag, device: bytes, at: datetime) -> bool:
+    """Whether this card was never seen at this kiosk or browser before; remembers it."""
+    statement = pg.insert(known_device).values(id_tag=id_tag, device=device, first_at=at).on_conflict_do_nothing()
+    return (await tx.execute(statement.returning(known_device.c.id_tag))).first() is not None
+
+
+async def add_code(tx: Write, values: dict[str, Any]) -> None:
+    await tx.execute(login_code.insert().values(values))
+
+
+async def use_code(tx: Write, code_hash: bytes, *, at: datetime) -> Row | None:
+    """Take a code, once, whether or not what comes with it is right; None for one that is used, old or unknown."""
+    statement = (
+        login_code.update()
+        .where(login_code.c.code_hash == code_hash, login_code.c.used_at.is_(None), login_code.c.expires_at > at)
+        .values(used_at=at)
+        .returning(login_code)
+    )
+    code: Row | None = (await tx.execute(statement)).first()
+    return code
+
+
+async def living_session(tx: Read, session_id: UUID) -> Row | None:
+    statement = sa.select(driver_session).where(
+        driver_session.c.session_id == session_id, driver_session.c.ended_at.is_(None)
+    )
+    found: Row | None = (await tx.execute(statement)).first()
+    return found
+
+
+async def forget(tx: Write, before: datetime) -> None:
+    """Delete sessions and codes that ended long ago."""
+    await tx.execute(login_code.delete().where(login_code.c.expires_at < before))
+    await tx.execute(driver_session.delete().where(driver_session.c.ended_at < before))

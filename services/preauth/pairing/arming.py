@@ -1,0 +1,145 @@
+"""Arming a scan: by an operator, or by a driver whose presence a kiosk or a QR code vouches for."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from services.preauth.pairing import kiosks, qr, rules, store
+from services.preauth.pairing.secrets import new_code
+from shared.bus.outbox import Outbox
+from shared.contracts.events.preauth import PairingArmed, PairingExpired, Presence, Purpose
+from shared.contracts.identity import Actor, Cause
+from shared.database.engine import Database, Write
+from shared.runtime.clock import Clock, NewId
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """Who wants to scan from a browser. Each field is what the browser holds, or None."""
+
+    browser: bytes
+    source: str
+    kiosk_key: str | None = None
+    qr_secret: str | None = None
+
+
+class Arming:
+    def __init__(
+        self,
+        database: Database,
+        outbox: Outbox,
+        *,
+        clock: Clock,
+        new_id: NewId,
+        budgets: rules.Budgets,
+        qr_is_strong: bool,
+    ) -> None:
+        self._database, self._outbox, self._clock, self._new_id = database, outbox, clock, new_id
+        self._budgets, self._qr_is_strong = budgets, qr_is_strong
+
+    async def arm_as_driver(self, charge_box_id: str, connector_id: int | None, driver: Driver) -> store.Row:
+        """Arm a scan for a login, bound to the driver's browser.
+
+        :raises NotPresent: without a kiosk's key for this charger or its QR secret.
+        :raises TooManyScans: beyond a budget, or too soon after the last scan here.
+        :raises AlreadyArmed: while another scan waits at this charger.
+        """
+        async with self._database.write() as tx:
+            presence, kiosk_id = await self._presence(tx, charge_box_id, driver)
+            recent = await store.recent(
+                tx,
+                charge_box_id=charge_box_id,
+                kiosk_id=kiosk_id,
+                source=driver.source if presence == "qr" else None,
+                since=self._clock() - self._budgets.per,
+            )
+            wait_s = rules.wait_s(recent, self._budgets, self._clock())
+            if wait_s > 0:
+                raise rules.TooManyScans(
+                    f"Many scans were started here. Wait {math.ceil(wait_s)} s, then try again.",
+                    retry_after_s=math.ceil(wait_s),
+                )
+            actor = Actor(kind="kiosk", id=str(kiosk_id)) if kiosk_id else Actor(kind="driver", id="qr")
+            return await self.arm(
+                tx,
+                Cause(actor=actor, correlation_id=self._new_id()),
+                charge_box_id=charge_box_id,
+                connector_id=connector_id,
+                purpose="login",
+                window_s=rules.WINDOW_S,
+                presence=presence,
+                weak=presence == "qr" and not self._qr_is_strong,
+                browser=driver.browser,
+                kiosk_id=kiosk_id,
+                source=driver.source,
+            )
+
+    async def arm(
+        self,
+        tx: Write,
+        cause: Cause,
+        *,
+        charge_box_id: str,
+        connector_id: int | None,
+        purpose: Purpose,
+        window_s: float,
+        presence: Presence,
+        **more: Any,  # noqa: ANN401 - columns of a pairing
+    ) -> store.Row:
+        """:raises AlreadyArmed: while another scan waits at this charger."""
+        at = self._clock()
+        await self.expire(tx, charge_box_id=charge_box_id)
+        row = await store.arm(
+            tx,
+            {
+                "weak": False,
+                **more,
+                "pairing_id": self._new_id(),
+                "charge_box_id": charge_box_id,
+                "connector_id": connector_id,
+                "purpose": purpose,
+                "code": new_code(rules.CODE_LENGTH),
+                "presence": presence,
+                "armed_at": at,
+                "expires_at": store.window(at, window_s),
+                "armed_by_kind": cause.actor.kind,
+                "armed_by_id": cause.actor.id,
+                "correlation_id": cause.correlation_id,
+            },
+        )
+        if row is None:
+            raise rules.AlreadyArmed(
+                f"A scan is waiting at {charge_box_id} already. Wait until it has ended, or cancel it."
+            )
+        event = PairingArmed(
+            pairing_id=row.pairing_id,
+            charge_box_id=row.charge_box_id,
+            purpose=row.purpose,
+            expires_at=row.expires_at,
+            connector_id=row.connector_id,
+        )
+        await self._outbox.add(tx, event, cause)
+        return row
+
+    async def expire(self, tx: Write, charge_box_id: str | None = None) -> int:
+        """End scans whose window is over; returns how many."""
+        ended = await store.expire(tx, at=self._clock(), charge_box_id=charge_box_id)
+        for row in ended:
+            await self._outbox.add(
+                tx,
+                PairingExpired(pairing_id=row.pairing_id, charge_box_id=row.charge_box_id, purpose=row.purpose),
+                Cause(actor=Actor(kind="system", id="preauth"), correlation_id=row.correlation_id),
+            )
+        return len(ended)
+
+    async def _presence(self, tx: Write, charge_box_id: str, driver: Driver) -> tuple[Presence, UUID | None]:
+        if driver.kiosk_key is not None:
+            kiosk = await kiosks.by_key(tx, driver.kiosk_key)
+            if kiosk is not None and charge_box_id in kiosk.charge_box_ids:
+                return "kiosk", kiosk.kiosk_id
+        if driver.qr_secret is not None and await qr.opens(tx, charge_box_id, driver.qr_secret):
+            return "qr", None
+        raise rules.NotPresent(
+            "Use the screen beside the charger, or scan the code on the charger again: it may have been replaced."
+        )

@@ -1,0 +1,123 @@
+"""Kiosks: an operator makes a one-time code, a screen exchanges it for a key, and then vouches for presence."""
+
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal
+from uuid import UUID
+
+import sqlalchemy as sa
+
+from services.preauth.pairing.secrets import digest, new_code, new_secret, typed
+from services.preauth.tables import kiosk
+from shared.bus.outbox import Outbox
+from shared.contracts.events.preauth import KioskEnrolled, KioskRevoked
+from shared.contracts.identity import Actor, Cause
+from shared.contracts.problem import NotFound
+from shared.contracts.request import MAX_ROWS
+from shared.contracts.requests.preauth import (
+    EnrolKiosk,
+    KioskEnrolment,
+    KioskList,
+    KioskView,
+    ListKiosks,
+    RevokeKiosk,
+)
+from shared.database.engine import Database, Read, Write
+from shared.runtime.clock import Clock, NewId
+
+CODE_LENGTH: Final = 10  # 50 bits, for ten minutes, behind a limit on attempts
+CODE_VALID: Final = timedelta(minutes=10)
+
+Row = sa.Row[Any]
+
+
+class Kiosks:
+    def __init__(self, database: Database, outbox: Outbox, *, clock: Clock, new_id: NewId) -> None:
+        self._database, self._outbox, self._clock, self._new_id = database, outbox, clock, new_id
+
+    async def enrol_kiosk(self, tx: Write, request: EnrolKiosk, cause: Cause) -> KioskEnrolment:
+        at, code = self._clock(), new_code(CODE_LENGTH)
+        statement = kiosk.insert().values(
+            kiosk_id=self._new_id(),
+            name=request.kiosk_name,
+            charge_box_ids=sorted(set(request.charge_box_ids)),
+            created_at=at,
+            created_by=f"{cause.actor.kind}/{cause.actor.id}",
+            code_hash=digest(code),
+            code_expires_at=at + CODE_VALID,
+        )
+        row = (await tx.execute(statement.returning(kiosk))).one()
+        return KioskEnrolment(kiosk=_view(row, at), code=code, code_expires_at=row.code_expires_at)
+
+    async def revoke_kiosk(self, tx: Write, request: RevokeKiosk, cause: Cause) -> KioskView:
+        """:raises NotFound: for an unknown kiosk. Revoking it again changes nothing."""
+        at = self._clock()
+        statement = kiosk.update().where(kiosk.c.kiosk_id == request.kiosk_id, kiosk.c.revoked_at.is_(None))
+        row = (await tx.execute(statement.values(revoked_at=at, key_hash=None).returning(kiosk))).first()
+        if row is not None:
+            await self._outbox.add(tx, KioskRevoked(kiosk_id=row.kiosk_id, name=row.name), cause)
+            return _view(row, at)
+        known = (await tx.execute(sa.select(kiosk).where(kiosk.c.kiosk_id == request.kiosk_id))).first()
+        if known is None:
+            raise NotFound(f"There is no kiosk {request.kiosk_id}.")
+        return _view(known, at)
+
+    async def list_kiosks(self, _: ListKiosks, __: Cause) -> KioskList:
+        at = self._clock()
+        async with self._database.read() as tx:
+            rows = await tx.execute(sa.select(kiosk).order_by(kiosk.c.created_at.desc()).limit(MAX_ROWS))
+            return KioskList(kiosks=[_view(row, at) for row in rows])
+
+    async def exchange(self, code: str) -> str | None:
+        """The key for an enrolment code, once; None for a code that is wrong, used, or too old."""
+        at, key = self._clock(), new_secret()
+        async with self._database.write() as tx:
+            statement = (
+                kiosk.update()
+                .where(
+                    kiosk.c.code_hash == digest(typed(code)),
+                    kiosk.c.code_expires_at > at,
+                    kiosk.c.enrolled_at.is_(None),
+                    kiosk.c.revoked_at.is_(None),
+                )
+                .values(key_hash=digest(key), enrolled_at=at, seen_at=at)
+            )
+            row = (await tx.execute(statement.returning(kiosk))).first()
+            if row is None:
+                return None
+            event = KioskEnrolled(kiosk_id=row.kiosk_id, name=row.name, charge_box_ids=row.charge_box_ids)
+            actor = Actor(kind="kiosk", id=str(row.kiosk_id))
+            await self._outbox.add(tx, event, Cause(actor=actor, correlation_id=row.kiosk_id))
+        return key
+
+    async def seen(self, kiosk_id: UUID) -> None:
+        async with self._database.write() as tx:
+            await tx.execute(kiosk.update().where(kiosk.c.kiosk_id == kiosk_id).values(seen_at=self._clock()))
+
+
+async def by_key(tx: Read, key: str) -> Row | None:
+    """The enrolled kiosk that holds this key."""
+    statement = sa.select(kiosk).where(kiosk.c.key_hash == digest(key), kiosk.c.revoked_at.is_(None))
+    found: Row | None = (await tx.execute(statement)).first()
+    return found
+
+
+def _state(row: Row, at: datetime) -> Literal["waiting", "enrolled", "lapsed", "revoked"]:
+    if row.revoked_at is not None:
+        return "revoked"
+    if row.enrolled_at is not None:
+        return "enrolled"
+    return "waiting" if row.code_expires_at > at else "lapsed"
+
+
+def _view(row: Row, at: datetime) -> KioskView:
+    return KioskView(
+        kiosk_id=row.kiosk_id,
+        name=row.name,
+        charge_box_ids=row.charge_box_ids,
+        state=_state(row, at),
+        created_at=row.created_at,
+        created_by=row.created_by,
+        enrolled_at=row.enrolled_at,
+        seen_at=row.seen_at,
+        revoked_at=row.revoked_at,
+    )

@@ -1,0 +1,447 @@
+"""Scan-to-login: presence, the bound browser, the one login, and the ways in which somebody might steal it."""
+
+import asyncio
+import base64
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey, KeySet
+
+from services.preauth.decision.tap import Tap
+from shared.contracts.requests.preauth import (
+    ArmPairing,
+    EnrolKiosk,
+    ListKiosks,
+    PrintChargerQr,
+    RevokeKiosk,
+    RotateChargerQr,
+    SetCardPin,
+)
+from tests.databases import TestDatabase
+from tests.integration.services.preauth.sync_double import SyncDouble
+from tests.integration.services.preauth.world import Preauth, running
+
+CP = "CP:7/ä"
+CARD = "04A1"
+TOKEN_KEY = ECKey.generate_key("P-256")
+CALLBACK = "https://app.example/callback"
+
+
+@pytest.fixture
+async def preauth(database: TestDatabase, tmp_path: Path) -> AsyncIterator[Preauth]:
+    more: dict[str, Any] = {
+        "cooldown_s": 0,
+        "audiences": json.dumps({"app": [CALLBACK]}),
+        "token_keys": TOKEN_KEY.as_pem(private=True).decode(),
+    }
+    async with running(database, tmp_path, **more) as one:
+        yield one
+
+
+@pytest.fixture
+def sync(preauth: Preauth, monkeypatch: pytest.MonkeyPatch) -> SyncDouble:
+    double = SyncDouble()
+    monkeypatch.setattr(preauth.service.requester, "ask", double.ask)
+    return double
+
+
+@asynccontextmanager
+async def browser(preauth: Preauth) -> AsyncIterator[httpx.AsyncClient]:
+    """Another browser: cookies of its own."""
+    async with httpx.AsyncClient(base_url=preauth.http.base_url, trust_env=False, timeout=20) as client:
+        yield client
+
+
+async def kiosk_of(preauth: Preauth, client: httpx.AsyncClient, *chargers: str) -> dict[str, Any]:
+    """Make this browser a kiosk for the chargers."""
+    made = await preauth.done(EnrolKiosk(kiosk_name="hall", charge_box_ids=list(chargers or (CP,))))
+    response = await client.post("/kiosk", data={"code": f" {made['code'][:5].lower()}-{made['code'][5:]} "})
+    assert (response.status_code, response.headers["location"]) == (303, "/kiosk")
+    return made
+
+
+async def arm(client: httpx.AsyncClient, charger: str = CP, **more: Any) -> httpx.Response:  # noqa: ANN401 - JSON
+    return await client.post("/api/pairings", json={"charge_box_id": charger, **more})
+
+
+async def scan(preauth: Preauth, client: httpx.AsyncClient, card: str = CARD, charger: str = CP, **more: Any) -> str:  # noqa: ANN401
+    """Arm and tap; the pairing, intercepted."""
+    armed = await arm(client, charger, **more)
+    assert armed.status_code == 201, armed.text
+    pairing_id: str = armed.json()["pairing_id"]
+    assert await preauth.tap(card, charger) == "BLOCKED"
+    await preauth.until("SELECT 1 FROM pairing WHERE pairing_id = %s AND state = 'intercepted'", pairing_id)
+    return pairing_id
+
+
+async def log_in(page: httpx.AsyncClient, pairing_id: str, **body: Any) -> httpx.Response:  # noqa: ANN401 - JSON
+    return await page.post(f"/api/pairings/{pairing_id}/login", json=body)
+
+
+async def qr_of(preauth: Preauth, charger: str = CP) -> str:
+    """The secret in the charger's QR code."""
+    found = await preauth.done(RotateChargerQr(charge_box_id=charger))
+    return httpx.URL(found["address"]).params["key"]
+
+
+async def test_a_scan_at_a_kiosk_becomes_a_session_once(preauth: Preauth, sync: SyncDouble) -> None:
+    """Choose, tap, in: the driver gets a session, the owner an event about the new kiosk, and nobody a second login."""
+    sync.know(CARD)
+    async with browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        pairing_id = await scan(preauth, kiosk)
+        assert CARD not in (await kiosk.get(f"/api/pairings/{pairing_id}")).text
+        answer = await log_in(kiosk, pairing_id)
+        assert (answer.status_code, answer.json()) == (200, {"next": "/me"})
+        assert "httponly" in answer.headers["set-cookie"].lower()
+        me = await kiosk.get("/me")
+        assert me.status_code == 200
+        assert "Ada&#39;s card" in me.text
+        assert CARD not in me.text
+        assert (await kiosk.post("/me/sign-out")).status_code == 303
+        assert (await kiosk.get("/me")).status_code == 401
+        # The answer may have got lost: soon after, the same browser may ask again, but the session has ended.
+        assert (await log_in(kiosk, pairing_id)).json()["code"] == "already_used"
+    [succeeded] = preauth.events("scan.login_succeeded")
+    assert succeeded["data"]["pairing_id"] == pairing_id
+    assert [event["data"]["device"] for event in preauth.events("login.new_device")] == ["kiosk"]
+    assert [event["data"]["reason"] for event in preauth.events("driver.signed_out")] == ["asked"]
+
+
+async def test_many_logins_at_once_are_one(preauth: Preauth, sync: SyncDouble) -> None:
+    """However often the page asks, a scan becomes one session."""
+    sync.know(CARD)
+    async with browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        pairing_id = await scan(preauth, kiosk)
+        answers = await asyncio.gather(*(log_in(kiosk, pairing_id) for _ in range(5)))
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    assert len(preauth.rows("SELECT 1 FROM driver_session")) == 1
+    assert len(preauth.events("scan.login_succeeded")) == 1
+
+
+async def test_a_lost_answer_is_asked_for_again(preauth: Preauth, sync: SyncDouble) -> None:
+    """The same browser gets the same session under a new token; the one that got lost opens nothing."""
+    sync.know(CARD)
+    async with browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        pairing_id = await scan(preauth, kiosk)
+        lost = (await log_in(kiosk, pairing_id)).cookies["expressync_driver"]
+        assert (await log_in(kiosk, pairing_id)).status_code == 200
+        assert (await kiosk.get("/me")).status_code == 200
+        async with browser(preauth) as thief:
+            thief.cookies.set("expressync_driver", lost, domain="127.0.0.1")
+            assert (await thief.get("/me")).status_code == 401
+    assert len(preauth.rows("SELECT 1 FROM driver_session")) == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ({}, "unknown_card"),
+        ({"blocked": True}, "blocked"),
+        ({"active": False}, "inactive"),
+        ({"expiry": timedelta(seconds=-1)}, "expired"),
+        ({"silent": True}, "no_answer"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_every_refusal_looks_the_same(
+    preauth: Preauth, sync: SyncDouble, how: dict[str, Any], reason: str
+) -> None:
+    """Unknown, blocked, expired, inactive, or nobody answers: one refusal, and the true reason for us."""
+    if "expiry" in how:
+        how = {"expiry": preauth.clock() + how["expiry"]}
+    sync.silent = how.pop("silent", False)
+    if reason != "unknown_card":
+        sync.know(CARD, **how)
+    async with browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        pairing_id = await scan(preauth, kiosk)
+        answer = await log_in(kiosk, pairing_id)
+        assert answer.status_code == 403
+        assert answer.json() == {
+            "type": "urn:expressync:problem:login_refused",
+            "title": "This card cannot be used here",
+            "status": 403,
+            "code": "login_refused",
+            "detail": "You cannot log in with this card now. Ask whoever gave it to you.",
+        }
+        assert (await kiosk.get("/me")).status_code == 401
+    assert [event["data"]["reason"] for event in preauth.events("scan.login_refused")] == [reason]
+    assert preauth.rows("SELECT 1 FROM driver_session") == []
+
+
+async def test_arming_needs_presence(preauth: Preauth) -> None:
+    """From afar, with a guessed or an old secret, with another charger's kiosk, or a revoked one: nothing is armed."""
+    old = await qr_of(preauth)
+    await qr_of(preauth)
+    async with browser(preauth) as stranger, browser(preauth) as kiosk:
+        made = await kiosk_of(preauth, kiosk, "other")
+        attempts = [
+            await arm(stranger),
+            await arm(stranger, key="guess"),
+            await arm(stranger, key=old),
+            await arm(stranger, key=""),
+            await arm(kiosk),
+            await arm(kiosk, "unknown-charger"),
+        ]
+        await preauth.done(RevokeKiosk(kiosk_id=made["kiosk"]["kiosk_id"]))
+        attempts.append(await arm(kiosk, "other"))
+        assert {(one.status_code, one.json()["code"]) for one in attempts} == {(403, "not_present")}
+        assert len({one.text for one in attempts}) == 1
+    assert preauth.rows("SELECT 1 FROM pairing") == []
+    assert await preauth.tap(CARD, CP) is None
+    [listed] = (await preauth.done(ListKiosks()))["kiosks"]
+    assert listed["state"] == "revoked"
+
+
+async def test_an_enrolment_code_works_once_and_not_for_long(preauth: Preauth) -> None:
+    """A code that was used, is too old, or was guessed makes no kiosk; and guessing is soon over."""
+    async with browser(preauth) as first, browser(preauth) as second:
+        made = await kiosk_of(preauth, first)
+        assert (await second.post("/kiosk", data={"code": made["code"]})).status_code == 403
+        late = await preauth.done(EnrolKiosk(kiosk_name="late", charge_box_ids=[CP]))
+        preauth.clock.ahead += timedelta(minutes=10)
+        assert (await second.post("/kiosk", data={"code": late["code"]})).status_code == 403
+        statuses = [(await second.post("/kiosk", data={"code": f"GUESS{n}"})).status_code for n in range(5)]
+        assert statuses[-1] == 429
+        assert (await arm(second)).status_code == 403
+
+
+async def test_a_copied_pairing_id_is_worthless(preauth: Preauth, sync: SyncDouble) -> None:
+    """Another browser, even another kiosk of the same charger, cannot see, cancel, follow or use a scan."""
+    sync.know(CARD)
+    async with browser(preauth) as kiosk, browser(preauth) as thief:
+        await kiosk_of(preauth, kiosk)
+        await kiosk_of(preauth, thief)
+        pairing_id = await scan(preauth, kiosk)
+        # It has a browser cookie of its own, from a scan of its own.
+        assert (await arm(thief, CP)).status_code == 201
+        place = f"/api/pairings/{pairing_id}"
+        for answer in (
+            await thief.get(place),
+            await thief.delete(place),
+            await thief.get(f"{place}/events"),
+            await log_in(thief, pairing_id),
+        ):
+            assert (answer.status_code, answer.json()["code"]) == (404, "no_such_scan")
+        assert (await log_in(kiosk, pairing_id)).status_code == 200
+
+
+async def test_an_operators_scan_logs_nobody_in(preauth: Preauth, sync: SyncDouble) -> None:
+    """A scan armed to find or link a card belongs to no browser and is no login."""
+    sync.know(CARD)
+    armed = await preauth.done(ArmPairing(charge_box_id=CP, purpose="link_card"))
+    assert await preauth.tap(CARD, CP) == "BLOCKED"
+    await preauth.until("SELECT 1 FROM pairing WHERE state = 'intercepted'")
+    async with browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk, "other")
+        await arm(kiosk, "other")
+        assert (await log_in(kiosk, armed["pairing_id"])).status_code == 404
+    assert preauth.rows("SELECT state FROM pairing WHERE purpose = 'link_card'") == [{"state": "intercepted"}]
+
+
+async def test_no_login_without_a_scan(preauth: Preauth, sync: SyncDouble) -> None:
+    """Before the tap, after the window, after a cancel, and where Blocked was not told in time, nobody gets in."""
+    sync.know(CARD)
+    async with browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        first = (await arm(kiosk)).json()["pairing_id"]
+        assert (await log_in(kiosk, first)).json()["code"] == "not_scanned"
+        assert (await kiosk.delete(f"/api/pairings/{first}")).status_code == 204
+        assert (await log_in(kiosk, first)).json()["code"] == "scan_over"
+        second = (await arm(kiosk)).json()["pairing_id"]
+        decider = next(part for part in preauth.service.parts if part.name == "http")._app._hook._decider  # type: ignore[attr-defined]
+        decision = await decider.decide(Tap(CARD, CP, "authorize", "hook", asyncio.get_running_loop().time()))
+        assert decision.reason == "matched"
+        assert (await log_in(kiosk, second)).json()["code"] == "not_scanned"
+        decider.told(decision, "passed")
+        await preauth.until("SELECT 1 FROM pairing WHERE state = 'void'")
+        assert (await log_in(kiosk, second)).json()["code"] == "scan_over"
+        third = await scan(preauth, kiosk, "04B2")
+        preauth.clock.ahead += timedelta(seconds=121)
+        assert (await log_in(kiosk, third)).json()["code"] in {"scan_over", "already_used"}
+    assert preauth.rows("SELECT 1 FROM driver_session") == []
+
+
+async def test_a_stolen_qr_code_gains_nothing_and_blocks_nobody(preauth: Preauth, sync: SyncDouble) -> None:
+    """Armed with a photo of the code, a scan lets cards without a PIN charge, and asks for the PIN of the others."""
+    sync.know(CARD)
+    sync.know("04B2")
+    await preauth.done(SetCardPin(id_tag="04b2", pin="2468"))
+    key = await qr_of(preauth)
+    assert (await preauth.done(PrintChargerQr(charge_box_id=CP)))["svg"].startswith("<svg")
+    async with browser(preauth) as thief:
+        pairing_id = (await arm(thief, key=key)).json()["pairing_id"]
+        assert await preauth.tap(CARD, CP) is None
+        assert preauth.rows("SELECT reason FROM tap") == [{"reason": "weak_presence"}]
+        assert await preauth.tap("04B2", CP) == "BLOCKED"
+        await preauth.until("SELECT 1 FROM pairing WHERE state = 'intercepted'")
+        assert (await log_in(thief, pairing_id)).json()["code"] == "pin_needed"
+        answers = [(await log_in(thief, pairing_id, pin=f"000{n}")).json() for n in range(6)]
+        assert {answer["code"] for answer in answers} == {"pin_wrong"}
+        assert "quarter of an hour" in answers[-1]["detail"]
+        # Locked: the right one does not help either.
+        assert (await log_in(thief, pairing_id, pin="2468")).status_code == 403
+    assert preauth.rows("SELECT 1 FROM driver_session") == []
+
+
+async def test_the_pin_binds_the_owners_browser(preauth: Preauth, sync: SyncDouble) -> None:
+    """With the PIN the owner is in, and next time this browser needs none; a changed PIN forgets it."""
+    sync.know(CARD)
+    await preauth.done(SetCardPin(id_tag=CARD, pin="2468"))
+    key = await qr_of(preauth)
+    async with browser(preauth) as phone:
+        first = await scan(preauth, phone, key=key)
+        assert (await log_in(phone, first, pin="1111")).status_code == 403
+        assert (await log_in(phone, first, pin="2468")).status_code == 200
+        preauth.clock.ahead += timedelta(seconds=100)
+        second = await scan(preauth, phone, key=key)
+        assert (await log_in(phone, second)).status_code == 200
+        preauth.clock.ahead += timedelta(seconds=100)
+        await preauth.done(SetCardPin(id_tag=CARD, pin="1357"))
+        third = await scan(preauth, phone, key=key)
+        assert (await log_in(phone, third)).json()["code"] == "pin_needed"
+    assert len(preauth.events("card.pin_changed")) == 2
+
+
+async def read_events(client: httpx.AsyncClient, pairing_id: str, last: int | None = None) -> list[tuple[int, str]]:
+    """The stream to its end: (id, event)."""
+    headers = {"Last-Event-ID": str(last)} if last is not None else {}
+    found = []
+    async with client.stream("GET", f"/api/pairings/{pairing_id}/events", headers=headers) as stream:
+        number = 0
+        async for line in stream.aiter_lines():
+            if line.startswith("id: "):
+                number = int(line.removeprefix("id: "))
+            if line.startswith("event: "):
+                found.append((number, line.removeprefix("event: ")))
+            if found and found[-1][0] >= 3:
+                break
+    return found
+
+
+async def test_the_page_learns_of_the_match_and_resumes(preauth: Preauth, sync: SyncDouble) -> None:
+    """The stream tells each stage once; a page that reconnects after the match goes on from there."""
+    sync.know(CARD)
+    async with browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        pairing_id = (await arm(kiosk)).json()["pairing_id"]
+        following = asyncio.create_task(read_events(kiosk, pairing_id))
+        await asyncio.sleep(0.1)
+        assert await preauth.tap(CARD, CP) == "BLOCKED"
+        async with asyncio.timeout(2):
+            told = await following
+        assert told[0] == (1, "armed")
+        assert told[-1] == (3, "intercepted")
+        assert await read_events(kiosk, pairing_id, last=1) == [(3, "intercepted")]
+        assert (await log_in(kiosk, pairing_id)).status_code == 200
+        assert await read_events(kiosk, pairing_id, last=3) == [(4, "consumed")]
+        over = await kiosk.get(f"/api/pairings/{pairing_id}/events", headers={"Last-Event-ID": "4"})
+        assert over.status_code == 204
+
+
+async def test_another_replica_completes_the_login(
+    preauth: Preauth, sync: SyncDouble, database: TestDatabase, tmp_path: Path
+) -> None:
+    """Armed here, tapped at another replica: the page here learns of it within a moment."""
+    sync.know(CARD)
+    async with running(database, tmp_path / "b") as other, browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        pairing_id = (await arm(kiosk)).json()["pairing_id"]
+        following = asyncio.create_task(read_events(kiosk, pairing_id))
+        assert await other.tap(CARD, CP) == "BLOCKED"
+        async with asyncio.timeout(3):
+            assert (await following)[-1] == (3, "intercepted")
+        assert (await log_in(kiosk, pairing_id)).status_code == 200
+
+
+async def test_idle_drivers_are_signed_out(preauth: Preauth, sync: SyncDouble) -> None:
+    """After the idle time a session opens nothing, and that it ended is told."""
+    sync.know(CARD)
+    async with browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        await log_in(kiosk, await scan(preauth, kiosk))
+        preauth.clock.ahead += timedelta(seconds=170)
+        assert (await kiosk.get("/me")).status_code == 200
+        preauth.clock.ahead += timedelta(seconds=181)
+        assert (await kiosk.get("/me")).status_code == 401
+    await preauth.until("SELECT 1 FROM outbox WHERE routing_key = 'driver.signed_out'")
+    assert preauth.events("driver.signed_out")[0]["data"]["reason"] == "idle"
+
+
+async def test_budgets_bound_what_can_be_armed(database: TestDatabase, tmp_path: Path) -> None:
+    """Beyond its budget a charger takes no more scans for a while, and says how long."""
+    async with running(database, tmp_path, cooldown_s=0, scans_per_charger=3) as preauth, browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk, CP, "other")
+        for _ in range(3):
+            armed = await arm(kiosk)
+            assert armed.status_code == 201
+            await kiosk.delete(f"/api/pairings/{armed.json()['pairing_id']}")
+        refused = await arm(kiosk)
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_scans")
+        assert refused.json()["retry_after_s"] == 600
+        assert (await arm(kiosk, "other")).status_code == 201
+
+
+async def test_another_sites_request_is_refused(preauth: Preauth) -> None:
+    """A change that another site makes the browser send is refused."""
+    async with browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+            answer = await kiosk.post("/api/pairings", json={"charge_box_id": CP}, headers=headers)
+            assert answer.status_code == 403
+        answer = await kiosk.post("/api/pairings", content=b'{"charge_box_id":"x"}')
+        assert answer.json()["code"] == "invalid_body"
+
+
+async def test_an_application_gets_a_token_for_a_code_once(preauth: Preauth, sync: SyncDouble) -> None:
+    """An application exchanges the code once, with its verifier, for a short token about an opaque card."""
+    card_id = sync.know(CARD)
+    verifier = "v" * 50
+    challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+    client = {"client_id": "app", "redirect_uri": CALLBACK, "code_challenge": challenge, "state": "s&1"}
+
+    async def token(code: str, **change: str) -> httpx.Response:
+        form = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "client_id": "app",
+            "redirect_uri": CALLBACK,
+            "code_verifier": verifier,
+            **change,
+        }
+        return await preauth.http.post("/api/token", data=form)
+
+    answer = httpx.Response(0)
+    async with browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        pairing_id = await scan(preauth, kiosk)
+        for wrong in ({"redirect_uri": CALLBACK + "/x"}, {"client_id": "other"}, {"code_challenge": ""}):
+            assert (await log_in(kiosk, pairing_id, client={**client, **wrong})).json()["error"] == "invalid_request"
+        for change in ({"code_verifier": "w" * 50}, {"client_id": "other"}, {"redirect_uri": "https://x.example"}, {}):
+            answer = await log_in(kiosk, pairing_id, client=client)
+            address = httpx.URL(answer.json()["next"])
+            assert (str(address.copy_with(query=None)), address.params["state"]) == (CALLBACK, "s&1")
+            code = address.params["code"]
+            answer = await token(code, **change)
+            if change:
+                assert (answer.status_code, answer.json()["error"]) == (400, "invalid_grant")
+            # Right or wrong, a code is used up.
+            assert (await token(code)).json()["error"] == "invalid_grant"
+    assert answer.status_code == 200
+    keys = KeySet.import_key_set((await preauth.http.get("/.well-known/jwks.json")).json())
+    assert all("d" not in key for key in keys.as_dict()["keys"])
+    claims = jwt.decode(answer.json()["access_token"], keys, algorithms=["ES256"]).claims
+    assert (claims["sub"], claims["aud"], claims["amr"]) == (str(card_id), "app", ["card"])
+    assert claims["exp"] - claims["iat"] == 300
+    assert CARD not in answer.text
