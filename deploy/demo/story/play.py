@@ -17,6 +17,7 @@ SYNCED_WITHIN_S: Final = 30.0
 # A login by card needs the charger to have told Blocked within the pairing's window.
 PAIRING_WINDOW_S: Final = 60
 INTERCEPT_ATTEMPTS: Final = 3
+AUDIT_SHOWN: Final = 5
 
 
 @dataclass(slots=True)
@@ -178,5 +179,8 @@ class Story:
             if not await eventually(recorded, within_s=10):
                 missing.append(event["type"])
         told = len(self.watch.events)
-        self.tell(f"Audit has recorded {told - len(missing)} of {told} events.")
+        self.tell(f"Audit has recorded {told - len(missing)} of {told} events. The newest:")
+        for entry in (await self.stage.ask("/audit/entries", limit=AUDIT_SHOWN))["items"]:
+            who = f"{entry['actor_kind']} {entry['actor_id']}"
+            self.tell(f"  #{entry['position']}  {entry['type']:<21} {entry['subject']}, by {who}")
         self.check("audit recorded every event", told > 0 and not missing, f"{told} told, missing {missing}")
