@@ -8,7 +8,11 @@ from uuid import UUID
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.preauth.chargers.handlers import Chargers
+from services.preauth.chargers.jobs import Newcomers, Readiness
+from services.preauth.chargers.observer import Observer
 from services.preauth.decision.decider import TapDecider
+from services.preauth.decision.desk import GatewayDesk
 from services.preauth.decision.group import GroupCommit
 from services.preauth.decision.handlers import Taps
 from services.preauth.decision.http import PATH, Hook
@@ -19,12 +23,13 @@ from services.preauth.decision.spool import Spool
 from services.preauth.decision.statement import Windows
 from services.preauth.decision.switch import Switch
 from services.preauth.decision.tap import MatchAnswered
+from services.preauth.gateway.server import Gateway
 from services.preauth.login.account import Account
 from services.preauth.login.api import Api
 from services.preauth.login.attempts import Attempts
 from services.preauth.login.browser import Browsers, parse_proxies
 from services.preauth.login.completing import Login
-from services.preauth.login.pages import Pages, templates
+from services.preauth.login.pages import STATIC, Pages, templates
 from services.preauth.login.stream import LOOK_EVERY_S, Watch
 from services.preauth.login.tokens import Tokens, parse_audiences
 from services.preauth.login.tokens import parse_keys as parse_token_keys
@@ -44,6 +49,7 @@ from shared.runtime.clock import Clock, NewId, utc_now, uuid7
 from shared.runtime.service import Service, assemble, run
 from shared.runtime.supervisor import Every
 from shared.web.health import connected
+from shared.web.pages import Assets
 from shared.web.problems import on_crash, on_no_answer, on_problem
 from shared.web.server import HttpServer, bind
 
@@ -51,6 +57,9 @@ SWEEP_EVERY_S = 1.0
 EXPIRE_EVERY_S = 1.0
 REPLAY_EVERY_S = 0.5
 HOUR_S = 3600.0
+NOTE_EVERY_S = 10.0
+CHECK_EVERY_S = 10.0
+ANSWERS_EVERY_S = 0.5
 
 
 class Front:
@@ -70,12 +79,15 @@ def build(settings: PreauthSettings, *, clock: Clock = utc_now, new_id: NewId = 
     service = assemble("preauth", settings, metadata, clock=clock, new_id=new_id)
     watch = Watch(service.database)
     decider = build_decider(service, settings, watch)
+    gateway = build_gateway(service, settings, decider)
     follow_sync(service)
     hook = Hook(decider, parse_hook_keys(settings.hook_keys.get_secret_value()), registry=service.registry)
     pages = build_pages(service, settings, watch)
     listener = bind(settings.host, settings.port, setting="EXPRESSYNC_PREAUTH_PORT")
     # Last to start and first to stop: what it takes in, the parts above it finish.
     service.parts.append(HttpServer("http", Front(hook, pages), listener))
+    if gateway is not None:
+        service.parts.append(gateway)
     return service
 
 
@@ -130,6 +142,34 @@ def build_decider(service: Service, settings: PreauthSettings, watch: Watch) -> 
     service.dispatcher.query(asked.SearchTaps, Taps(service.database).search_taps)
     service.dispatcher.command(asked.SwitchInterception, Switch(service.outbox, clock=clock).switch)
     return decider
+
+
+def build_gateway(service: Service, settings: PreauthSettings, decider: TapDecider) -> Gateway | None:
+    """Wire what is known of chargers, and the gateway that sees them, where it shall listen."""
+    database, outbox, clock, new_id = service.database, service.outbox, service.clock, service.new_id
+    chargers, newcomers = Chargers(database), Newcomers(database, clock=clock)
+    service.dispatcher.query(asked.GetCharger, chargers.get_charger)
+    service.dispatcher.query(asked.ListChargers, chargers.list_chargers)
+    service.consumer.on(sync.TransactionStarted, newcomers.session_started)
+    observer = Observer(database, outbox, instance=new_id(), clock=clock, new_id=new_id)
+    service.parts += [
+        Every("chargers.note_tapped", NOTE_EVERY_S, newcomers.note_tapped),
+        Readiness(database, outbox, service.requester, clock=clock, new_id=new_id),
+        observer,
+        Every("chargers.check", CHECK_EVERY_S, observer.check),
+        Every("chargers.forget", HOUR_S, observer.forget),
+    ]
+    config = settings.gateway()
+    if config is None:
+        return None
+    desk = GatewayDesk(decider, database)
+    listener = bind(settings.host, settings.ocpp_port, setting="EXPRESSYNC_PREAUTH_OCPP_PORT")
+    gateway = Gateway(
+        config, listener, desk=desk, watcher=observer, clock=clock, new_id=new_id, registry=service.registry
+    )
+    observer.alive = gateway.tunnels
+    service.parts.append(Every("gateway.answers", ANSWERS_EVERY_S, desk.write_answers))
+    return gateway
 
 
 def follow_sync(service: Service) -> None:
@@ -204,6 +244,7 @@ def build_pages(service: Service, settings: PreauthSettings, watch: Watch) -> St
         browsers=browsers,
         clock=clock,
     )
+    assets = Assets(STATIC)
     pages = Pages(
         database=database,
         kiosks=kiosks,
@@ -212,7 +253,8 @@ def build_pages(service: Service, settings: PreauthSettings, watch: Watch) -> St
         browsers=browsers,
         attempts=Attempts(time.monotonic),
         idle_s=settings.driver_idle_s,
-        templates=templates(),
+        assets=assets,
+        templates=templates(assets),
     )
     handlers = {Problem: on_problem, NoAnswerError: on_no_answer, Exception: on_crash}
     return Starlette(routes=[*api.routes(), *pages.routes()], exception_handlers=handlers)

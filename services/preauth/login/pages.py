@@ -1,8 +1,6 @@
 """The pages that drivers see: `/scan`, `/kiosk`, `/me`. Nothing personal before the login, nothing left after it."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,8 +9,7 @@ import sqlalchemy as sa
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
-from starlette.routing import BaseRoute, Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.routing import BaseRoute, Route
 
 from services.preauth.chargers.tables import charger
 from services.preauth.login.account import Account
@@ -23,19 +20,14 @@ from services.preauth.pairing import kiosks
 from services.preauth.pairing.kiosks import Kiosks
 from services.preauth.pairing.kiosks import Row as Kiosk
 from shared.database.engine import Database
+from shared.web.figures import kwh
+from shared.web.pages import SECURITY_HEADERS, Assets, environment
+from shared.web.times import instant, iso
 
 HERE: Final = Path(__file__).parent
-SHARED_STATIC: Final = Path(__file__).parents[3] / "shared" / "web" / "static"
 
-SECURITY_HEADERS: Final[Mapping[str, str]] = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self';"
-        " form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-    ),
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
+STATIC: Final = HERE / "static"
+HEADERS: Final = {**SECURITY_HEADERS, "Cache-Control": "no-store"}
 
 _CLIENT: Final = ("client_id", "redirect_uri", "code_challenge", "state")
 
@@ -49,6 +41,7 @@ class Pages:
     browsers: Browsers
     attempts: Attempts
     idle_s: int
+    assets: Assets
     templates: jinja2.Environment
 
     def routes(self) -> list[BaseRoute]:
@@ -58,8 +51,7 @@ class Pages:
             Route("/kiosk", self.enrol, methods=["POST"]),
             Route("/me", self.me, methods=["GET"]),
             Route("/me/sign-out", self.sign_out, methods=["POST"]),
-            Mount("/static/driver", StaticFiles(directory=HERE / "static")),
-            Mount("/static/shared", StaticFiles(directory=SHARED_STATIC)),
+            self.assets.route(),
         ]
 
     async def scan(self, request: Request) -> Response:
@@ -68,7 +60,7 @@ class Pages:
         kiosk = await self._kiosk(request)
         if not charge_box_id:
             if kiosk is not None:
-                return RedirectResponse("/kiosk", 303, headers=SECURITY_HEADERS)
+                return RedirectResponse("/kiosk", 303, headers=HEADERS)
             return self._page("message.html", title="Scan the code on the charger", text=_NO_CHARGER, status=404)
         if kiosk is None and "key" not in request.query_params:
             return self._page("message.html", title="Scan the code on the charger", text=_NO_CHARGER, status=403)
@@ -98,7 +90,7 @@ class Pages:
         if key is None:
             message = "This code is wrong, used, or older than ten minutes. Ask an operator for a new one."
             return self._page("kiosk_enrol.html", message=message, status=403)
-        response = RedirectResponse("/kiosk", 303, headers=SECURITY_HEADERS)
+        response = RedirectResponse("/kiosk", 303, headers=HEADERS)
         self.browsers.keep(response, KIOSK_COOKIE, key, max_age_s=10 * 365 * DAY_S)
         return response
 
@@ -119,7 +111,7 @@ class Pages:
         if token:
             await self.login.sign_out(token)
         home = "/kiosk" if KIOSK_COOKIE in request.cookies else "/me"
-        response = RedirectResponse(home, 303, headers={**SECURITY_HEADERS, "Clear-Site-Data": '"cache"'})
+        response = RedirectResponse(home, 303, headers={**HEADERS, "Clear-Site-Data": '"cache"'})
         self.browsers.drop(response, DRIVER_COOKIE)
         return response
 
@@ -141,37 +133,18 @@ class Pages:
 
     def _page(self, template: str, *, status: int = 200, **values: Any) -> Response:  # noqa: ANN401 - what it shows
         html = self.templates.get_template(template).render(**values)
-        return HTMLResponse(html, status, headers=dict(SECURITY_HEADERS))
+        return HTMLResponse(html, status, headers=HEADERS)
 
 
 _NO_CHARGER: Final = "Scan the QR code on the charger with your phone, or use the screen beside it."
 _SIGNED_OUT: Final = "Hold your card to a charger to sign in."
 
 
-def templates() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["kwh"] = _kwh
-    environment.filters["when"] = _when
-    return environment
-
-
-def _kwh(energy_wh: int | None) -> str:
-    """Wh as kWh with one decimal, rounded half up; a dash where it is not known yet."""
-    if energy_wh is None:
-        return "-"
-    tenths = (energy_wh + 50) // 100
-    return f"{tenths // 10}.{tenths % 10} kWh"
-
-
-def _when(at: datetime) -> str:
-    """UTC for machines; the page writes it in the reader's zone."""
-    return at.strftime("%Y-%m-%d %H:%M UTC")
+def templates(assets: Assets) -> jinja2.Environment:
+    made = environment(HERE / "templates")
+    made.globals.update(assets=assets.address)
+    made.filters.update(kwh=lambda wh: "-" if wh is None else f"{kwh(wh)} kWh", instant=instant, iso=iso)
+    return made
 
 
 def _text(form: FormData, name: str) -> str:
