@@ -66,6 +66,11 @@ async def list_cards(
     return Page(items=found.cards, next_cursor=found.next_cursor)
 
 
+async def find_card(ask: Ask, id_tag: str) -> CardView:
+    """What ExpresSync keeps of one card. :raises NoAnswerError: unknown. :raises RemoteProblem: 404, no such card."""
+    return await ask(GetCard(id_tag=id_tag))
+
+
 async def show_card(ask: Ask, id_tag: str) -> tuple[CardDetails, Evidence]:
     """Everything about one card, and the evidence behind its diagnosis.
 

@@ -7,6 +7,7 @@ CARDS = "/cards"
 AUDIT = "/audit"
 SIGN_IN = "/sign-in"
 SIGN_OUT = "/sign-out"
+PASSWORD = "/password"  # noqa: S105 - an address
 SEARCH = CARDS
 
 

@@ -19,7 +19,7 @@ ACTORS = {
     "upstream": "Upstream",
 }
 _PERIODS = (("1h", "Last hour"), ("24h", "24 hours"), ("7d", "7 days"), ("", "All"))
-_ENVELOPE = {"before", "after", "personal", "change_id"}
+_ENVELOPE = {"before", "after", "personal", "personal_fields", "change_id"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Entry:
     @property
     def personal(self) -> tuple[str, ...]:
         """Fields whose values the owner keeps to itself, so that they can be erased."""
-        names = self.data.get("personal")
+        names = self.data.get("personal_fields") or self.data.get("personal")
         return tuple(fmt.words(str(name)) for name in names) if isinstance(names, (list, tuple)) else ()
 
     @property

@@ -19,12 +19,16 @@ _SUBSCRIPTION = {
     "pending": Mark(State.ATTENTION, "not started yet"),
     "terminated": Mark(State.WRONG, "ended"),
     "canceled": Mark(State.WRONG, "cancelled"),
+    "missing": Mark(State.WRONG, "not in Lago"),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """To whom the card's sessions are billed. `subscription_status` None: Lago did not answer."""
+    """To whom the card's sessions are billed.
+
+    `subscription_status` None: Lago did not answer, or (`asked` false) was not asked, as in a list.
+    """
 
     external_customer_id: str
     external_subscription_id: str
@@ -33,6 +37,7 @@ class Link:
     subscription_status: str | None = None
     inherited_from: str = ""
     customer_href: str = ""
+    asked: bool = True
 
     @property
     def customer(self) -> str:
@@ -40,6 +45,8 @@ class Link:
 
     @property
     def subscription(self) -> Mark:
+        if not self.asked:
+            return Mark(State.NEUTRAL, "not asked")
         if self.subscription_status is None:
             return Mark(State.UNKNOWN, "Lago did not answer")
         known = _SUBSCRIPTION.get(self.subscription_status)
@@ -47,6 +54,8 @@ class Link:
 
     @property
     def subscription_words(self) -> str:
+        if not self.asked:
+            return "open the card to see whether the subscription is active"
         if self.subscription_status is None:
             return "Lago did not say whether the subscription is active"
         return f"subscription {self.subscription.word}"
@@ -103,12 +112,18 @@ class Relation:
 
 @dataclass(frozen=True, slots=True)
 class Relations:
-    """`children` is None when SteVe did not answer; `total` counts them all where only some are shown."""
+    """`children` is None when nobody answered; `total` counts them all where only some are shown."""
 
     parent: Relation | None = None
     children: tuple[Relation, ...] | None = ()
     total: int = 0
     actions: tuple[Action, ...] = ()
+    parent_silent: bool = False
+
+    @property
+    def parent_unknown(self) -> bool:
+        """Whether a card without a parent here may have one."""
+        return self.parent_silent or self.children is None
 
     @property
     def hidden(self) -> int:
@@ -121,6 +136,8 @@ class Relations:
 
 @dataclass(frozen=True, slots=True)
 class Card:
+    """`known` false: sync did not answer, so that neither activity nor link can be told."""
+
     id_tag: str
     card_type: str
     active: bool
@@ -129,6 +146,7 @@ class Card:
     id_tag_as_sent: str = ""
     link: Link | None = None
     steve: Steve = Steve("silent")
+    known: bool = True
 
     @property
     def title(self) -> str:
@@ -136,13 +154,24 @@ class Card:
 
     @property
     def type_word(self) -> str:
-        return _TYPES.get(self.card_type, fmt.sentence(fmt.words(self.card_type))) if self.card_type else "No type"
+        if not self.card_type:
+            return "No type" if self.known else "Not known"
+        return _TYPES.get(self.card_type, fmt.sentence(fmt.words(self.card_type)))
 
     @property
     def activity(self) -> Mark:
+        if not self.known:
+            return Mark(State.UNKNOWN, "Not known", "Sync did not answer.")
         if self.active:
             return Mark(State.OK, "Active")
         return Mark(State.ATTENTION, "Not active", "It can still charge in SteVe, but its sessions are held.")
+
+    @property
+    def unlinked(self) -> Mark:
+        """How a card without a link stands."""
+        if not self.known:
+            return Mark(State.UNKNOWN, "Not known", "Sync did not answer.")
+        return Mark(State.ATTENTION, "Not linked", "Its sessions are held.")
 
     @property
     def href(self) -> str:
@@ -185,3 +214,8 @@ class CardList:
     @property
     def filtered(self) -> bool:
         return bool(self.query) or bool(self.kept)
+
+    @property
+    def with_last_session(self) -> bool:
+        """Whether anybody was asked when the cards last charged."""
+        return any(row.last_session for row in self.rows or ())

@@ -1,0 +1,152 @@
+"""Linking a card in three steps, each with its own address: customer, subscription and date, read and confirm."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.admin_api.api.cards import LinkBody, find_card, link_card, preview_link
+from services.admin_api.api.customers import list_customers
+from services.admin_api.console import paths
+from services.admin_api.console.drawing import cards as card_drawing
+from services.admin_api.console.drawing import links as drawing
+from services.admin_api.console.view.links import LinkForm, LinkPage
+from services.admin_api.console.visit import Visit, fresh_key, go, signed_in
+from shared.bus.requests import NoAnswerError
+from shared.contracts.problem import RemoteProblem
+from shared.contracts.requests.sync import CustomerView
+
+FOUND = 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Lago:
+    """Lago's customers for a search; None where it did not answer."""
+
+    customers: Sequence[CustomerView] | None
+
+    def named(self, external_id: str) -> CustomerView | None:
+        return next((each for each in self.customers or () if each.external_customer_id == external_id), None)
+
+
+async def show(visit: Visit) -> Response:
+    form = LinkForm(
+        query=visit.query("q")[:100],
+        customer=visit.query("customer"),
+        subscription=visit.query("subscription"),
+        valid_from=visit.query("valid_from") or drawing.field_of(visit.frame.now),
+    )
+    page = await _filled(visit, form)
+    if page.chosen is not None and visit.query("review") and page.subscriptions:
+        page = await _reviewed(visit, page)
+    return _page(visit, page)
+
+
+async def submit(visit: Visit) -> Response:
+    form = LinkForm(
+        customer=visit.typed("customer"),
+        subscription=visit.typed("subscription"),
+        valid_from=visit.typed("valid_from"),
+    )
+    key = visit.typed("idempotency_key")[:200] or fresh_key()
+    page = await _filled(visit, form)
+    valid_from = drawing.instant_of(form.valid_from)
+    if valid_from is None or not form.customer or not form.subscription:
+        errors = {"form": "The form was not complete. Nothing was changed."}
+        return _page(visit, replace(page, errors=errors), status=422)
+    body = LinkBody(
+        external_customer_id=form.customer, external_subscription_id=form.subscription, valid_from=valid_from
+    )
+    try:
+        made = await link_card(visit.ask, page.card.id_tag, body, key, again=page.card.link is not None)
+    except RemoteProblem as refused:
+        return _page(visit, replace(page, errors={"form": refused.detail}), status=refused.status)
+    except NoAnswerError:
+        unknown = "Sync did not answer, so it is not known whether the card is linked. Send it again: it is done once."
+        page = replace(
+            page,
+            errors={"form": unknown},
+            preview=drawing.plain_preview(form.customer, form.subscription, valid_from),
+            idempotency_key=key,
+        )
+        return _page(visit, page, status=504)
+    return go(paths.address(paths.card(made.id_tag), {"done": "linked"}))
+
+
+async def _filled(visit: Visit, form: LinkForm) -> LinkPage:
+    """The page as far as the form says: the card, the customers found, the one chosen and its subscriptions.
+
+    :raises NoAnswerError, RemoteProblem: without the card there is nothing to link.
+    """
+    view = await find_card(visit.ask, visit.request.path_params["id_tag"])
+    page = LinkPage(card_drawing.bare_card(view), form, searched=bool(form.query))
+    wanted = form.customer or form.query
+    if not wanted:
+        return page
+    lago = await _ask_lago(visit, wanted)
+    if form.customer:
+        chosen = lago.named(form.customer)
+        if chosen is not None:
+            return replace(
+                page,
+                chosen=drawing.customer(chosen),
+                subscriptions=tuple(drawing.subscription(each) for each in chosen.subscriptions),
+            )
+        if lago.customers is None:
+            return replace(page, customers=None)
+        return replace(page, errors={"form": f"Lago has no customer {form.customer}. Choose another."})
+    found = None if lago.customers is None else tuple(drawing.customer(each) for each in lago.customers)
+    return replace(page, customers=found)
+
+
+async def _ask_lago(visit: Visit, text: str) -> _Lago:
+    try:
+        return _Lago((await list_customers(visit.ask, text=text[:100], limit=FOUND)).items)
+    except NoAnswerError:
+        return _Lago(None)
+
+
+async def _reviewed(visit: Visit, page: LinkPage) -> LinkPage:
+    """The last step, or the second one again with what has to be corrected."""
+    form = page.form
+    errors = {}
+    usable = {each.external_id for each in page.subscriptions or () if each.usable}
+    valid_from = drawing.instant_of(form.valid_from)
+    if form.subscription not in usable:
+        errors["subscription"] = "Choose one of the active subscriptions."
+    if valid_from is None:
+        errors["valid_from"] = f"{form.valid_from!r} is no date and time. It looks like 2026-05-01T09:30."
+    elif valid_from > visit.frame.now:
+        errors["valid_from"] = "This lies in the future. Choose a time up to now, which is in UTC here."
+    if errors or valid_from is None:
+        return replace(page, errors=errors)
+    return await _previewed(visit, page, valid_from)
+
+
+async def _previewed(visit: Visit, page: LinkPage, valid_from: datetime) -> LinkPage:
+    form = page.form
+    body = LinkBody(
+        external_customer_id=form.customer, external_subscription_id=form.subscription, valid_from=valid_from
+    )
+    try:
+        made = await preview_link(visit.ask, page.card.id_tag, body)
+    except (NoAnswerError, RemoteProblem):
+        # The change itself is checked by its owner all the same; only the counting is missing.
+        preview = drawing.plain_preview(form.customer, form.subscription, valid_from)
+        return replace(page, preview=preview, idempotency_key=fresh_key())
+    if made.problems:
+        return replace(page, errors={"form": " ".join(made.problems)})
+    return replace(page, preview=drawing.preview(made), idempotency_key=fresh_key())
+
+
+def _page(visit: Visit, page: LinkPage, *, status: int = 200) -> Response:
+    return visit.html("cards/link.html", page, visit.frame.at("cards"), status=status)
+
+
+_PATH = f"{paths.CARDS}/{{id_tag}}/link"
+routes = [
+    Route(_PATH, signed_in(show, "operator"), methods=["GET"]),
+    Route(_PATH, signed_in(submit, "operator"), methods=["POST"]),
+]
