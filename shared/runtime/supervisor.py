@@ -55,17 +55,32 @@ class Supervisor:
         self._running.append((part, stop, task))
 
     async def stop(self, grace_s: float) -> None:
-        """Stop all parts, the last started first, each with up to `grace_s` seconds to finish what it holds."""
+        """Stop all parts, the last started first; together they have `grace_s` seconds to finish what they hold.
+
+        Whatever still runs then is cancelled, all at once.
+        """
+        deadline = asyncio.get_running_loop().time() + grace_s
         while self._running:
-            part, stop, task = self._running.pop()
+            _, stop, task = self._running[-1]
             stop.set()
             try:
-                async with asyncio.timeout(grace_s):
+                async with asyncio.timeout_at(deadline):
                     await asyncio.shield(task)
             except TimeoutError:
+                await self._cancel_all()
+                return
+            self._running.pop()
+
+    async def _cancel_all(self) -> None:
+        tasks = []
+        for part, stop, task in self._running:
+            stop.set()
+            if not task.done():
                 log.warning("A part did not stop in time.", action="part.stop_timeout", part=part.name)
                 task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+            tasks.append(task)
+        self._running.clear()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _keep(self, part: Part, stop: asyncio.Event) -> None:
         falls = 0

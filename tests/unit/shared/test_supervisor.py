@@ -94,6 +94,24 @@ async def test_a_part_that_does_not_stop_is_cancelled() -> None:
     assert time.monotonic() - started < 2
 
 
+async def test_stubborn_parts_share_one_grace_period() -> None:
+    """A stop takes its grace period once, however many parts do not obey."""
+
+    class Stubborn:
+        name = "stubborn"
+
+        async def run(self, _: asyncio.Event) -> None:
+            await asyncio.Event().wait()
+
+    supervisor = Supervisor()
+    for _ in range(8):
+        supervisor.start(Stubborn())
+    await asyncio.sleep(0)
+    started = time.monotonic()
+    await supervisor.stop(0.5)
+    assert 0.4 < time.monotonic() - started < 2
+
+
 async def test_a_failing_job_comes_again() -> None:
     """A periodic job that fails has its next turn all the same."""
     turns = 0
