@@ -4,8 +4,11 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
+from services.sync.cards.commands import Cards
 from services.sync.cards.handlers import CardQueries
 from services.sync.cards.mirror import Mirror
+from services.sync.cards.policy import Policy
+from services.sync.cards.writing import TagWriter
 from services.sync.lago.client import LagoClient
 from services.sync.lago.gate import Gate
 from services.sync.lago.subscriptions import Subscriptions
@@ -14,6 +17,7 @@ from services.sync.ledger.delivery import Delivery
 from services.sync.ledger.held import HeldQueue
 from services.sync.ledger.settle import Settler
 from services.sync.links.handlers import Links
+from services.sync.links.undo import Undo
 from services.sync.operations.handlers import Operations
 from services.sync.runs.loop import Loop
 from services.sync.sessions.events import GatewayHints
@@ -28,33 +32,56 @@ from services.sync.upstreams.breaker import Breaker
 from services.sync.upstreams.health import Health
 from shared.contracts.events.preauth import ChargerSessionStarted, ChargerSessionStopped
 from shared.contracts.requests import sync as requests
+from shared.contracts.requests import sync_cards as card_requests
 from shared.contracts.requests import sync_work as work
 from shared.runtime.clock import Clock, NewId, utc_now, uuid7
 from shared.runtime.service import Service, assemble, run
 
 # Due entries and sessions are looked for this often even when nobody called.
 SETTLE_EVERY_S = 1.0
-# Requests may hold a connection while a charger thinks for 30 s; the work of the house goes on beside them.
-POOL_SIZE = 20
 DELIVER_EVERY_S = 1.0
 COUNT_EVERY_S = 1.0
+# Requests may hold a connection while a charger thinks for 30 s; the work of the house goes on beside them.
+POOL_SIZE = 20
 
 
-@dataclass(frozen=True, slots=True)
-class Rooms:
-    """What does the work; the service's parts call it in turns, and tests call it turn by turn."""
-
+@dataclass(frozen=True)
+class Upstreams:
     health: Health
     steve: SteveClient
     lago: LagoClient
+    gate: Gate
+    subscriptions: Subscriptions
+
+
+@dataclass(frozen=True)
+class CardRooms:
     mirror: Mirror
+    card_queries: CardQueries
+    cards: Cards
+    policy: Policy
     links: Links
+    undo: Undo
+
+
+@dataclass(frozen=True)
+class SessionRooms:
+    """`look` has SteVe asked now, `settle` and `deliver` have what is due done now."""
+
     poller: Poller
     settler: Settler
-    gate: Gate
     delivery: Delivery
     counting: Counting
     held: HeldQueue
+    look: Loop
+    settle: Loop
+    deliver: Loop
+
+
+@dataclass(frozen=True)
+class Rooms(Upstreams, CardRooms, SessionRooms):
+    """What does the work; the service's parts call it in turns, and tests call it turn by turn."""
+
     operations: Operations
 
 
@@ -66,10 +93,21 @@ def build(settings: SyncSettings, *, clock: Clock = utc_now, new_id: NewId = uui
 
 def wire(service: Service, settings: SyncSettings) -> Rooms:
     """Put the rooms together and into the service."""
-    database, outbox, dispatcher = service.database, service.outbox, service.dispatcher
-    clock, new_id = service.clock, service.new_id
+    upstreams = wire_upstreams(service, settings)
+    cards = wire_cards(service, settings, upstreams)
+    sessions = wire_sessions(service, settings, upstreams, cards.mirror)
+    operations = wire_operations(service, upstreams.steve)
+    return Rooms(
+        **vars(upstreams),
+        **vars(cards),
+        **vars(sessions),
+        operations=operations,
+    )
 
-    health = Health(database, outbox, clock=clock, new_id=new_id)
+
+def wire_upstreams(service: Service, settings: SyncSettings) -> Upstreams:
+    clock = service.clock
+    health = Health(service.database, service.outbox, clock=clock, new_id=service.new_id)
     steve = SteveClient(
         settings.steve_url,
         user=settings.steve_user,
@@ -90,37 +128,8 @@ def wire(service: Service, settings: SyncSettings) -> Rooms:
     )
     health.probes = {"steve": steve.probe, "lago": lago.probe}
     service.closing += [steve.close, lago.close]
-    dispatcher.query(requests.GetUpstreams, health.get_upstreams)
-
-    mirror = Mirror(steve, database, outbox, steve_id=settings.steve_id, clock=clock, new_id=new_id)
-    cards = CardQueries(database, steve, clock)
-    dispatcher.query(requests.GetCard, cards.get_card)
-    dispatcher.query(requests.SearchCards, cards.search_cards)
-    dispatcher.query(requests.ReadCardInSteve, cards.read_card_in_steve)
-
-    links = Links(lago, outbox, clock=clock, new_id=new_id)
-    dispatcher.command(requests.LinkCard, links.link_card)
-    dispatcher.query(requests.SearchCustomers, links.search_customers)
-    dispatcher.query(requests.GetSubscription, links.get_subscription)
-
-    sessions = SessionQueries(database)
-    dispatcher.query(requests.SearchSessions, sessions.search_sessions)
-    dispatcher.query(requests.GetSession, sessions.get_session)
-    observer = Observer(database, outbox, mirror, steve_id=settings.steve_id, clock=clock, new_id=new_id)
-    poller = Poller(
-        steve,
-        database,
-        observer,
-        steve_id=settings.steve_id,
-        page_size=settings.page_size,
-        open_for=timedelta(hours=settings.open_hours),
-        clock=clock,
-        refuse=lambda error: health.object_to("steve", error),
-    )
-
-    operations = Operations(steve, database, outbox, clock=clock, new_id=new_id)
-    dispatcher.command(requests.OperateCharger, operations.operate_charger)
-
+    service.parts.append(health)
+    service.dispatcher.query(requests.GetUpstreams, health.get_upstreams)
     gate = Gate(
         lago,
         metric_code=settings.metric_code,
@@ -128,9 +137,54 @@ def wire(service: Service, settings: SyncSettings) -> Rooms:
         clock=clock,
         object_to=lambda error: health.object_to("lago", error),
     )
+    subscriptions = Subscriptions(lago, service.database, metric_code=settings.metric_code, clock=clock)
+    return Upstreams(health, steve, lago, gate, subscriptions)
+
+
+def wire_cards(service: Service, settings: SyncSettings, upstreams: Upstreams) -> CardRooms:
+    database, outbox, dispatcher = service.database, service.outbox, service.dispatcher
+    clock, new_id, steve = service.clock, service.new_id, upstreams.steve
+
+    mirror = Mirror(steve, database, outbox, steve_id=settings.steve_id, clock=clock, new_id=new_id)
+    service.parts.append(Loop("cards.mirror", mirror.refresh, settings.cards_every_s))
+    queries = CardQueries(database, steve, clock)
+    dispatcher.query(requests.GetCard, queries.get_card)
+    dispatcher.query(requests.SearchCards, queries.search_cards)
+    dispatcher.query(requests.ReadCardInSteve, queries.read_card_in_steve)
+    dispatcher.query(card_requests.SnapshotCards, queries.snapshot_cards)
+
+    enforce = settings.card_policy == "enforce"
+    cards = Cards(database, TagWriter(steve, clock), outbox, enforce=enforce, clock=clock, new_id=new_id)
+    dispatcher.command(card_requests.CreateCard, cards.create_card)
+    dispatcher.command(card_requests.ChangeCard, cards.change_card)
+    dispatcher.command(card_requests.BlockCard, cards.block_card)
+    dispatcher.command(card_requests.UnblockCard, cards.unblock_card)
+    dispatcher.command(card_requests.ChangeParent, cards.change_parent)
+    dispatcher.command(card_requests.SetExpiry, cards.set_expiry)
+    policy = Policy(database, cards, clock=clock, new_id=new_id)
+    if enforce:
+        service.parts.append(Loop("cards.policy", policy.enforce, settings.cards_every_s))
+
+    links = Links(upstreams.lago, database, cards, outbox, clock=clock, new_id=new_id)
+    undo = Undo(cards, links, clock)
+    dispatcher.command(requests.LinkCard, links.link_card)
+    dispatcher.command(card_requests.RelinkCard, links.relink_card)
+    dispatcher.command(card_requests.UnlinkCard, links.unlink_card)
+    dispatcher.command(card_requests.UndoChange, undo.undo_change)
+    dispatcher.query(card_requests.PreviewLink, links.preview_link)
+    dispatcher.query(card_requests.GetPortalUrl, links.get_portal_url)
+    dispatcher.query(requests.SearchCustomers, links.search_customers)
+    dispatcher.query(requests.GetSubscription, links.get_subscription)
+    return CardRooms(mirror, queries, cards, policy, links, undo)
+
+
+def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams, mirror: Mirror) -> SessionRooms:
+    database, outbox, dispatcher = service.database, service.outbox, service.dispatcher
+    clock, new_id, lago = service.clock, service.new_id, upstreams.lago
+
     delivery = Delivery(
         lago,
-        gate,
+        upstreams.gate,
         database,
         outbox,
         in_flight=settings.in_flight,
@@ -138,12 +192,12 @@ def wire(service: Service, settings: SyncSettings) -> Rooms:
         clock=clock,
         new_id=new_id,
     )
-    counting = Counting(lago, database, outbox, clock=clock, new_id=new_id)
     deliver = Loop("ledger.deliver", delivery.deliver, DELIVER_EVERY_S)
+    counting = Counting(lago, database, outbox, clock=clock, new_id=new_id)
     settler = Settler(
         database,
         outbox,
-        Subscriptions(lago, database, metric_code=settings.metric_code, clock=clock),
+        upstreams.subscriptions,
         metric_code=settings.metric_code,
         metric_property=settings.metric_property,
         late_policy=settings.late_policy,
@@ -154,32 +208,49 @@ def wire(service: Service, settings: SyncSettings) -> Rooms:
         deliver=deliver.wake,
     )
     settle = Loop("ledger.settle", settler.settle, SETTLE_EVERY_S)
-
     held = HeldQueue(database, outbox, clock=clock, settle=settle.wake, deliver=deliver.wake)
     dispatcher.query(work.SearchHeld, held.search_held)
     dispatcher.command(work.RetryHeld, held.retry_held)
     dispatcher.command(work.IgnoreHeld, held.ignore_held)
     dispatcher.command(work.ReleaseHeld, held.release_held)
 
+    queries = SessionQueries(database)
+    dispatcher.query(requests.SearchSessions, queries.search_sessions)
+    dispatcher.query(requests.GetSession, queries.get_session)
+    poller = Poller(
+        upstreams.steve,
+        database,
+        Observer(database, outbox, mirror, steve_id=settings.steve_id, clock=clock, new_id=new_id),
+        steve_id=settings.steve_id,
+        page_size=settings.page_size,
+        open_for=timedelta(hours=settings.open_hours),
+        clock=clock,
+        refuse=lambda error: upstreams.health.object_to("steve", error),
+    )
+
     async def poll() -> None:
         if await poller.poll():
             settle.wake()
 
-    looking = Loop("sessions.poll", poll, settings.poll_s)
-    hints = GatewayHints(looking.wake, steve_id=settings.steve_id, clock=clock)
+    look = Loop("sessions.poll", poll, settings.poll_s)
+    hints = GatewayHints(look.wake, steve_id=settings.steve_id, clock=clock)
     service.consumer.on(ChargerSessionStarted, hints.started)
     service.consumer.on(ChargerSessionStopped, hints.stopped)
     service.parts += [
-        health,
-        Loop("cards.mirror", mirror.refresh, settings.cards_every_s),
-        looking,
+        look,
         Loop("sessions.stuck", poller.hold_stuck, 60.0),
         settle,
         deliver,
         Loop("ledger.count", counting.count, COUNT_EVERY_S),
-        Loop("operations.abandoned", operations.close_abandoned, 30.0),
     ]
-    return Rooms(health, steve, lago, mirror, links, poller, settler, gate, delivery, counting, held, operations)
+    return SessionRooms(poller, settler, delivery, counting, held, look, settle, deliver)
+
+
+def wire_operations(service: Service, steve: SteveClient) -> Operations:
+    operations = Operations(steve, service.database, service.outbox, clock=service.clock, new_id=service.new_id)
+    service.dispatcher.command(requests.OperateCharger, operations.operate_charger)
+    service.parts.append(Loop("operations.abandoned", operations.close_abandoned, 30.0))
+    return operations
 
 
 def main() -> None:

@@ -1,10 +1,10 @@
 """Answers to what others ask about cards."""
 
 from services.sync.cards import store
+from services.sync.cards.problems import CardUnknown
 from services.sync.steve.client import SteveClient
 from services.sync.upstreams.errors import UpstreamError
 from shared.contracts.identity import Cause
-from shared.contracts.problem import NotFound
 from shared.contracts.requests.sync import (
     CardPage,
     CardView,
@@ -13,18 +13,9 @@ from shared.contracts.requests.sync import (
     SearchCards,
     SteveAnswer,
 )
+from shared.contracts.requests.sync_cards import CardSnapshotPage, SnapshotCards
 from shared.database.engine import Database
 from shared.runtime.clock import Clock
-
-
-class CardUnknown(NotFound):
-    code, title = "card_unknown", "There is no such card"
-
-    def __init__(self, id_tag: str) -> None:
-        super().__init__(
-            f"Neither SteVe nor ExpresSync has a card {id_tag}. Check the spelling, or create it in SteVe.",
-            id_tag=id_tag,
-        )
 
 
 class CardQueries:
@@ -44,6 +35,14 @@ class CardQueries:
             cards = await store.search(tx, request, self._clock())
         more = len(cards) == request.limit
         return CardPage(cards=cards, next_cursor=cards[-1].id_tag if more else None)
+
+    async def snapshot_cards(self, request: SnapshotCards, _: Cause) -> CardSnapshotPage:
+        """All cards as they stand, with the version that each one's events have come to: one statement, one moment."""
+        now = self._clock()
+        async with self._database.read() as tx:
+            cards = await store.snapshot(tx, now, after=request.cursor, limit=request.limit)
+        more = len(cards) == request.limit
+        return CardSnapshotPage(cards=cards, taken_at=now, next_cursor=cards[-1].id_tag if more else None)
 
     async def read_card_in_steve(self, request: ReadCardInSteve, _: Cause) -> SteveAnswer:
         """What SteVe says now; when it does not answer, the reply says so and is no "no such card"."""

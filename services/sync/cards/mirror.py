@@ -29,20 +29,25 @@ class Mirror:
 
     async def refresh(self) -> None:
         """Read all tags. :raises UpstreamError: SteVe did not answer; the mirror stays as it is."""
+        asked_at = self._clock()
         tags = await self._steve.tags()
         async with self._database.write() as tx:
-            await self.apply(tx, tags, whole=True)
+            await self.apply(tx, tags, asked_at=asked_at, whole=True)
             await store.completed(tx, self._steve_id, self._clock())
 
     async def fetch(self, id_tags: Sequence[str]) -> None:
         """Read these tags now: cards that a transaction names and the mirror does not have yet."""
+        asked_at = self._clock()
         tags = [tag for id_tag in id_tags if (tag := await self._steve.find_tag(id_tag)) is not None]
         if tags:
             async with self._database.write() as tx:
-                await self.apply(tx, tags, whole=False)
+                await self.apply(tx, tags, asked_at=asked_at, whole=False)
 
-    async def apply(self, tx: Write, tags: Sequence[Tag], *, whole: bool) -> None:
-        """Bring the mirror to what SteVe answered. `whole`: these are all there are, so what is missing is gone."""
+    async def apply(self, tx: Write, tags: Sequence[Tag], *, asked_at: datetime, whole: bool) -> None:
+        """Bring the mirror to what SteVe answered. `whole`: these are all there are, so what is missing is gone.
+
+        A card that was written to after `asked_at` is left alone: the answer may be from before.
+        """
         await store.lock_mirror(tx)
         now = self._clock()
         by_key: dict[str, Tag] = {id_tag_key(tag.id_tag): tag for tag in tags}
@@ -50,11 +55,11 @@ class Mirror:
         events: list[Event] = []
         events += await self._discover(tx, {key: tag for key, tag in by_key.items() if key not in known}, now)
         for key, tag in by_key.items():
-            if key in known:
+            if key in known and known[key].mirrored_at <= asked_at:
                 events += await self._follow(tx, known[key], rules.mirrored(tag), now)
         if whole:
             for key, row in known.items():
-                if key not in by_key and row.gone_at is None:
+                if key not in by_key and row.gone_at is None and row.mirrored_at <= asked_at:
                     await store.update_card(tx, row.pk, {"gone_at": now})
                     events.append(self._changed(key, {"in_steve": True}, {"in_steve": False}, []))
         await self._outbox.add_all(tx, events, Cause(actor=BY_STEVE, correlation_id=self._new_id()))

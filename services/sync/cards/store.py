@@ -6,12 +6,15 @@ from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import distinct_on, insert
 
+from services.sync.cards import rules
+from services.sync.cards.problems import CardUnknown
 from services.sync.cards.tables import card, card_change, card_parent, mirror
 from services.sync.links.tables import link
-from services.sync.metadata import SCHEMA
+from services.sync.metadata import SCHEMA, metadata
 from shared.contracts.requests.sync import CardView, LinkView, SearchCards, SteveCard
+from shared.contracts.requests.sync_cards import CardSnapshot
 from shared.database.engine import Read, Write
 
 # A parent that was there when the card was first seen counts for all of the past: nobody knows better.
@@ -33,6 +36,40 @@ async def rows(tx: Read, id_tags: Sequence[str] | None = None) -> dict[str, sa.R
 
 async def locked(tx: Write, id_tag: str) -> sa.Row[Any] | None:
     return (await tx.execute(sa.select(card).where(card.c.id_tag == id_tag).with_for_update())).first()
+
+
+async def known(tx: Read, id_tag: str) -> sa.Row[Any]:
+    """:raises CardUnknown:"""
+    row = (await rows(tx, [id_tag])).get(id_tag)
+    if row is None:
+        raise CardUnknown(id_tag)
+    return row
+
+
+async def lock_card(tx: Write, id_tag: str) -> None:
+    """Take a card for one command, until the transaction ends."""
+    await tx.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"{SCHEMA}.card.{id_tag}"})
+
+
+async def parents(tx: Read) -> dict[str, str | None]:
+    """Each card's parent now."""
+    statement = sa.select(card.c.id_tag, card.c.parent_id_tag).where(card.c.gone_at.is_(None))
+    return {row.id_tag: row.parent_id_tag for row in await tx.execute(statement)}
+
+
+async def change(tx: Write, change_id: UUID) -> sa.Row[Any] | None:
+    """A change with its card's id_tag, locked."""
+    statement = (
+        sa.select(card_change, card.c.id_tag)
+        .join(card, card.c.pk == card_change.c.card_pk)
+        .where(card_change.c.change_id == change_id)
+        .with_for_update(of=card_change)
+    )
+    return (await tx.execute(statement)).first()
+
+
+async def mark_undone(tx: Write, change_id: UUID, *, by: UUID) -> None:
+    await tx.execute(sa.update(card_change).where(card_change.c.change_id == change_id).values(undone_by=by))
 
 
 async def insert_cards(tx: Write, values: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -98,7 +135,13 @@ def _steve(row: Any) -> SteveCard | None:  # noqa: ANN401 - a row of card
     )
 
 
-def _view(row: Any, children: Sequence[str], completed_at: datetime | None) -> CardView:  # noqa: ANN401 - a joined row
+def _view(
+    row: Any,  # noqa: ANN401 - a joined row
+    children: Sequence[str],
+    completed_at: datetime | None,
+    last_change_id: UUID | None,
+    ancestors: tuple[list[str], bool],
+) -> CardView:
     current = None
     if row.external_subscription_id is not None:
         current = LinkView(
@@ -127,6 +170,9 @@ def _view(row: Any, children: Sequence[str], completed_at: datetime | None) -> C
         blocked_by=row.blocked_by,
         blocked_at=row.blocked_at,
         remembered_limit=row.remembered_limit,
+        last_change_id=last_change_id,
+        ancestors=ancestors[0],
+        parent_cycle=ancestors[1],
     )
 
 
@@ -157,7 +203,40 @@ async def _views(tx: Read, found: Iterable[Any]) -> list[CardView]:
     for row in await tx.execute(statement):
         children.setdefault(row.parent_id_tag, []).append(row.id_tag)
     completed_at = (await tx.execute(sa.select(sa.func.max(mirror.c.completed_at)))).scalar_one()
-    return [_view(row, children.get(row.id_tag, ()), completed_at) for row in found]
+    changes = await _last_changes(tx, [row.pk for row in found])
+    above = await _above(tx, [row.id_tag for row in found])
+    return [
+        _view(
+            row,
+            children.get(row.id_tag, ()),
+            completed_at,
+            changes.get(row.pk),
+            rules.ancestors(row.id_tag, above),
+        )
+        for row in found
+    ]
+
+
+async def _last_changes(tx: Read, pks: Sequence[int]) -> dict[int, UUID]:
+    """The newest change of each card that can still be undone."""
+    statement = (
+        sa.select(card_change.c.card_pk, card_change.c.change_id)
+        .ext(distinct_on(card_change.c.card_pk))
+        .where(card_change.c.card_pk.in_(pks), card_change.c.undone_by.is_(None), card_change.c.kind != "create")
+        .order_by(card_change.c.card_pk, card_change.c.changed_at.desc())
+    )
+    return {row.card_pk: row.change_id for row in await tx.execute(statement)}
+
+
+async def _above(tx: Read, id_tags: Sequence[str]) -> dict[str, str | None]:
+    """The parents of these cards, and theirs, and so on; a circle ends by itself."""
+    above = (
+        sa.select(card.c.id_tag, card.c.parent_id_tag).where(card.c.id_tag.in_(id_tags)).cte("above", recursive=True)
+    )
+    above = above.union(
+        sa.select(card.c.id_tag, card.c.parent_id_tag).join(above, above.c.parent_id_tag == card.c.id_tag)
+    )
+    return {row.id_tag: row.parent_id_tag for row in await tx.execute(sa.select(above))}
 
 
 async def view(tx: Read, id_tag: str, at: datetime) -> CardView | None:
@@ -181,3 +260,32 @@ async def search(tx: Read, request: SearchCards, at: datetime) -> list[CardView]
     if request.cursor:
         statement = statement.where(card.c.id_tag > request.cursor)
     return await _views(tx, await tx.execute(statement))
+
+
+async def snapshot(tx: Read, at: datetime, *, after: str | None, limit: int) -> list[CardSnapshot]:
+    """Cards in the order of their idTags with the link valid at `at` and their subject's version, in one statement."""
+    versions = metadata.tables[f"{SCHEMA}.subject_version"]
+    statement = (
+        _with_link(at)
+        .add_columns(sa.func.coalesce(versions.c.version, 0).label("subject_version"))
+        .outerjoin(versions, versions.c.subject == sa.literal("card/") + card.c.id_tag)
+        .order_by(card.c.id_tag)
+        .limit(limit)
+    )
+    if after is not None:
+        statement = statement.where(card.c.id_tag > after)
+    return [
+        CardSnapshot(
+            id_tag=row.id_tag,
+            card_id=row.card_id,
+            subject_version=row.subject_version,
+            active=row.active,
+            blocked=row.max_active == 0,
+            expiry=row.expiry,
+            parent_id_tag=row.parent_id_tag,
+            in_steve=row.gone_at is None,
+            external_customer_id=row.external_customer_id,
+            external_subscription_id=row.external_subscription_id,
+        )
+        for row in await tx.execute(statement)
+    ]

@@ -1,118 +1,206 @@
 """Linking cards to Lago's customers, and asking Lago about them."""
 
 from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
 
 from services.sync.cards import store as cards
-from services.sync.cards.handlers import CardUnknown
+from services.sync.cards.commands import Cards
 from services.sync.lago.client import LagoClient
 from services.sync.lago.models import Subscription
 from services.sync.links import store
+from services.sync.links.problems import (
+    AlreadyLinked,
+    LagoSilent,
+    LinkTooYoung,
+    NoActiveSubscription,
+    NotLinked,
+    OtherCustomer,
+)
 from services.sync.upstreams.errors import UpstreamError
 from shared.bus.outbox import Outbox
-from shared.contracts.events.sync import CardLinked
+from shared.contracts.events.sync import CardLinked, CardRelinked, CardUnlinked
 from shared.contracts.identity import Cause
-from shared.contracts.problem import Conflict, Problem
+from shared.contracts.problem import Problem
 from shared.contracts.requests.sync import (
     CardView,
     CustomerPage,
     CustomerView,
     GetSubscription,
     LinkCard,
+    LinkView,
     SearchCustomers,
     SubscriptionAnswer,
 )
-from shared.database.engine import Write
+from shared.contracts.requests.sync_cards import (
+    GetPortalUrl,
+    LinkPreview,
+    PortalAnswer,
+    PreviewLink,
+    RelinkCard,
+    UnlinkCard,
+)
+from shared.database.engine import Database, Write
 from shared.runtime.clock import Clock, NewId
 
 
-class AlreadyLinked(Conflict):
-    code, title = "already_linked", "The card has a link then"
-
-    def __init__(self, id_tag: str, subscription: str, since: datetime, until: datetime | None) -> None:
-        end = f"until {until:%Y-%m-%d %H:%M} UTC" if until else "without end"
-        super().__init__(
-            f"Card {id_tag} is linked to {subscription} from {since:%Y-%m-%d %H:%M} UTC {end}."
-            " Relink it, or unlink it first.",
-            external_subscription_id=subscription,
-        )
-
-
-class NoActiveSubscription(Conflict):
-    code, title = "no_active_subscription", "Lago has no such active subscription"
-
-    def __init__(self, subscription: str) -> None:
-        super().__init__(
-            f"Lago knows no active subscription {subscription}. Activate it in Lago, or choose another one.",
-            external_subscription_id=subscription,
-        )
-
-
-class OtherCustomer(Conflict):
-    code, title = "other_customer", "The subscription belongs to another customer"
-
-    def __init__(self, subscription: str, owner: str, given: str) -> None:
-        super().__init__(
-            f"Subscription {subscription} belongs to customer {owner}, not to {given}. Choose one of {given}'s."
-        )
-
-
-class LagoSilent(Problem):
-    """Not the same as "no subscription": nobody knows."""
-
-    code, status, title = "lago_did_not_answer", 503, "Lago did not answer"
-
-    def __init__(self, error: UpstreamError) -> None:
-        super().__init__(f"Lago could not be asked: it {error.explanation}. Nothing was changed; try again later.")
-
-
 class Links:
-    def __init__(self, lago: LagoClient, outbox: Outbox, *, clock: Clock, new_id: NewId) -> None:
-        self._lago, self._outbox, self._clock, self._new_id = lago, outbox, clock, new_id
+    def __init__(
+        self, lago: LagoClient, database: Database, taker: Cards, outbox: Outbox, *, clock: Clock, new_id: NewId
+    ) -> None:
+        self._lago, self._database, self._cards, self._outbox = lago, database, taker, outbox
+        self._clock, self._new_id = clock, new_id
+
+    # Commands
 
     async def link_card(self, tx: Write, request: LinkCard, cause: Cause) -> CardView:
         """:raises CardUnknown, AlreadyLinked, NoActiveSubscription, OtherCustomer, LagoSilent:"""
-        now = self._clock()
-        since = (request.valid_from or now).astimezone(UTC)
+        since = (request.valid_from or self._clock()).astimezone(UTC)
         await self.active_subscription(request.external_customer_id, request.external_subscription_id)
-        row = await cards.locked(tx, request.id_tag)
-        if row is None:
-            raise CardUnknown(request.id_tag)
+        row = await self._cards.take(tx, request.id_tag)
         for other in await store.of_card(tx, row.pk):
             if other.valid_to is None or other.valid_to > since:
                 raise AlreadyLinked(request.id_tag, other.external_subscription_id, other.valid_from, other.valid_to)
-        await store.add(
-            tx,
-            card_pk=row.pk,
-            external_customer_id=request.external_customer_id,
-            external_subscription_id=request.external_subscription_id,
-            valid_from=since,
-            valid_to=None,
-            by=cause.actor.id,
-            at=now,
+        target = (request.external_customer_id, request.external_subscription_id)
+        await self.begin(tx, row, target, since, cause)
+        return await self._done(tx, request.id_tag, since)
+
+    async def relink_card(self, tx: Write, request: RelinkCard, cause: Cause) -> CardView:
+        """:raises CardUnknown, NotLinked, LinkTooYoung, NoActiveSubscription, OtherCustomer, LagoSilent:"""
+        since = (request.valid_from or self._clock()).astimezone(UTC)
+        await self.active_subscription(request.external_customer_id, request.external_subscription_id)
+        row = await self._cards.take(tx, request.id_tag)
+        current = await self._current(tx, row)
+        if current.valid_from >= since:
+            raise LinkTooYoung(request.id_tag, current.valid_from)
+        await self.move(
+            tx, row, current, (request.external_customer_id, request.external_subscription_id), since, cause
         )
+        return await self._done(tx, request.id_tag, since)
+
+    async def unlink_card(self, tx: Write, request: UnlinkCard, cause: Cause) -> CardView:
+        """:raises CardUnknown, NotLinked, LinkTooYoung:"""
+        until = (request.valid_to or self._clock()).astimezone(UTC)
+        row = await self._cards.take(tx, request.id_tag)
+        current = await self._current(tx, row)
+        if current.valid_from >= until:
+            raise LinkTooYoung(request.id_tag, current.valid_from)
+        await self.end(tx, row, current, until, cause)
+        return await self._done(tx, request.id_tag, until)
+
+    # What commands, undo and Lago's news are made of
+
+    async def begin(self, tx: Write, row: Any, target: tuple[str, str], since: datetime, cause: Cause) -> UUID:  # noqa: ANN401 - a row of card
+        link_pk = await store.add(tx, row.pk, target, since, by=cause.actor.id, at=self._clock())
+        after = {"link_pk": link_pk, **_told(target, since)}
+        change_id = await self._keep(tx, row, "link", {}, after, cause)
+        event = CardLinked(id_tag=row.id_tag, change_id=change_id, **_fields(target, since))
+        await self._outbox.add(tx, event, cause)
+        return change_id
+
+    async def move(  # noqa: PLR0917 - from where, to where, since when
+        self,
+        tx: Write,
+        row: Any,  # noqa: ANN401 - a row of card
+        current: Any,  # noqa: ANN401 - a row of link
+        target: tuple[str, str],
+        since: datetime,
+        cause: Cause,
+    ) -> UUID:
+        await store.end(tx, current.pk, since)
+        link_pk = await store.add(tx, row.pk, target, since, by=cause.actor.id, at=self._clock())
+        before = {"link_pk": current.pk, **_told(_target(current), current.valid_from)}
+        change_id = await self._keep(tx, row, "relink", before, {"link_pk": link_pk, **_told(target, since)}, cause)
+        event = CardRelinked(
+            id_tag=row.id_tag,
+            change_id=change_id,
+            **_fields(target, since),
+            previous_external_customer_id=current.external_customer_id,
+            previous_external_subscription_id=current.external_subscription_id,
+        )
+        await self._outbox.add(tx, event, cause)
+        return change_id
+
+    async def end(self, tx: Write, row: Any, current: Any, until: datetime, cause: Cause) -> UUID:  # noqa: ANN401 - rows
+        await store.end(tx, current.pk, until)
+        before = {"link_pk": current.pk, **_told(_target(current), current.valid_from)}
+        change_id = await self._keep(tx, row, "unlink", before, {"valid_to": until.isoformat()}, cause)
+        await self._outbox.add(tx, unlinked(row.id_tag, change_id, current, until), cause)
+        return change_id
+
+    async def removed(self, tx: Write, row: Any, gone: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
+        """Tell that a link was taken back as if it had never been."""
+        before = {"link_pk": gone.pk, **_told(_target(gone), gone.valid_from)}
+        until = gone.valid_from
+        change_id = await self._keep(tx, row, "unlink", before, {"valid_to": until.isoformat()}, cause)
+        await self._outbox.add(tx, unlinked(row.id_tag, change_id, gone, until), cause)
+        return change_id
+
+    async def restored(  # noqa: PLR0917 - what is back, what is gone
+        self,
+        tx: Write,
+        row: Any,  # noqa: ANN401 - a row of card
+        back: Any,  # noqa: ANN401 - a row of link
+        gone: Any,  # noqa: ANN401 - a row of link
+        since: datetime,
+        cause: Cause,
+    ) -> UUID:
+        """Tell that a link is back in the place of one that was taken back."""
+        before = {"link_pk": gone.pk, **_told(_target(gone), since)}
+        after = {"link_pk": back.pk, **_told(_target(back), since)}
+        change_id = await self._keep(tx, row, "relink", before, after, cause)
+        event = CardRelinked(
+            id_tag=row.id_tag,
+            change_id=change_id,
+            **_fields(_target(back), since),
+            previous_external_customer_id=gone.external_customer_id,
+            previous_external_subscription_id=gone.external_subscription_id,
+        )
+        await self._outbox.add(tx, event, cause)
+        return change_id
+
+    async def reopened(self, tx: Write, row: Any, link: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
+        """Tell that a link goes on."""
+        after = {"link_pk": link.pk, **_told(_target(link), link.valid_from)}
+        change_id = await self._keep(tx, row, "link", {}, after, cause)
+        event = CardLinked(id_tag=row.id_tag, change_id=change_id, **_fields(_target(link), link.valid_from))
+        await self._outbox.add(tx, event, cause)
+        return change_id
+
+    async def _current(self, tx: Write, row: Any) -> Any:  # noqa: ANN401 - rows
+        current = next((one for one in await store.of_card(tx, row.pk) if one.valid_to is None), None)
+        if current is None:
+            raise NotLinked(row.id_tag)
+        return current
+
+    async def _keep(  # noqa: PLR0917 - a row's columns
+        self,
+        tx: Write,
+        row: Any,  # noqa: ANN401 - a row of card
+        kind: str,
+        before: dict[str, Any],
+        after: dict[str, Any],
+        cause: Cause,
+    ) -> UUID:
         change_id = self._new_id()
-        link = {
-            "external_customer_id": request.external_customer_id,
-            "external_subscription_id": request.external_subscription_id,
-            "valid_from": since.isoformat(),
-        }
         await cards.keep_change(
-            tx, change_id=change_id, card_pk=row.pk, kind="link", at=now, by=cause.actor.id, before={}, after=link
-        )
-        await self._outbox.add(
             tx,
-            CardLinked(
-                id_tag=request.id_tag,
-                change_id=change_id,
-                external_customer_id=request.external_customer_id,
-                external_subscription_id=request.external_subscription_id,
-                valid_from=since,
-            ),
-            cause,
+            change_id=change_id,
+            card_pk=row.pk,
+            kind=kind,
+            at=self._clock(),
+            by=cause.actor.id,
+            before=before,
+            after=after,
         )
-        view = await cards.view(tx, request.id_tag, max(now, since))
-        assert view is not None  # noqa: S101 - its row is locked here
+        return change_id
+
+    async def _done(self, tx: Write, id_tag: str, at: datetime) -> CardView:
+        view = await cards.view(tx, id_tag, max(self._clock(), at))
+        assert view is not None  # noqa: S101 - it was taken for this command
         return view
+
+    # Questions
 
     async def active_subscription(self, customer: str, subscription: str) -> Subscription:
         """The subscription, active and this customer's.
@@ -129,15 +217,52 @@ class Links:
             raise OtherCustomer(subscription, found.external_customer_id, customer)
         return found
 
+    async def preview_link(self, request: PreviewLink, _: Cause) -> LinkPreview:
+        """What link_card or relink_card would change. :raises CardUnknown: there is nothing to preview."""
+        now = self._clock()
+        since = (request.valid_from or now).astimezone(UTC)
+        problems = []
+        try:
+            await self.active_subscription(request.external_customer_id, request.external_subscription_id)
+        except Problem as problem:
+            problems.append(problem.detail)
+        async with self._database.read() as tx:
+            row = await cards.known(tx, request.id_tag)
+            links = await store.of_card(tx, row.pk)
+            current = next((one for one in links if one.valid_to is None), None)
+            if current is not None and current.valid_from >= since:
+                problems.append(LinkTooYoung(request.id_tag, current.valid_from).detail)
+            effect = await store.effect(tx, request.id_tag, since)
+        view = None
+        if current is not None:
+            view = LinkView(
+                external_customer_id=current.external_customer_id,
+                external_subscription_id=current.external_subscription_id,
+                valid_from=current.valid_from,
+                valid_to=None,
+                linked_by=current.linked_by,
+            )
+        return LinkPreview(
+            id_tag=request.id_tag,
+            current=view,
+            valid_from=since,
+            external_customer_id=request.external_customer_id,
+            external_subscription_id=request.external_subscription_id,
+            children=effect.children,
+            open_sessions=effect.open_sessions,
+            sessions_that_stay=effect.owned,
+            held_to_release=effect.held,
+            held_wh=effect.held_wh,
+            problems=problems,
+        )
+
     async def get_subscription(self, request: GetSubscription, _: Cause) -> SubscriptionAnswer:
         """What Lago says now: the active one of this id, else the last one that was."""
-        asked_at = self._clock()
+        asked_at, name = self._clock(), request.external_subscription_id
         try:
-            found = await self._lago.subscription(request.external_subscription_id, urgent=True)
+            found = await self._lago.subscription(name, urgent=True)
             if found is None:
-                found = await self._lago.subscription(
-                    request.external_subscription_id, status="terminated", urgent=True
-                )
+                found = await self._lago.subscription(name, status="terminated", urgent=True)
         except UpstreamError as error:
             return SubscriptionAnswer(answered=False, subscription=None, asked_at=asked_at, problem=error.explanation)
         return SubscriptionAnswer(
@@ -162,3 +287,27 @@ class Links:
             return CustomerPage(answered=False, customers=[], problem=error.explanation)
         following = str(found.meta.next_page) if found.meta.next_page else None
         return CustomerPage(answered=True, customers=customers, next_cursor=following)
+
+    async def get_portal_url(self, request: GetPortalUrl, _: Cause) -> PortalAnswer:
+        try:
+            url = await self._lago.portal_url(request.external_customer_id)
+        except UpstreamError as error:
+            return PortalAnswer(answered=False, url=None, problem=error.explanation)
+        problem = None if url else f"Lago has no customer {request.external_customer_id}."
+        return PortalAnswer(answered=True, url=url, problem=problem)
+
+
+def _target(link: Any) -> tuple[str, str]:  # noqa: ANN401 - a row of link
+    return link.external_customer_id, link.external_subscription_id
+
+
+def _fields(target: tuple[str, str], since: datetime) -> dict[str, Any]:
+    return {"external_customer_id": target[0], "external_subscription_id": target[1], "valid_from": since}
+
+
+def _told(target: tuple[str, str], since: datetime) -> dict[str, Any]:
+    return {**_fields(target, since), "valid_from": since.isoformat()}
+
+
+def unlinked(id_tag: str, change_id: UUID, link: Any, until: datetime) -> CardUnlinked:  # noqa: ANN401 - a row of link
+    return CardUnlinked(id_tag=id_tag, change_id=change_id, **_fields(_target(link), link.valid_from), valid_to=until)

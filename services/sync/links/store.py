@@ -3,12 +3,15 @@
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from services.sync.cards.tables import card, card_parent
 from services.sync.links.rules import Link, Parent
 from services.sync.links.tables import link
+from services.sync.sessions.tables import session
+from shared.contracts.identity import session_id
 from shared.database.engine import Read, Write
 
 
@@ -51,32 +54,115 @@ async def ownership(tx: Read, id_tags: Collection[str]) -> Ownership:
     return found
 
 
-async def of_card(tx: Read, card_pk: int) -> list[sa.Row[tuple[object, ...]]]:
+async def of_card(tx: Read, card_pk: int) -> list[Any]:
     """A card's links, newest first."""
     statement = sa.select(link).where(link.c.card_pk == card_pk).order_by(link.c.valid_from.desc())
     return list((await tx.execute(statement)).all())
 
 
-async def add(
-    tx: Write,
-    *,
-    card_pk: int,
-    external_customer_id: str,
-    external_subscription_id: str,
-    valid_from: datetime,
-    valid_to: datetime | None,
-    by: str,
-    at: datetime,
-) -> None:
-    """:raises sqlalchemy.exc.IntegrityError: it would overlap another link of the card."""
-    await tx.execute(
-        sa.insert(link).values(
+async def add(tx: Write, card_pk: int, target: tuple[str, str], since: datetime, *, by: str, at: datetime) -> int:
+    """Begin a link without an end; returns its primary key. `target` is customer and subscription.
+
+    :raises sqlalchemy.exc.IntegrityError: it would overlap another link of the card.
+    """
+    statement = (
+        sa.insert(link)
+        .values(
             card_pk=card_pk,
-            external_customer_id=external_customer_id,
-            external_subscription_id=external_subscription_id,
-            valid_from=valid_from,
-            valid_to=valid_to,
+            external_customer_id=target[0],
+            external_subscription_id=target[1],
+            valid_from=since,
+            valid_to=None,
             linked_by=by,
             linked_at=at,
         )
+        .returning(link.c.pk)
+    )
+    return int((await tx.execute(statement)).scalar_one())
+
+
+async def end(tx: Write, pk: int, until: datetime | None) -> None:
+    """Set or lift a link's end."""
+    await tx.execute(sa.update(link).where(link.c.pk == pk).values(valid_to=until))
+
+
+async def remove(tx: Write, pk: int) -> None:
+    """Take back a link that nobody was ever billed by."""
+    await tx.execute(sa.delete(link).where(link.c.pk == pk))
+
+
+async def get(tx: Read, pk: int) -> Any:  # noqa: ANN401 - a row of link, or None
+    return (await tx.execute(sa.select(link).where(link.c.pk == pk))).first()
+
+
+async def was_used(tx: Read, one: Any, id_tag: str) -> bool:  # noqa: ANN401 - a row of link
+    """Whether a session has its owner by this link, of the card itself or of one below it."""
+    statement = sa.select(sa.literal(1)).where(
+        session.c.owner_id_tag == id_tag,
+        session.c.owner_subscription == one.external_subscription_id,
+        session.c.started_at >= one.valid_from,
+    )
+    return (await tx.execute(statement.limit(1))).first() is not None
+
+
+async def open_ended(tx: Read, external_subscription_id: str) -> list[Any]:
+    """Links to this subscription that have no end, with their card's pk and id_tag."""
+    statement = (
+        sa.select(link, card.c.id_tag)
+        .join(card, card.c.pk == link.c.card_pk)
+        .where(link.c.external_subscription_id == external_subscription_id, link.c.valid_to.is_(None))
+    )
+    return list((await tx.execute(statement)).all())
+
+
+async def linked_subscriptions(tx: Read) -> list[str]:
+    """All subscriptions that cards are linked to now."""
+    statement = sa.select(link.c.external_subscription_id).where(link.c.valid_to.is_(None)).distinct()
+    return sorted((await tx.execute(statement)).scalars())
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """Whom a link from a time on would concern."""
+
+    children: list[str]
+    open_sessions: list[str]
+    owned: int
+    held: int
+    held_wh: int
+
+
+async def effect(tx: Read, id_tag: str, since: datetime) -> Effect:
+    """The cards below without a link of their own, and what becomes of sessions of all of these."""
+    has_link = sa.exists().where(link.c.card_pk == card.c.pk, link.c.valid_to.is_(None))
+    below = sa.select(card.c.id_tag).where(card.c.id_tag == id_tag).cte("below", recursive=True)
+    below = below.union(
+        sa.select(card.c.id_tag).join(below, card.c.parent_id_tag == below.c.id_tag).where(sa.not_(has_link))
+    )
+    family = sorted((await tx.execute(sa.select(below.c.id_tag))).scalars())
+    mine = session.c.id_tag.in_(family)
+    running = await tx.execute(
+        sa.select(session.c.steve_id, session.c.transaction_pk).where(mine, session.c.stopped_at.is_(None)).limit(100)
+    )
+    owned = sa.and_(session.c.owner_subscription.is_not(None), session.c.started_at >= since)
+    held = sa.and_(
+        session.c.billing == "held",
+        session.c.hold_reason.in_(["card_unlinked", "card_unknown"]),
+        session.c.started_at >= since,
+    )
+    counts = (
+        await tx.execute(
+            sa.select(
+                sa.func.count().filter(owned),
+                sa.func.count().filter(held),
+                sa.func.coalesce(sa.func.sum(session.c.stop_wh - session.c.start_wh).filter(held), 0),
+            ).where(mine)
+        )
+    ).one()
+    return Effect(
+        children=[one for one in family if one != id_tag],
+        open_sessions=[session_id(row.steve_id, row.transaction_pk) for row in running],
+        owned=int(counts[0]),
+        held=int(counts[1]),
+        held_wh=int(counts[2]),
     )

@@ -1,0 +1,128 @@
+"""Undoing changes of cards and links: the inverse, or the reason why it is too late for it."""
+
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from services.sync.cards import store as cards
+from services.sync.cards.commands import Cards
+from services.sync.cards.problems import CannotUndo, ChangeUnknown
+from services.sync.links import store
+from services.sync.links.handlers import Links
+from shared.contracts.identity import Cause
+from shared.contracts.requests.sync import CardView
+from shared.contracts.requests.sync_cards import UndoChange
+from shared.database.engine import Write
+from shared.runtime.clock import Clock
+
+Inverse = Callable[[Write, Any, Any, Cause], Awaitable[UUID]]
+
+
+class Undo:
+    def __init__(self, cards_: Cards, links: Links, clock: Clock) -> None:
+        self._cards, self._links, self._clock = cards_, links, clock
+        self._inverses: dict[str, Inverse] = {
+            "block": self._block,
+            "unblock": self._unblock,
+            "parent": self._parent,
+            "expiry": self._expiry,
+            "local": self._local,
+            "link": self._link,
+            "relink": self._relink,
+            "unlink": self._unlink,
+        }
+
+    async def undo_change(self, tx: Write, request: UndoChange, cause: Cause) -> CardView:
+        """:raises ChangeUnknown, CannotUndo: and what the inverse itself may be refused for."""
+        change = await cards.change(tx, request.change_id)
+        if change is None:
+            raise ChangeUnknown(request.change_id)
+        if change.undone_by is not None:
+            raise CannotUndo("It has been undone already.")
+        inverse = self._inverses.get(change.kind)
+        if inverse is None:
+            raise CannotUndo("A card is never deleted in SteVe, because its transactions would go with it. Block it.")
+        row = await self._cards.take(tx, change.id_tag)
+        by = await inverse(tx, row, change, cause)
+        await cards.mark_undone(tx, request.change_id, by=by)
+        view = await cards.view(tx, change.id_tag, self._clock())
+        assert view is not None  # noqa: S101 - it was taken for this command
+        return view
+
+    async def _block(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
+        _unmoved(row.max_active == 0 and row.block_kind == change.after["block_kind"], "It is not blocked as it was.")
+        if change.before["limit"] == 0:
+            raise CannotUndo("It had been blocked in SteVe before. Unblock it with the limit that it shall have.")
+        return await self._cards.unblock(tx, row, change.before["limit"], cause)
+
+    async def _unblock(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
+        _unmoved(row.max_active == change.after["limit"], f"Its limit is {row.max_active} by now.")
+        reason = change.before["block_reason"] or "the unblocking was undone"
+        return await self._cards.block(tx, row, "operator", reason, cause)
+
+    async def _parent(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
+        now = row.parent_id_tag
+        _unmoved(now == change.after["parent_id_tag"], f"Its parent is {now or 'no card'} by now.")
+        return await self._cards.set_parent(tx, row, change.before["parent_id_tag"], cause)
+
+    async def _expiry(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
+        before, after = _moment(change.before["expiry"]), _moment(change.after["expiry"])
+        _unmoved(row.expiry == after, f"Its expiry is {row.expiry or 'none'} by now.")
+        if before is not None and before <= self._clock():
+            raise CannotUndo(f"The expiry it had has passed ({before:%Y-%m-%d %H:%M} UTC); SteVe does not take it.")
+        return await self._cards.expire(tx, row, before, cause)
+
+    async def _local(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
+        moved = [name for name, value in change.after.items() if getattr(row, name) != value]
+        _unmoved(not moved, f"It was changed since: {', '.join(moved)}.")
+        return await self._cards.change_local(tx, row, change.before, cause)
+
+    async def _link(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
+        current = await self._still(tx, change.after)
+        return await self._take_back(tx, row, current, cause)
+
+    async def _relink(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
+        """Back to the subscription before: from the beginning where nobody was billed by the new one, else from now."""
+        current = await self._still(tx, change.after)
+        previous = await store.get(tx, change.before["link_pk"])
+        _unmoved(previous is not None, "The link before it has been taken back.")
+        target = (previous.external_customer_id, previous.external_subscription_id)
+        await self._links.active_subscription(*target)
+        if await store.was_used(tx, current, row.id_tag):
+            return await self._links.move(tx, row, current, target, self._clock(), cause)
+        since = current.valid_from
+        await store.remove(tx, current.pk)
+        await store.end(tx, previous.pk, None)
+        return await self._links.restored(tx, row, previous, current, since, cause)
+
+    async def _unlink(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
+        link = await store.get(tx, change.before["link_pk"])
+        later = [one for one in await store.of_card(tx, row.pk) if link is None or one.valid_from > link.valid_from]
+        _unmoved(link is not None and not later, "The card has been linked again since.")
+        _unmoved(link.valid_to == _moment(change.after["valid_to"]), "The link's end was changed since.")
+        await self._links.active_subscription(link.external_customer_id, link.external_subscription_id)
+        await store.end(tx, link.pk, None)
+        return await self._links.reopened(tx, row, link, cause)
+
+    async def _take_back(self, tx: Write, row: Any, current: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
+        """End the link; where nobody was billed by it, it never was."""
+        if await store.was_used(tx, current, row.id_tag):
+            return await self._links.end(tx, row, current, max(self._clock(), current.valid_from), cause)
+        await store.remove(tx, current.pk)
+        return await self._links.removed(tx, row, current, cause)
+
+    @staticmethod
+    async def _still(tx: Write, after: Any) -> Any:  # noqa: ANN401 - a row of link
+        current = await store.get(tx, after["link_pk"])
+        _unmoved(current is not None and current.valid_to is None, "The link has been changed or ended since.")
+        return current
+
+
+def _unmoved(holds: object, why: str) -> None:
+    if not holds:
+        raise CannotUndo(f"{why} Change it directly instead.")
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text is not None else None
