@@ -1,7 +1,7 @@
 """The outbox: a fact becomes a row in the transaction that makes it true, and leaves the house from there."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 from uuid import UUID
 
@@ -40,10 +40,13 @@ class Outbox:
         The subject's version is counted up here, which also lines up transactions that speak about the same
         subject: a higher version was committed later.
         """
-        events = list(events)
-        versions = await self._next_versions(tx, Counter(event.subject() for event in events))
+        return await self.add_each(tx, [(event, cause) for event in events], exchange=exchange)
+
+    async def add_each(self, tx: Write, events: Sequence[tuple[Event, Cause]], *, exchange: str = EVENTS) -> list[UUID]:
+        """As `add_all`, for events that have causes of their own."""
+        versions = await self._next_versions(tx, Counter(event.subject() for event, _ in events))
         rows = []
-        for event in events:
+        for event, cause in events:
             subject, event_id = event.subject(), self._new_id()
             versions[subject] += 1
             body = seal(event, event_id=event_id, subject_version=versions[subject], at=self._clock(), cause=cause)

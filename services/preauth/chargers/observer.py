@@ -8,10 +8,18 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from services.preauth.chargers import store
-from services.preauth.chargers.rules import Charger
-from services.preauth.chargers.seen import Connected, RemoteStartPassed, Seen, SessionStarted, SessionStopped
+from services.preauth.chargers.rules import REPEATED_WITHIN
+from services.preauth.chargers.seen import (
+    Connected,
+    RemoteStartPassed,
+    Seen,
+    SessionStarted,
+    SessionStopped,
+    StatusReported,
+)
 from services.preauth.decision.projections import remote_start_asked, session_started, session_stopped
 from shared.bus.outbox import Outbox
+from shared.contracts.event import Event
 from shared.contracts.identity import Actor, Cause, id_tag_key
 from shared.database.engine import Database, Write, is_unavailable
 from shared.runtime.clock import Clock, NewId
@@ -22,10 +30,12 @@ log = get_logger(__name__)
 # About a minute of a thousand chargers that all start at once, and some tens of megabytes at most.
 MOST_WAITING: Final = 20_000
 AT_ONCE: Final = 200
-# Waiting this long before a write lets what belongs together go together.
-GATHER_S: Final = 0.02
+MOST_STATUSES: Final = 50_000
+# Waiting this long before a write lets what belongs together go together: a write costs the relay's loop more than
+# what is written.
+GATHER_S: Final = 0.1
 RETRY_S: Final = (0.2, 0.5, 1.0, 2.0)
-FINISH_WITHIN_S: Final = 3.0
+FINISH_WITHIN_S: Final = 1.5
 # A replica that has not said so for this long is not alive any more.
 DEAD_AFTER: Final = timedelta(seconds=60)
 SESSIONS_KEPT: Final = timedelta(days=90)
@@ -66,10 +76,13 @@ class Observer:
         self._clock, self._new_id = clock, new_id
         self._waiting: deque[Seen] = deque()
         self._wake = asyncio.Event()
+        self._statuses: dict[tuple[str, int], tuple[datetime, tuple[str | None, ...]]] = {}
         self.dropped: Counter[str] = Counter()
         self.alive: Callable[[], Iterable[Alive]] = tuple
 
     def saw(self, seen: Seen) -> None:
+        if isinstance(seen, StatusReported) and self._is_repeated(seen):
+            return
         if len(self._waiting) >= MOST_WAITING:
             if not self.dropped:
                 log.error("What passed the gateway is not recorded: too much waits.", action="chargers.overflow")
@@ -77,6 +90,18 @@ class Observer:
             return
         self._waiting.append(seen)
         self._wake.set()
+
+    def _is_repeated(self, seen: StatusReported) -> bool:
+        """Some chargers report what nobody asked for, every few seconds."""
+        key = (seen.charge_box_id, seen.connector_id)
+        state = (seen.status, seen.error_code, seen.vendor_error_code, seen.info)
+        before = self._statuses.get(key)
+        if before is not None and before[1] == state and seen.at - before[0] < REPEATED_WITHIN:
+            return True
+        if len(self._statuses) >= MOST_STATUSES:
+            self._statuses.clear()
+        self._statuses[key] = (seen.at, state)
+        return False
 
     async def run(self, stop: asyncio.Event) -> None:
         """Write until `stop`, then what is left, as far as that takes no long time."""
@@ -177,15 +202,17 @@ class Observer:
                 transactions.add((seen.charge_box_id, seen.transaction_id))
         async with self._database.write() as tx:
             chargers = await store.lock(tx, first_seen, transactions)
+            events: list[tuple[Event, Cause]] = []
             for seen in some:
-                await self._apply(tx, chargers[seen.charge_box_id], seen)
+                actor = Actor(kind="charger", id=seen.charge_box_id)
+                cause = Cause(actor=actor, correlation_id=self._new_id())
+                events += [(event, cause) for event in chargers[seen.charge_box_id].apply(seen)]
+                await self._tell_decision(tx, seen)
             await store.save(tx, chargers.values(), self._instance)
+            await self._outbox.add_each(tx, events)
 
-    async def _apply(self, tx: Write, charger: Charger, seen: Seen) -> None:
-        events = charger.apply(seen)
-        if events:
-            cause = Cause(actor=Actor(kind="charger", id=charger.charge_box_id), correlation_id=self._new_id())
-            await self._outbox.add_all(tx, events, cause)
+    async def _tell_decision(self, tx: Write, seen: Seen) -> None:
+        """What a later tap's decision has to know."""
         match seen:
             case RemoteStartPassed():
                 await remote_start_asked(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -28,7 +28,8 @@ from shared.contracts.events.preauth import (
 )
 from shared.contracts.identity import id_tag_key
 
-INTERCEPTED_PROTOCOL: Final = "ocpp1.6"
+# The same status again within this time is not worth a write.
+REPEATED_WITHIN: Final = timedelta(seconds=60)
 
 
 @dataclass(slots=True)
@@ -73,7 +74,6 @@ class Charger:
 
     def apply(self, seen: Seen) -> list[Event]:
         """Take in one thing that passed. Returns what others should hear; repeating it tells nothing new."""
-        self.fields["last_seen_at"] = max(seen.at, self.fields.get("last_seen_at", seen.at))
         match seen:
             case Connected():
                 return self._connected(seen)
@@ -99,7 +99,7 @@ class Charger:
         return []
 
     def _connected(self, seen: Connected) -> list[Event]:
-        self.fields |= {"via_gateway": True, "subprotocol": seen.subprotocol}
+        self.fields |= {"via_gateway": True, "subprotocol": seen.subprotocol, "last_seen_at": seen.at}
         first = not self.connections
         self.connections.add(seen.connection_id)
         self.opened[seen.connection_id] = seen
@@ -143,6 +143,8 @@ class Charger:
         )
         known = self.connectors.get(seen.connector_id)
         before = known.state if known is not None else None
+        if known is not None and before == after and seen.at - known.seen_at < REPEATED_WITHIN:
+            return []
         self.connectors[seen.connector_id] = Connector(after, seen.reported_at or seen.at, seen.at)
         self.touched_connectors.add(seen.connector_id)
         if before == after:

@@ -67,14 +67,6 @@ class RemoteStartPassed(Seen):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CardAnswered(Seen):
-    """SteVe's verdict on an Authorize."""
-
-    id_tag: str
-    verdict: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionStarted(Seen):
     """StartTransaction, as answered by SteVe (OCPP 1.6, 4.8). Energy in Wh."""
 

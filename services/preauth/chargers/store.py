@@ -35,7 +35,7 @@ async def lock(
     """
     ids = sorted(at_by_id)
     rows = [{"charge_box_id": one, "first_seen_at": at_by_id[one], "last_seen_at": at_by_id[one]} for one in ids]
-    await tx.execute(pg.insert(charger).values(rows).on_conflict_do_nothing())
+    await tx.execute(pg.insert(charger).on_conflict_do_nothing(), rows)
     locked = sa.select(charger.c.charge_box_id).where(charger.c.charge_box_id.in_(ids))
     await tx.execute(locked.order_by(charger.c.charge_box_id).with_for_update())
     found = {one: Charger(one) for one in ids}
@@ -59,14 +59,12 @@ async def lock(
 async def save(tx: Write, chargers: Iterable[Charger], instance: UUID) -> None:
     """Write what changed; new sockets are this `instance`'s."""
     opened, closed, connectors, sessions = [], [], [], []
+    changed: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for one in chargers:
         name = {"charge_box_id": one.charge_box_id}
         if one.fields:
-            values = {
-                **one.fields,
-                "last_seen_at": sa.func.greatest(charger.c.last_seen_at, one.fields["last_seen_at"]),
-            }
-            await tx.execute(charger.update().where(charger.c.charge_box_id == one.charge_box_id).values(values))
+            row = {"_id": one.charge_box_id, **{f"_{field}": value for field, value in one.fields.items()}}
+            changed.setdefault(tuple(sorted(one.fields)), []).append(row)
         opened += [
             name
             | {
@@ -80,18 +78,22 @@ async def save(tx: Write, chargers: Iterable[Charger], instance: UUID) -> None:
         closed += list(one.closed)
         connectors += [name | _connector_row(number, one.connectors[number]) for number in one.touched_connectors]
         sessions += [name | _session_row(one.sessions[number]) for number in one.touched_sessions]
+    for fields, rows in changed.items():
+        # A network round trip for all chargers of which the same is new.
+        values: dict[str, Any] = {field: sa.bindparam(f"_{field}") for field in fields}
+        await tx.execute(charger.update().where(charger.c.charge_box_id == sa.bindparam("_id")).values(values), rows)
     if opened:
-        await tx.execute(pg.insert(charger_connection).values(opened).on_conflict_do_nothing())
+        await tx.execute(pg.insert(charger_connection).on_conflict_do_nothing(), opened)
     if closed:
         await tx.execute(charger_connection.delete().where(charger_connection.c.connection_id.in_(closed)))
     if connectors:
-        await tx.execute(_upsert(charger_connector, connectors))
+        await tx.execute(_upsert(charger_connector), connectors)
     if sessions:
-        await tx.execute(_upsert(charger_session, sessions))
+        await tx.execute(_upsert(charger_session), sessions)
 
 
-def _upsert(table: sa.Table, rows: Sequence[dict[str, Any]]) -> pg.Insert:
-    statement = pg.insert(table).values(rows)
+def _upsert(table: sa.Table) -> pg.Insert:
+    statement = pg.insert(table)
     changed = {column.name: statement.excluded[column.name] for column in table.c if not column.primary_key}
     return statement.on_conflict_do_update(index_elements=list(table.primary_key.columns), set_=changed)
 

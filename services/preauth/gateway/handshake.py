@@ -44,7 +44,13 @@ def route(path: str) -> Route | Refusal:
     encoded = raw.partition("?")[0]
     charge_box_id = unquote(encoded)
     # These would lead to another place of SteVe's server, or out of the request line.
-    if not _PLAIN.match(raw) or "#" in raw or "/" in encoded or charge_box_id in ("", ".", ".."):
+    if (
+        not _PLAIN.match(raw)
+        or "#" in raw
+        or "/" in encoded
+        or charge_box_id in ("", ".", "..")
+        or "\x00" in charge_box_id
+    ):
         return Refusal(400, "The charger's id is malformed.")
     return Route(raw, charge_box_id)
 

@@ -11,7 +11,6 @@ from msgspec import Meta, Raw
 
 from services.preauth.chargers.seen import (
     Booted,
-    CardAnswered,
     FirmwareReported,
     Seen,
     SessionStarted,
@@ -196,6 +195,9 @@ def read_message(call: Call) -> Known | None:
         message: Known = decoder.decode(call.payload)
     except _UNREADABLE:
         return None
+    if isinstance(message, Authorize | StartTransaction) and "\x00" in message.id_tag:
+        # No card has it, and no journal can hold it.
+        return None
     return message
 
 
@@ -259,11 +261,6 @@ def seen_when_answered(charge_box_id: str, message: Known, answer: Answer, at: d
 
 def _seen(charge_box_id: str, message: Known, payload: Raw, at: datetime) -> Seen | None:
     match message:
-        case Authorize():
-            status = _authorize_answer.decode(payload).id_tag_info.status
-            return CardAnswered(
-                charge_box_id=charge_box_id, at=at, id_tag=clean(message.id_tag) or "", verdict=clean(status) or ""
-            )
         case StartTransaction():
             started = _start_answer.decode(payload)
             return SessionStarted(

@@ -117,7 +117,7 @@ async def test_request_reaches_steve_with_query_and_credentials() -> None:
     assert "Cookie" not in request.headers
 
 
-@pytest.mark.parametrize("path", ["", ".", "..", "%2e%2e", "a/b", "../manager/html"])
+@pytest.mark.parametrize("path", ["", ".", "..", "%2e%2e", "a/b", "../manager/html", "a%00b"])
 async def test_path_cannot_leave_the_endpoint(path: str) -> None:
     """An id that would lead elsewhere on SteVe's server is refused without asking it."""
     asked: list[ServerConnection] = []

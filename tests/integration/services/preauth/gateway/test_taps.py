@@ -269,6 +269,7 @@ async def test_older_ocpp_is_only_relayed(steve: SteveSimulator, notes: Notes, g
         '[2,"1","authorize",{"idTag":"CARD"}]',
         '[2,"1","Authorize",{"idTag":"CARD"}',
         '[2,"1","Authorize",{"idTag":"\\ud800"}]',
+        '[2,"1","Authorize",{"idTag":"A\\u0000B"}]',
         '[2,"1","Authorize",' + "[" * 50_000 + "]" * 50_000 + "]",
     ],
 )
