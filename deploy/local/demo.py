@@ -33,6 +33,7 @@ LAGO_KEY: Final = "demo"
 SIMULATOR_TIMEOUT_S: Final = 30.0
 PAUSE_S: Final = (2.0, 6.0)
 GO_HOME_S: Final = 5.0
+DRIVERS: Final = (cast.ADA, cast.BEN, cast.CLEO, cast.DAN, cast.EVE)
 COLOURS: Final = {
     "scan": "yellow",
     "tap": "cyan",
@@ -217,18 +218,19 @@ async def _told(told: threading.Event) -> None:
 
 async def _go_on(stage: Stage, told: threading.Event) -> None:
     """Drivers come and go until Ctrl-C."""
-    charging: set[tuple[str, int]] = set()
+    charging: dict[tuple[str, int], str] = {}
     chance = random.Random()  # noqa: S311 - a simulated driver's choice is not cryptography
-    drivers = (cast.ADA, cast.BEN, cast.CLEO, cast.DAN, cast.EVE)
     while not told.is_set():
         await asyncio.wait([asyncio.create_task(_told(told))], timeout=chance.uniform(*PAUSE_S))
         place = (chance.choice(cast.CHARGERS), chance.choice((1, 2)))
+        around = [card.id_tag for card in DRIVERS if card.id_tag not in charging.values()]
         with contextlib.suppress(StageError, httpx.HTTPError):
-            if place in charging:
-                charging.discard(place)
+            if charging.pop(place, None):
                 await stage.stop(*place)
-            elif (await stage.tap(*place, chance.choice(drivers).id_tag))["charging"]:
-                charging.add(place)
+            elif around:
+                card = chance.choice(around)
+                if (await stage.tap(*place, card))["charging"]:
+                    charging[place] = card
 
 
 def run_demo(*, once: bool, as_json: bool = False) -> int:

@@ -13,7 +13,8 @@ def _card(data: dict[str, Any]) -> str:
 
 
 def _kwh(wh: int) -> str:
-    return f"{wh // 1000}.{wh % 1000 // 100} kWh"
+    tenths = (wh + 50) // 100
+    return f"{tenths // 10}.{tenths % 10} kWh"
 
 
 def sentence(event: dict[str, Any]) -> str | None:
