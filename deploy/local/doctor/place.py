@@ -1,17 +1,18 @@
 """Where this installation's PostgreSQL and RabbitMQ are. Looks only: it makes no folder, password or process."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+from urllib.parse import urlsplit
 
 from deploy.local.doctor.target import Target
 from deploy.local.environment import AMQP, DATABASE_ADMIN
 from deploy.local.infra import docker, rabbitmq
 from deploy.local.infra.errors import InfraError
-from deploy.local.infra.external import without_password
 from deploy.local.infra.folder import Folder
 from deploy.local.infra.postgres import Postgres
 from deploy.local.infra.rabbitmq import RabbitNode
 
+UNREADABLE: Final = "an address that cannot be read"
 Way = Literal["url", "wheel", "installed", "unpacked", "docker", "none"]
 
 
@@ -19,7 +20,7 @@ Way = Literal["url", "wheel", "installed", "unpacked", "docker", "none"]
 class Place:
     """A server's address. `running` is None where that is for the server itself to say (it was given by its URL).
 
-    `shown` is the address without its password, `start` the command that starts a private one.
+    `start` is the command that starts a private one.
     """
 
     way: Way
@@ -29,7 +30,18 @@ class Place:
 
     @property
     def shown(self) -> str:
-        return without_password(self.url) if self.url else "nowhere yet"
+        return shown(self.url) if self.url else "nowhere yet"
+
+
+def shown(url: str) -> str:
+    """Scheme, host, port and path. Of what is malformed nothing is shown: its password may stand anywhere."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return UNREADABLE
+    # A query may hold a password too (libpq's connection URIs).
+    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}" if parts.hostname else UNREADABLE
 
 
 def database(target: Target) -> Place:

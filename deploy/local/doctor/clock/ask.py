@@ -15,7 +15,7 @@ from deploy.local.doctor.clock import rules
 from deploy.local.doctor.clock.rules import Reading
 from deploy.local.doctor.database.ask import connect
 from deploy.local.doctor.result import Result
-from deploy.local.doctor.steve.ask import Access
+from deploy.local.doctor.steve.ask import NOBODY, Access
 from deploy.local.doctor.target import Target
 from deploy.local.doctor.upstream import TIMEOUT_S
 from services.sync.lago.client import API as LAGO_API
@@ -28,7 +28,7 @@ Ask = Callable[[], Awaitable[Reading | None]]
 
 
 def check_steve(target: Target, clock: Clock) -> Ask:
-    """A request that SteVe refuses: its error names its own time, to the millisecond (facts: errors).
+    """A tag that nobody has: SteVe's error names its own time, to the millisecond (facts: errors).
 
     A proxy's Date, which a success might carry, is not SteVe's.
     """
@@ -38,7 +38,7 @@ def check_steve(target: Target, clock: Clock) -> Ask:
         if not access.url:
             return None
         async with access.http() as client:
-            return await _read(client, f"{STEVE_API}/ocppTags?expired=EXPRESSYNC-CLOCK", clock)
+            return await _read(client, f"{STEVE_API}/ocppTags/{NOBODY}", clock)
 
     return ask
 

@@ -35,8 +35,8 @@ async def ask(target: Target, service: str, others: dict[str, str]) -> Found:
     if not ours and port in others:
         return Found(launcher, ours, address, target.up, log, other=others[port])
     try:
-        async with http_client(address, timeout_s=TIMEOUT_S) as client:
-            checks = read(await client.get(""))
+        async with http_client("", timeout_s=TIMEOUT_S) as client:
+            checks = read(await client.get(address))
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         problem = "it took too long" if isinstance(error, httpx.TimeoutException) else type(error).__name__
         return Found(launcher, ours, address, target.up, log, problem=problem)

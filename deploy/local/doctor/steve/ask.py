@@ -18,7 +18,7 @@ from services.sync.upstreams.errors import UpstreamError
 from services.sync.upstreams.http import Caller
 from shared.web.client import http_client
 
-# No transaction has it: the largest primary key there can be (a MySQL int).
+# No tag and no transaction has it: the largest primary key there can be (a MySQL int).
 NOBODY: Final = 2_147_483_647
 _TRANSACTIONS: Final = TypeAdapter(list[Transaction])
 _ANYTHING: Final[TypeAdapter[Any]] = TypeAdapter(Any)
