@@ -45,6 +45,11 @@ def is_unavailable(error: BaseException) -> bool:
     return False
 
 
+async def _as_new(connection: psycopg.AsyncConnection[Any]) -> None:
+    """A read that was cancelled gives its connection back read-only, and the next write would fail."""
+    await connection.set_read_only(None)
+
+
 class Database:
     """One service's tables. `read()` and `write()` are the only ways in; a write commits when its block ends well."""
 
@@ -58,6 +63,7 @@ class Database:
             timeout=WAIT_FOR_CONNECTION_S,
             reconnect_timeout=5.0,
             check=AsyncConnectionPool.check_connection,
+            reset=_as_new,
             close_returns=True,  # SQLAlchemy closes what it borrowed: that gives it back
             name=application,
             kwargs={
