@@ -1,0 +1,228 @@
+"""What each thing that passed changes of a charger, and whether tap-to-login can work there."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.preauth.chargers.rules import Charger, readiness
+from services.preauth.chargers.seen import (
+    Booted,
+    Connected,
+    Disconnected,
+    SessionStarted,
+    SessionStopped,
+    StatusReported,
+)
+from shared.contracts.events.preauth import (
+    ChargerConnected,
+    ChargerDisconnected,
+    ChargerSessionStarted,
+    ChargerSessionStopped,
+    ChargerStatusChanged,
+)
+
+AT = datetime(2026, 5, 1, 10, tzinfo=UTC)
+
+
+def later(seconds: float) -> datetime:
+    return AT + timedelta(seconds=seconds)
+
+
+def connected(connection_id: UUID, at: datetime = AT) -> Connected:
+    return Connected(charge_box_id="CP", at=at, connection_id=connection_id, subprotocol="ocpp1.6")
+
+
+def gone(connection_id: UUID, at: datetime = AT, code: int = 1000) -> Disconnected:
+    return Disconnected(charge_box_id="CP", at=at, connection_id=connection_id, code=code, reason="")
+
+
+def status(state: str, at: datetime = AT, connector: int = 1) -> StatusReported:
+    return StatusReported(
+        charge_box_id="CP",
+        at=at,
+        connector_id=connector,
+        status=state,
+        error_code="NoError",
+        vendor_error_code=None,
+        info=None,
+        reported_at=None,
+    )
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 4)), max_size=30))
+def test_connected_and_disconnected_alternate(steps: list[tuple[bool, int]]) -> None:
+    """Whatever order sockets come and go in, others hear connected and disconnected in turn, and the last is true."""
+    ids = [uuid4() for _ in range(5)]
+    charger = Charger("CP")
+    told: list[type] = []
+    open_now: set[int] = set()
+    for opens, number in steps:
+        events = charger.apply(connected(ids[number]) if opens else gone(ids[number]))
+        (open_now.add if opens else open_now.discard)(number)
+        told += [type(event) for event in events]
+    assert told == [(ChargerConnected, ChargerDisconnected)[n % 2] for n in range(len(told))]
+    assert (bool(told) and told[-1] is ChargerConnected) == bool(open_now)
+
+
+def test_socket_that_opened_and_closed_in_one_batch_leaves_no_row() -> None:
+    """What came and went between two writes is told, and nothing of it is left open."""
+    charger, one = Charger("CP"), uuid4()
+    events = [*charger.apply(connected(one)), *charger.apply(gone(one, later(1), 1006))]
+    assert [type(event) for event in events] == [ChargerConnected, ChargerDisconnected]
+    assert not charger.opened
+    assert not charger.closed
+    assert charger.fields["close_code"] == 1006
+
+
+def test_unknown_disconnect_tells_nothing() -> None:
+    """A socket that is closed already, by whoever noticed first, is not closed again."""
+    charger = Charger("CP")
+    assert charger.apply(gone(uuid4())) == []
+    assert charger.fields == {}
+
+
+def test_status_is_told_when_it_changes_and_written_when_it_is_old() -> None:
+    """A repeated status is neither told nor written, until what is known of it is a minute old."""
+    charger = Charger("CP")
+    (first,) = charger.apply(status("Available"))
+    assert isinstance(first, ChargerStatusChanged)
+    assert first.before is None
+    charger.touched_connectors.clear()
+    assert charger.apply(status("Available", later(10))) == []
+    assert charger.touched_connectors == set()
+    assert charger.apply(status("Available", later(70))) == []
+    assert charger.touched_connectors == {1}
+    (changed,) = charger.apply(status("Faulted", later(71)))
+    assert isinstance(changed, ChargerStatusChanged)
+    assert changed.before is not None
+    assert (changed.before.status, changed.after.status) == ("Available", "Faulted")
+
+
+def start(transaction_id: int = 7, id_tag: str = "card") -> SessionStarted:
+    return SessionStarted(
+        charge_box_id="CP",
+        at=AT,
+        transaction_id=transaction_id,
+        connector_id=2,
+        id_tag=id_tag,
+        verdict="Accepted",
+        meter_start_wh=100,
+        started_at=AT,
+    )
+
+
+def stop(transaction_id: int = 7, at: datetime = AT, meter: int = 300) -> SessionStopped:
+    return SessionStopped(
+        charge_box_id="CP",
+        at=at,
+        transaction_id=transaction_id,
+        id_tag=None,
+        meter_stop_wh=meter,
+        reason="Local",
+        stopped_at=at,
+    )
+
+
+def test_session_is_told_once_and_its_stop_knows_its_start() -> None:
+    """Repeating a start or a stop tells nothing new; the stop carries card and connector of the start."""
+    charger = Charger("CP")
+    (started,) = charger.apply(start())
+    assert isinstance(started, ChargerSessionStarted)
+    assert started.id_tag == "CARD"
+    assert charger.apply(start()) == []
+    (stopped,) = charger.apply(stop(at=later(5)))
+    assert isinstance(stopped, ChargerSessionStopped)
+    assert (stopped.id_tag, stopped.connector_id, stopped.meter_stop_wh) == ("CARD", 2, 300)
+    assert charger.apply(stop(at=later(5))) == []
+
+
+def test_stop_without_a_seen_start_is_told_all_the_same() -> None:
+    """A session that began before the gateway was there ends with what its stop says."""
+    (stopped,) = Charger("CP").apply(stop())
+    assert isinstance(stopped, ChargerSessionStopped)
+    assert (stopped.id_tag, stopped.connector_id) == (None, None)
+
+
+def test_transaction_id_that_is_used_again_is_a_new_session() -> None:
+    """A reinstalled SteVe counts from 1 again: another start under a known id replaces what was known."""
+    charger = Charger("CP")
+    charger.apply(start())
+    charger.apply(stop(at=later(5)))
+    (again,) = charger.apply(start(id_tag="other"))
+    assert isinstance(again, ChargerSessionStarted)
+    assert charger.sessions[7].stopped_at is None
+
+
+def test_boot_tells_what_the_charger_is() -> None:
+    """A BootNotification replaces what was known of model and firmware."""
+    charger = Charger("CP")
+    boot = Booted(
+        charge_box_id="CP",
+        at=AT,
+        registration="Accepted",
+        vendor="V",
+        model="M",
+        serial_number=None,
+        firmware_version="2",
+    )
+    assert charger.apply(boot) == []
+    assert charger.fields["firmware_version"] == "2"
+    assert charger.fields["boot_at"] == AT
+
+
+def keys(**values: str | None) -> list[dict[str, Any]]:
+    return [{"key": name, "value": value, "readonly": False} for name, value in values.items()]
+
+
+@pytest.mark.parametrize(
+    ("configuration", "ready", "named"),
+    [
+        pytest.param(keys(LocalPreAuthorize="false"), "yes", set(), id="asks about every card"),
+        pytest.param(
+            keys(LocalPreAuthorize="FALSE ", AuthorizationCacheEnabled="true"), "yes", set(), id="cache unused"
+        ),
+        pytest.param(
+            keys(LocalPreAuthorize="true", AuthorizationCacheEnabled="true", LocalAuthListEnabled="false"),
+            "no",
+            {"LocalPreAuthorize", "AuthorizationCacheEnabled"},
+            id="starts from its cache",
+        ),
+        pytest.param(
+            keys(LocalPreAuthorize="True", LocalAuthListEnabled="1"),
+            "no",
+            {"LocalPreAuthorize", "LocalAuthListEnabled"},
+            id="starts from its list",
+        ),
+        pytest.param(keys(LocalPreAuthorize="true"), "no", {"LocalPreAuthorize"}, id="the rest not told"),
+        pytest.param(
+            keys(LocalPreAuthorize="true", AuthorizationCacheEnabled="false", LocalAuthListEnabled="false"),
+            "yes",
+            set(),
+            id="pre-authorizes, but knows nobody",
+        ),
+        pytest.param(
+            keys(AuthorizationCacheEnabled="true"),
+            "unknown",
+            {"AuthorizationCacheEnabled"},
+            id="cache, not told how used",
+        ),
+        pytest.param(keys(AuthorizationCacheEnabled="false"), "unknown", set(), id="list not told"),
+        pytest.param(
+            keys(AuthorizationCacheEnabled="false", LocalAuthListEnabled="false"), "yes", set(), id="nothing kept"
+        ),
+        pytest.param([], "unknown", set(), id="tells nothing"),
+        pytest.param(keys(LocalPreAuthorize=None), "unknown", set(), id="no value"),
+        pytest.param(keys(LocalPreAuthorize="maybe"), "unknown", set(), id="strange value"),
+        pytest.param(keys(LocalAuthorizeOffline="true", LocalPreAuthorize="false"), "yes", set(), id="only offline"),
+    ],
+)
+def test_readiness(configuration: list[dict[str, Any]], ready: str, named: set[str]) -> None:
+    """Tap-to-login works where an online charger asks before it starts; else the keys in the way are named."""
+    verdict = readiness(configuration)
+    assert verdict.ready == ready
+    assert set(verdict.keys) == named
+    assert verdict.reason.endswith(".")
