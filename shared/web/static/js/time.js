@@ -38,7 +38,7 @@ export function localise(root, now = new Date()) {
     const at = new Date(element.dateTime);
     const shown = WAYS[element.dataset.time](at, now);
     if (element.textContent !== shown) element.textContent = shown;
-    if (!element.dataset.titled) {
+    if (!("titled" in element.dataset)) {
       element.dataset.titled = "";
       element.title = `${exact.format(at)}\n${element.title}`;
     }
