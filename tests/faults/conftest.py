@@ -1,0 +1,60 @@
+"""One PostgreSQL, one RabbitMQ and one set of services for all fault tests: they break them, and mend them again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.world import World, new_world
+from tests.infra import Infra, provided
+
+
+@pytest.fixture(scope="package")
+def breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Infra]:
+    """A PostgreSQL and a RabbitMQ that are nobody else's."""
+    with provided(tmp_path_factory.mktemp("breakable"), given=False) as own:
+        yield own
+
+
+class Worlds:
+    """The world goes from test to test; one that a failed test left is given up for a new one."""
+
+    def __init__(self, infra: Infra, folder: Path) -> None:
+        self._infra, self._folder, self._count = infra, folder, 0
+        self._stack = contextlib.AsyncExitStack()
+        self._world: World | None = None
+
+    async def get(self) -> World:
+        if self._world is None:
+            self._count += 1
+            folder = self._folder / f"world-{self._count}"
+            folder.mkdir()
+            self._world = await self._stack.enter_async_context(new_world(self._infra, folder))
+        return self._world
+
+    async def leave(self) -> None:
+        await self._stack.aclose()
+        self._stack, self._world = contextlib.AsyncExitStack(), None
+
+
+@pytest.fixture(scope="package")
+async def worlds(breakable: Infra, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Worlds]:
+    worlds = Worlds(breakable, tmp_path_factory.mktemp("worlds"))
+    try:
+        yield worlds
+    finally:
+        await worlds.leave()
+
+
+@pytest.fixture
+async def world(worlds: Worlds, request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    """Preauth and audit, ready, with a hook that answers; what a test breaks is mended for the next one."""
+    failed = request.session.testsfailed
+    world = await worlds.get()
+    await world.restore()
+    yield world
+    if request.session.testsfailed != failed:
+        await worlds.leave()

@@ -1,0 +1,136 @@
+"""What truly happened, noted inside the database by triggers that no service knows of.
+
+`faults.committed` has every event that any service committed (a row in the transaction that wrote the outbox row);
+`faults.handled` has a row for each time audit's handler was run and committed. Neither table is unique: what is
+done twice is there twice.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import aio_pika
+import psycopg
+from psycopg import sql
+from psycopg.rows import dict_row
+
+from shared.bus.topology import events_queue, parked_queue, retry_queue
+
+NOTE_COMMITTED = """
+CREATE SCHEMA faults;
+CREATE TABLE faults.committed (event_id uuid, schema text, type text, body bytea);
+CREATE TABLE faults.handled (event_id uuid);
+CREATE FUNCTION faults.note_committed() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+    INSERT INTO faults.committed VALUES (NEW.event_id, TG_TABLE_SCHEMA, NEW.routing_key, NEW.body);
+    RETURN NULL;
+END $$;
+CREATE FUNCTION faults.note_handled() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS $$ BEGIN
+    INSERT INTO faults.handled VALUES (NEW.event_id);
+    RETURN NEW;
+END $$;
+"""
+WATCH_OUTBOX = """
+CREATE TRIGGER faults_committed AFTER INSERT ON {}.outbox FOR EACH ROW EXECUTE FUNCTION faults.note_committed()
+"""
+# Before the insert: it also sees one that the unique constraint then quietly leaves out.
+WATCH_ENTRIES = """
+CREATE TRIGGER faults_handled BEFORE INSERT ON audit.entry FOR EACH ROW EXECUTE FUNCTION faults.note_handled()
+"""
+
+
+@dataclass(frozen=True)
+class Account:
+    """All events ever committed, against what became of them."""
+
+    committed: Counter[UUID]
+    recorded: Counter[UUID]
+    handled: Counter[UUID]
+    inbox: Counter[UUID]
+    waiting: int
+    """Rows in the services' outboxes."""
+
+    @property
+    def lost(self) -> set[UUID]:
+        return set(self.committed) - set(self.recorded)
+
+    @property
+    def settled(self) -> bool:
+        return not self.waiting and not self.lost
+
+    def __str__(self) -> str:
+        return (
+            f"{len(self.committed)} events committed, {len(self.lost)} of them not recorded,"
+            f" {self.waiting} in an outbox, {len(self.recorded)} recorded"
+        )
+
+    def check(self) -> None:
+        """None lost, none invented, none processed twice; every trace agrees."""
+        once = Counter(set(self.committed))
+        assert self.committed == once, "an event was written twice"
+        assert self.recorded == once, str(self)
+        assert self.handled == once, f"handled again: {[event for event, n in self.handled.items() if n > 1]}"
+        assert self.inbox == once, "the inbox disagrees with what was recorded"
+        assert self.waiting == 0, str(self)
+
+
+class Evidence:
+    """Looks with the superuser's eyes, past every proxy, on a connection of its own each time."""
+
+    def __init__(self, admin_url: str, services: Sequence[str]) -> None:
+        self._url, self._services = admin_url, services
+
+    def install(self) -> None:
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            connection.execute(NOTE_COMMITTED)
+            for service in self._services:
+                connection.execute(sql.SQL(WATCH_OUTBOX).format(sql.Identifier(service)))
+            connection.execute(WATCH_ENTRIES)
+
+    async def rows(self, statement: str, *parameters: object) -> list[dict[str, Any]]:
+        async with await psycopg.AsyncConnection.connect(
+            self._url, autocommit=True, row_factory=dict_row, connect_timeout=10
+        ) as connection:
+            return await (await connection.execute(statement.encode(), parameters)).fetchall()
+
+    async def count(self, statement: str, *parameters: object) -> int:
+        """How many rows there are in `statement`: a table, and a condition if need be."""
+        (row,) = await self.rows(f"SELECT count(*) AS n FROM {statement}", *parameters)
+        return int(row["n"])
+
+    async def committed(self, event_type: str) -> list[dict[str, Any]]:
+        """Events of a type, as they were committed, parsed."""
+        rows = await self.rows("SELECT body FROM faults.committed WHERE type = %s", event_type)
+        return [json.loads(row["body"]) for row in rows]
+
+    async def account(self) -> Account:
+        tables = ("faults.committed", "audit.entry", "faults.handled", "audit.inbox")
+        async with await psycopg.AsyncConnection.connect(self._url, connect_timeout=10) as connection:
+            # One snapshot for all: they change while they are read.
+            await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
+            found = []
+            for table in tables:
+                cursor = await connection.execute(f"SELECT event_id FROM {table}".encode())
+                found.append(Counter(row[0] for row in await cursor.fetchall()))
+            outboxes = " UNION ALL ".join(f"SELECT id FROM {service}.outbox" for service in self._services)
+            waiting = len(await (await connection.execute(outboxes.encode())).fetchall())
+        committed, recorded, handled, inbox = found
+        return Account(committed, recorded, handled, inbox, waiting)
+
+
+async def depth(amqp_url: str, queue: str) -> int:
+    """Messages that wait in a queue and are in nobody's hands."""
+    async with await aio_pika.connect(amqp_url, timeout=30) as connection:
+        channel = await connection.channel()
+        declared = await channel.declare_queue(queue, passive=True)
+        return declared.declaration_result.message_count or 0
+
+
+async def put_aside(amqp_url: str, service: str = "audit") -> dict[str, int]:
+    """Messages that were refused or parked: a fault of the infrastructure must not make any."""
+    queue = events_queue(service)
+    return {name: n for name in (retry_queue(queue), parked_queue(queue)) if (n := await depth(amqp_url, name))}

@@ -1,0 +1,173 @@
+"""The real services as processes, each behind a proxy of its own to the database and to the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from deploy.local.environment import Environment
+from deploy.local.infra.folder import free_port
+from deploy.local.processes import Program
+from tests.databases import TestDatabase
+from tests.faults.proxy import Proxy, in_front_of
+from tests.waiting import until
+
+HOOK_KEY = "hook-key-of-the-fault-tests"
+UP_WITHIN_S = 60.0
+# Signals that end a process, in the manner of a shell: 128 + the signal's number.
+KILLED = 128 + signal.SIGKILL
+BEGINNING = "process"
+
+
+@dataclass
+class Process:
+    """A service, which keeps its ports and its proxies over all its lives."""
+
+    name: str
+    program: Program
+    database: Proxy
+    broker: Proxy
+    port: int
+    ops_port: int
+    http: httpx.AsyncClient = field(repr=False)
+
+    @property
+    def alive(self) -> bool:
+        return self.program.alive
+
+    @property
+    def log(self) -> str:
+        return self.program.log.read_text(errors="replace") if self.program.log.exists() else ""
+
+    async def start(self) -> None:
+        if not self.alive:
+            await asyncio.to_thread(self.program.start)
+
+    async def kill(self) -> None:
+        """SIGKILL. What it had sent and a proxy holds never arrives; its connections are reset."""
+        process = self.program.process
+        assert process is not None
+        assert process.alive, f"{self.name} ended before it was killed:\n{self.log[-3000:]}"
+        await asyncio.to_thread(process.kill)
+        self.program.process = None
+        for proxy in (self.database, self.broker):
+            await proxy.cut()
+            proxy.resume()
+
+    async def terminate(self, within_s: float = 30.0) -> int:
+        """SIGTERM, as a service manager sends it; the exit code. Nothing of it is left afterwards."""
+        process = self.program.process
+        assert process is not None
+        tree = process.tree()
+        process.signal(signal.SIGTERM)
+        code = await asyncio.to_thread(process.wait, within_s)
+        self.program.process = None
+        assert not any(one.is_running() for one in tree)
+        return code
+
+    async def checks(self) -> dict[str, str]:
+        """What /readyz says, check by check; `{"process": ...}` where nobody answers."""
+        try:
+            answer = await self.http.get(f"http://127.0.0.1:{self.ops_port}/readyz", timeout=5)
+        except httpx.HTTPError as error:
+            return {BEGINNING: repr(error)}
+        body = answer.json()
+        checks: dict[str, str] = body["checks"]
+        # The status and the words must say the same.
+        ready = answer.status_code == 200
+        assert ready == all(why == "ok" for why in checks.values()), (answer.status_code, body)
+        assert body["status"] == ("ready" if ready else "not ready")
+        return checks
+
+    async def lacks(self) -> set[str]:
+        """The names of the checks that are not ok."""
+        return {check for check, why in (await self.checks()).items() if why != "ok"}
+
+    async def is_healthy(self) -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            return (await self.http.get(f"http://127.0.0.1:{self.ops_port}/healthz", timeout=5)).status_code == 200
+        return False
+
+    async def ready(self, within_s: float = UP_WITHIN_S) -> None:
+        await self.lacking(set(), within_s)
+
+    async def lacking(self, wanted: set[str], within_s: float = UP_WITHIN_S) -> None:
+        """Wait until /readyz names exactly these checks."""
+
+        async def probe() -> bool:
+            found = await self.lacks()
+            if not self.alive:
+                raise AssertionError(f"{self.name} ended:\n{self.log[-3000:]}")
+            return found == wanted
+
+        try:
+            await until(probe, within_s=within_s)
+        except AssertionError as error:
+            raise AssertionError(f"{self.name} says {await self.checks()}, not {wanted}: {error}") from error
+
+    async def metric(self, name: str) -> float:
+        """A sample of /metrics by its full name with labels; 0 where there is none yet."""
+        text = (await self.http.get(f"http://127.0.0.1:{self.ops_port}/metrics", timeout=5)).text
+        found = [line for line in text.splitlines() if line.startswith(f"{name} ")]
+        return float(found[0].rpartition(" ")[2]) if found else 0.0
+
+
+def service_settings(name: str, folder: Path) -> dict[str, str]:
+    """What a service needs beside its database and its broker."""
+    return {
+        "preauth": {
+            "HOOK_KEYS": HOOK_KEY,
+            "SPOOL_DIR": str(folder / "spool"),
+            # The longest that are allowed: a busy machine's taps shall be decided all the same.
+            "DECIDE_WITHIN_MS": "150",
+            "ANSWER_WITHIN_MS": "180",
+        },
+        # Nobody is there. Sync says so and lives on.
+        "sync": {
+            "STEVE_ID": "test",
+            "STEVE_URL": "http://127.0.0.1:9",
+            "STEVE_USER": "nobody",
+            "LAGO_URL": "http://127.0.0.1:9",
+            "LAGO_API_KEY": "no-key",
+        },
+    }.get(name, {})
+
+
+async def prepare(
+    name: str,
+    *,
+    database: TestDatabase,
+    amqp_url: str,
+    folder: Path,
+    http: httpx.AsyncClient,
+    stack: contextlib.AsyncExitStack,
+    more: Mapping[str, str] | None = None,
+) -> Process:
+    """A service, not yet started. `stack` closes its proxies and ends it."""
+    database_proxy, database_url = await stack.enter_async_context(in_front_of(database.url(name)))
+    broker_proxy, broker_url = await stack.enter_async_context(in_front_of(amqp_url))
+    port, ops_port = (0 if name == "audit" else free_port()), free_port()
+    prefix = f"EXPRESSYNC_{name.upper()}_"
+    own = {"DATABASE_URL": database_url, "PORT": str(port), "OPS_PORT": str(ops_port), **service_settings(name, folder)}
+    given = {
+        "EXPRESSYNC_AMQP_URL": broker_url,
+        **{f"{prefix}{key}": value for key, value in own.items()},
+        **(more or {}),
+    }
+    program = Program(name, f"services.{name}", Environment({}, given).of(name), folder / f"{name}.log")
+    process = Process(name, program, database_proxy, broker_proxy, port, ops_port, http)
+
+    async def end() -> None:
+        # Not held up by its own network.
+        for proxy in (database_proxy, broker_proxy):
+            proxy.resume()
+        await asyncio.to_thread(program.stop)
+
+    stack.push_async_callback(end)
+    return process

@@ -1,0 +1,75 @@
+"""The broker crashes, or goes silent, while taps come in: nothing is lost, and nothing happens twice."""
+
+import asyncio
+
+import pytest
+
+from tests.faults.proxy import Proxy
+from tests.faults.taps import check_answers
+from tests.faults.world import World, do
+from tests.waiting import until
+
+BROKERS = {"broker", "requests", "events"}
+SCALES = [pytest.param(300), pytest.param(2000, marks=pytest.mark.full)]
+
+
+@pytest.mark.parametrize("count", SCALES)
+async def test_a_broker_that_is_killed_under_load_loses_no_event(world: World, count: int) -> None:
+    """Killed and started again while taps come in, every event committed is recorded by its id, and handled once."""
+    before = len(world.taps.answers)
+    await world.taps.many(count // 3)
+    # The relay is in the middle of it: what it has published and what it has not is anybody's guess.
+    await world.taps.during(world.kill_broker())
+    await asyncio.gather(world.preauth.lacking(BROKERS), world.audit.lacking(BROKERS))
+    await world.taps.many(count // 3)
+    assert (await world.evidence.account()).waiting >= count // 3, "the broker was not down"
+    await world.taps.during(do(world.rabbitmq.start))
+    await world.taps.many(count - (len(world.taps.answers) - before))
+    await asyncio.gather(world.preauth.ready(), world.audit.ready())
+    account = await world.settled()
+    answers = world.taps.answers[before:]
+    assert len(answers) >= count
+    assert len(account.committed) >= count
+    check_answers(answers)
+    await world.check_journal(answers)
+
+
+async def test_a_frozen_broker_delays_events_and_no_tap(world: World) -> None:
+    """Silent, with its connections open, the broker holds up nobody at a charger; once it goes on, all arrives."""
+    before = len(world.taps.answers)
+    await world.taps.many(50)
+    await do(world.rabbitmq.freeze)
+    await world.taps.during(asyncio.gather(world.preauth.lacking(BROKERS), world.audit.lacking(BROKERS)))
+    await world.taps.many(50)
+    assert (await world.evidence.account()).waiting >= 50, "the broker was not silent"
+    await do(world.rabbitmq.thaw)
+    await world.taps.many(50)
+    await asyncio.gather(world.preauth.ready(), world.audit.ready())
+    await world.settled()
+    answers = world.taps.answers[before:]
+    check_answers(answers)
+    await world.check_journal(answers)
+
+
+async def test_connections_that_break_under_load_lose_no_event(world: World) -> None:
+    """Connections to the database and to the broker are reset again and again, at any moment, in both services."""
+    before = len(world.taps.answers)
+    proxies = [world.preauth.broker, world.audit.database, world.audit.broker, world.preauth.database]
+
+    async def break_them() -> None:
+        for proxy in proxies * 2:
+            reached = proxy.accepted
+            await proxy.cut()
+
+            async def again(proxy: Proxy = proxy, reached: int = reached) -> bool:
+                return proxy.accepted > reached
+
+            # Somebody is back, in the middle of something.
+            await until(again)
+
+    answers = await world.taps.during(break_them())
+    await asyncio.gather(world.preauth.ready(), world.audit.ready())
+    await world.settled()
+    answers = world.taps.answers[before:]
+    check_answers(answers)
+    await world.check_journal(answers)

@@ -1,0 +1,30 @@
+"""The database goes away under load, in three ways, and comes back: no event is lost, and no tap waits for it."""
+
+import asyncio
+
+import pytest
+
+from tests.faults.taps import check_answers
+from tests.faults.world import World, do
+
+
+@pytest.mark.parametrize("way", ["stopped", "killed", pytest.param("frozen", marks=pytest.mark.full)])
+async def test_the_database_goes_away_under_load_and_comes_back(world: World, way: str) -> None:
+    """The hook answers all the time, readiness says so and recovers by itself, and every tap ends up in the journal."""
+    before = len(world.taps.answers)
+    gone = {"stopped": world.postgres.stop, "killed": world.postgres.kill, "frozen": world.postgres.freeze}[way]
+    back = world.postgres.thaw if way == "frozen" else world.postgres.start
+    await world.taps.many(50)
+    await world.taps.during(do(gone))
+    await asyncio.gather(world.preauth.lacking({"database", "taps"}), world.audit.lacking({"database"}))
+    assert await world.preauth.is_healthy()
+    assert await world.audit.is_healthy()
+    meanwhile = await world.taps.many(100)
+    assert {answer.override for answer in meanwhile} == {None}
+    check_answers(meanwhile)
+    await world.taps.during(do(back))
+    await world.taps.during(asyncio.gather(world.preauth.ready(), world.audit.ready()))
+    await world.settled()
+    answers = world.taps.answers[before:]
+    check_answers(answers)
+    await world.check_journal(answers)

@@ -1,0 +1,78 @@
+"""SIGTERM, as a service manager sends it, at any moment: a service ends with 0, and nothing is lost or done twice."""
+
+import time
+
+import pytest
+
+from tests.faults.processes import Process
+from tests.faults.world import World, do
+from tests.waiting import until
+
+# The services' own grace period is 10 s, and service managers wait 30.
+STOPPED_WITHIN_S = 25.0
+
+
+async def stop(process: Process) -> None:
+    started = time.monotonic()
+    code = await process.terminate()
+    assert code == 0, process.log[-3000:]
+    assert time.monotonic() - started < STOPPED_WITHIN_S, process.log[-3000:]
+
+
+async def test_preauth_stops_under_load(world: World) -> None:
+    """Every tap that was answered is in the journal with what was told; later ones are refused, and charge."""
+    answers = await world.taps.many(50)
+    answers += await world.taps.during(stop(world.preauth), callers=8, pause_s=0)
+    assert not (await world.taps.one()).answered
+    await world.preauth.start()
+    await world.preauth.ready()
+    answers += await world.taps.many(50)
+    await world.settled()
+    await world.check_journal(answers)
+
+
+async def test_audit_stops_under_load(world: World) -> None:
+    """Events that it had in hand are finished or given back; the next start takes what came meanwhile."""
+    answers = await world.taps.many(50)
+    answers += await world.taps.during(stop(world.audit))
+    answers += await world.taps.many(50)
+    assert await until(world.waiting_in_audits_queue) >= 50
+    await world.audit.start()
+    await world.audit.ready()
+    await world.settled()
+    await world.check_journal(answers)
+
+
+@pytest.mark.parametrize("how", ["refuses", "is silent"])
+async def test_services_stop_without_a_broker(world: World, how: str) -> None:
+    """A broker that is away or silent holds up no stop: what is not published stays in the outbox."""
+    brokers = [world.preauth.broker, world.audit.broker]
+    for broker in brokers:
+        if how == "refuses":
+            await broker.refuse()
+            await broker.cut()
+        else:
+            broker.stall()
+    answers = await world.taps.many(20)
+    await stop(world.preauth)
+    await stop(world.audit)
+    assert await world.evidence.count("preauth.outbox") >= 20
+    for broker in brokers:
+        broker.resume()
+        await broker.accept()
+    await world.restore()
+    await world.settled()
+    await world.check_journal(answers)
+
+
+async def test_services_stop_without_a_database(world: World) -> None:
+    """A database that is away holds up no stop: taps that it could not take are written after the next start."""
+    before = await world.taps.many(20)
+    await world.settled()
+    await do(world.postgres.stop)
+    answers = await world.taps.many(20)
+    await stop(world.preauth)
+    await stop(world.audit)
+    await world.restore()
+    await world.settled()
+    await world.check_journal([*before, *answers])

@@ -1,0 +1,86 @@
+"""Requests and the death of who is asked: no answer is unknown, in time; repeating it does it once."""
+
+import asyncio
+import time
+
+import pytest
+
+from shared.bus.requests import NoAnswerError, Requester
+from shared.bus.topology import requests_queue
+from shared.contracts.requests.preauth import ArmPairing, PairingView
+from tests.faults.evidence import depth, put_aside
+from tests.faults.proxy import DOWN, UP, Direction
+from tests.faults.wire import commits
+from tests.faults.world import OPERATOR, World
+from tests.waiting import until
+
+DEADLINE_S = 2.0
+# Loaded machines come late; an answer that never comes must not be waited for.
+NOT_LATER_THAN_S = 10.0
+
+
+async def arm(requester: Requester, charger: str, deadline_s: float = 20.0) -> PairingView:
+    """An operator's command, always under the same key."""
+    request = ArmPairing(charge_box_id=charger, purpose="login", window_s=300)
+    return await requester.ask(request, actor=OPERATOR, key=f"arm {charger}", deadline_s=deadline_s)
+
+
+async def pairings(world: World, charger: str) -> int:
+    return await world.evidence.count("preauth.pairing WHERE charge_box_id = %s", charger)
+
+
+async def armed_events(world: World, charger: str) -> int:
+    return sum(event["data"]["charge_box_id"] == charger for event in await world.evidence.committed("pairing.armed"))
+
+
+async def repeated_it_is_done_once(world: World, requester: Requester, charger: str) -> None:
+    first, second = await arm(requester, charger), await arm(requester, charger)
+    assert first == second
+    assert await pairings(world, charger) == 1
+    await world.settled()
+    assert await armed_events(world, charger) == 1
+
+
+async def test_a_request_to_a_dead_owner_is_unknown_and_not_done_later(world: World) -> None:
+    """Unknown within the deadline. The owner, back again, does not find it; repeated, it is done once."""
+    await world.preauth.kill()
+    async with world.requester() as requester:
+        started = time.monotonic()
+        with pytest.raises(NoAnswerError):
+            await arm(requester, "CP-DEAD", DEADLINE_S)
+        assert time.monotonic() - started < NOT_LATER_THAN_S
+        await world.preauth.start()
+        await world.preauth.ready()
+        assert await depth(world.rabbitmq.url, requests_queue("preauth")) == 0
+        assert await pairings(world, "CP-DEAD") == 0
+        await repeated_it_is_done_once(world, requester, "CP-DEAD")
+
+
+@pytest.mark.parametrize(
+    ("hold", "done"),
+    [pytest.param(UP, 0, id="before the commit"), pytest.param(DOWN, 1, id="after the commit")],
+)
+async def test_an_owner_that_is_killed_in_the_middle_of_a_command(world: World, hold: Direction, done: int) -> None:
+    """The caller learns in time that it is unknown; repeated with its key, it is done exactly once."""
+    charger = f"CP-MIDDLE-{done}"
+    trap = world.preauth.database.stall_when(UP, commits(b"INSERT INTO", b"PREAUTH.PAIRING"), hold=hold)
+    async with world.requester() as requester:
+        started = time.monotonic()
+        asking = asyncio.create_task(arm(requester, charger, DEADLINE_S))
+        await trap.reached()
+
+        async def as_held() -> bool:
+            return await pairings(world, charger) == done
+
+        await until(as_held)
+        await world.preauth.kill()
+        with pytest.raises(NoAnswerError):
+            await asking
+        assert time.monotonic() - started < NOT_LATER_THAN_S
+        assert await pairings(world, charger) == done
+        await world.preauth.start()
+        await world.preauth.ready()
+        assert await pairings(world, charger) == done, "it came back by itself"
+        await repeated_it_is_done_once(world, requester, charger)
+    assert await depth(world.rabbitmq.url, requests_queue("preauth")) == 0
+    assert await put_aside(world.rabbitmq.url, "preauth") == {}
