@@ -23,6 +23,7 @@ from services.preauth.decision.spool import Spool
 from services.preauth.decision.statement import Windows
 from services.preauth.decision.switch import Switch
 from services.preauth.decision.tap import MatchAnswered
+from services.preauth.evidence.jobs import Evidence
 from services.preauth.gateway.server import Gateway
 from services.preauth.login.account import Account
 from services.preauth.login.api import Api
@@ -60,6 +61,8 @@ HOUR_S = 3600.0
 NOTE_EVERY_S = 10.0
 CHECK_EVERY_S = 10.0
 ANSWERS_EVERY_S = 0.5
+JUDGE_EVERY_S = 5.0
+RATES_EVERY_S = 60.0
 
 
 class Front:
@@ -80,7 +83,7 @@ def build(settings: PreauthSettings, *, clock: Clock = utc_now, new_id: NewId = 
     watch = Watch(service.database)
     decider = build_decider(service, settings, watch)
     gateway = build_gateway(service, settings, decider)
-    follow_sync(service)
+    follow_sync(service, settings)
     hook = Hook(decider, parse_hook_keys(settings.hook_keys.get_secret_value()), registry=service.registry)
     pages = build_pages(service, settings, watch)
     listener = bind(settings.host, settings.port, setting="EXPRESSYNC_PREAUTH_PORT")
@@ -172,14 +175,28 @@ def build_gateway(service: Service, settings: PreauthSettings, decider: TapDecid
     return gateway
 
 
-def follow_sync(service: Service) -> None:
-    """Keep what a tap must know of cards and sessions."""
+def follow_sync(service: Service, settings: PreauthSettings) -> None:
+    """Keep what a tap must know of cards and sessions, and judge by it what chargers did."""
     projections = Projections(service.database, clock=service.clock)
     service.consumer.on(sync.CardDiscovered, projections.card_discovered)
     service.consumer.on(sync.CardChanged, projections.card_changed)
     service.consumer.on(sync.TransactionStarted, projections.transaction_started)
     service.consumer.on(sync.TransactionStopped, projections.transaction_stopped)
-    service.parts.append(Every("projections.forget", HOUR_S, projections.forget))
+    evidence = Evidence(
+        service.database,
+        service.outbox,
+        service.requester,
+        clock=service.clock,
+        new_id=service.new_id,
+        stops=settings.stop_ignored,
+    )
+    service.consumer.on(sync.TransactionStarted, evidence.session_started)
+    service.parts += [
+        Every("projections.forget", HOUR_S, projections.forget),
+        Every("evidence.judge", JUDGE_EVERY_S, evidence.judge),
+        Every("evidence.rates", RATES_EVERY_S, evidence.watch_rates),
+        Every("evidence.forget", HOUR_S, evidence.forget),
+    ]
 
 
 def build_pages(service: Service, settings: PreauthSettings, watch: Watch) -> Starlette:

@@ -77,6 +77,10 @@ class PreauthSettings(GatewaySettings):
         description="Private EC P-256 keys for tokens as PEM; the first one signs, the others are published"
         " for a rotation. Empty: no tokens",
     )
+    stop_ignored: bool = Field(
+        False,
+        description="Stop, through SteVe, a session that began although its card was told Blocked",
+    )
     token_valid_s: int = Field(300, ge=30, le=300, description="Seconds a token is valid")
 
     @field_validator("hook_keys", "token_keys", mode="after")

@@ -137,6 +137,7 @@ open_session = sa.Table(
     sa.Column("id_tag", sa.Text, nullable=False),
     sa.Column("started_at", Time, nullable=False),
     sa.Column("stopped_at", Time),
+    sa.Column("energy_wh", sa.BigInteger),
     sa.Index("ix_open_session_charge_box_id", "charge_box_id", postgresql_where=sa.text("stopped_at IS NULL")),
     sa.Index("ix_open_session_started_at", "started_at"),
 )
@@ -235,4 +236,24 @@ login_code = sa.Table(
     sa.Column("code_challenge", sa.Text, nullable=False),
     sa.Column("expires_at", Time, nullable=False, index=True),
     sa.Column("used_at", Time),
+)
+
+# What a charger did after it was told Blocked: judged once, from evidence.
+override_outcome = sa.Table(
+    "override_outcome",
+    metadata,
+    sa.Column("tap_id", UUID, primary_key=True),
+    sa.Column("charge_box_id", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("transaction_id", sa.BigInteger),
+    sa.Column("judged_at", Time, nullable=False, index=True),
+    sa.CheckConstraint("outcome IN ('honoured', 'ignored', 'explained')", name="outcome"),
+)
+
+# When a charger's unusual rate was last told, so that it is told once and not every minute.
+rate_told = sa.Table(
+    "rate_told",
+    metadata,
+    sa.Column("charge_box_id", sa.Text, primary_key=True),
+    sa.Column("told_at", Time, nullable=False),
 )

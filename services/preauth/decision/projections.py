@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from services.preauth.tables import card, open_session, remote_start
@@ -50,7 +51,11 @@ class Projections:
             started_at=event.started_at,
         )
         await session_stopped(
-            tx, charge_box_id=event.charge_box_id, transaction_id=transaction_id, stopped_at=event.stopped_at
+            tx,
+            charge_box_id=event.charge_box_id,
+            transaction_id=transaction_id,
+            stopped_at=event.stopped_at,
+            energy_wh=None if event.stop_wh is None or event.start_wh is None else event.stop_wh - event.start_wh,
         )
 
     async def forget(self) -> None:
@@ -90,15 +95,20 @@ async def session_started(
     )
 
 
-async def session_stopped(tx: Write, *, charge_box_id: str, transaction_id: int, stopped_at: datetime) -> None:
+async def session_stopped(
+    tx: Write, *, charge_box_id: str, transaction_id: int, stopped_at: datetime, energy_wh: int | None = None
+) -> None:
+    """A session ended; what flowed is known where its meter was read at both ends."""
     await tx.execute(
         open_session.update()
         .where(
             open_session.c.charge_box_id == charge_box_id,
             open_session.c.transaction_id == transaction_id,
-            open_session.c.stopped_at.is_(None),
         )
-        .values(stopped_at=stopped_at)
+        .values(
+            stopped_at=sa.func.coalesce(open_session.c.stopped_at, stopped_at),
+            energy_wh=sa.func.coalesce(energy_wh, open_session.c.energy_wh),
+        )
     )
 
 

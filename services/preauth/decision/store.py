@@ -220,6 +220,8 @@ def _view(row: Row) -> TapView:
         via=row.via,
         also_via=row.also_via,
         pairing_id=row.pairing_id,
+        steve_answer=row.steve_answer,
+        session=row.session,
     )
 
 

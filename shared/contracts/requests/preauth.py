@@ -30,6 +30,8 @@ class TapView(Frozen):
     via: Via
     also_via: Via | None = Field(None, description="the other way on which the same tap came")
     pairing_id: UUID | None
+    steve_answer: str | None = Field(None, description="SteVe's verdict, where it passed the gateway")
+    session: str | None = Field(None, description="the session that began after it, if one did within five minutes")
 
 
 class TapPage(Frozen):

@@ -1,0 +1,129 @@
+"""Judges what chargers did with a Blocked, stops what should not run where that is wanted, and watches rates."""
+
+from datetime import timedelta
+from typing import Final
+
+from services.preauth.chargers.store import set_honours_override
+from services.preauth.evidence import rules, store
+from services.preauth.evidence.rules import Judgement
+from shared.bus.outbox import Outbox
+from shared.bus.requests import NoAnswerError, Requester
+from shared.contracts.event import Envelope
+from shared.contracts.events.preauth import InterceptionRateUnusual, ScanInterceptionIgnored
+from shared.contracts.events.sync import TransactionStarted
+from shared.contracts.identity import Actor, Cause
+from shared.contracts.problem import RemoteProblem
+from shared.contracts.requests.sync import OperateCharger
+from shared.database.engine import Database, Write
+from shared.runtime.clock import Clock, NewId
+from shared.runtime.log import get_logger
+
+log = get_logger(__name__)
+
+# A session may be known late: SteVe is asked every few seconds, and may have been away for hours.
+LOOK_BACK: Final = timedelta(hours=24)
+AT_ONCE: Final = 200
+KEPT: Final = timedelta(days=7)
+# A driver may need minutes between the card and the plug.
+SESSION_WITHIN: Final = timedelta(minutes=5)
+RATE_WINDOW: Final = timedelta(minutes=10)
+USUAL_OVER: Final = timedelta(days=7)
+TELL_AGAIN_AFTER: Final = timedelta(hours=1)
+
+ACTOR: Final = Actor(kind="system", id="preauth")
+
+
+class Evidence:
+    """`stops` is the watchdog: whether a session that ignored its Blocked is stopped."""
+
+    def __init__(
+        self, database: Database, outbox: Outbox, requester: Requester, *, clock: Clock, new_id: NewId, stops: bool
+    ) -> None:
+        self._database, self._outbox, self._requester = database, outbox, requester
+        self._clock, self._new_id, self._stops = clock, new_id, stops
+
+    async def judge(self) -> None:
+        """One turn over the taps that were told Blocked."""
+        now = self._clock()
+        async with self._database.read() as tx:
+            waiting = await store.unjudged(tx, since=now - LOOK_BACK, limit=AT_ONCE)
+        for row, blocked in waiting:
+            judgement = rules.judge(blocked, now)
+            if judgement is None:
+                continue
+            async with self._database.write() as tx:
+                if not await store.add_outcome(tx, row, judgement, now):
+                    continue
+                await self._note(tx, row, judgement)
+            if judgement.outcome == "ignored" and self._stops and row.stopped_at is None:
+                await self._stop(row)
+
+    async def session_started(self, tx: Write, event: TransactionStarted, _: Envelope) -> None:
+        """Put the session beside the tap that it followed."""
+        await store.note_session(
+            tx,
+            charge_box_id=event.charge_box_id,
+            id_tag=event.id_tag,
+            started_at=event.started_at,
+            session=event.session,
+            within=SESSION_WITHIN,
+        )
+
+    async def watch_rates(self) -> None:
+        """Tell of chargers that take far more scans than they used to."""
+        now = self._clock()
+        async with self._database.write() as tx:
+            for row in await store.scan_rates(tx, now=now, window=RATE_WINDOW, usual_over=USUAL_OVER):
+                usual = row.before * (RATE_WINDOW / USUAL_OVER)
+                if not rules.is_unusual(row.scans, usual):
+                    continue
+                if await store.may_tell_rate(tx, row.charge_box_id, now=now, again_after=TELL_AGAIN_AFTER):
+                    await self._tell_rate(tx, row.charge_box_id, row.scans, usual)
+
+    async def forget(self) -> None:
+        async with self._database.write() as tx:
+            await store.forget(tx, self._clock() - KEPT)
+
+    async def _note(self, tx: Write, row: store.Row, judgement: Judgement) -> None:
+        if judgement.outcome == "explained":
+            return
+        await set_honours_override(tx, row.charge_box_id, "no" if judgement.outcome == "ignored" else "yes")
+        if judgement.outcome == "ignored":
+            event = ScanInterceptionIgnored(
+                tap_id=row.tap_id,
+                pairing_id=row.pairing_id,
+                charge_box_id=row.charge_box_id,
+                id_tag=row.id_tag,
+                transaction_id=row.transaction_id,
+                evidence=judgement.evidence,
+            )
+            await self._outbox.add(tx, event, Cause(actor=ACTOR, correlation_id=row.pairing_id or row.tap_id))
+            log.warning(
+                "A charger was told Blocked and charged all the same.",
+                action="scan.interception_ignored",
+                charge_box_id=row.charge_box_id,
+                evidence=judgement.evidence,
+            )
+
+    async def _stop(self, row: store.Row) -> None:
+        request = OperateCharger(
+            charge_box_id=row.charge_box_id,
+            operation="RemoteStopTransaction",
+            parameters={"transactionId": row.transaction_id},
+        )
+        try:
+            await self._requester.ask(
+                request, actor=ACTOR, correlation_id=row.tap_id, deadline_s=35.0, key=f"watchdog/{row.tap_id}"
+            )
+        except (NoAnswerError, RemoteProblem) as error:
+            log.warning("A session could not be stopped.", action="watchdog.failed", error=str(error))
+
+    async def _tell_rate(self, tx: Write, charge_box_id: str, scans: int, usual: float) -> None:
+        event = InterceptionRateUnusual(
+            charge_box_id=charge_box_id,
+            intercepted=scans,
+            window_s=int(RATE_WINDOW.total_seconds()),
+            usual_per_window=round(usual, 2),
+        )
+        await self._outbox.add(tx, event, Cause(actor=ACTOR, correlation_id=self._new_id()))
+        log.warning("A charger takes unusually many scans.", action="interception.rate_unusual", charger=charge_box_id)

@@ -1,0 +1,69 @@
+"""Did a charger do what it was told, and are its scans out of the ordinary? Judged from evidence, and pure."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final, Literal
+
+Outcome = Literal["honoured", "ignored", "explained"]
+
+# A session this soon after the tap, with the same card at the same charger, is the tap's.
+BELONGS: Final = timedelta(seconds=120)
+# SteVe writes a transaction for a Blocked start too, and the charger ends it: one that is still open after this time
+# was not ended.
+STILL_OPEN: Final = timedelta(seconds=60)
+# When everything that could have happened has happened.
+JUDGED_AFTER: Final = BELONGS + STILL_OPEN
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A tap that was told Blocked in time, with the card's next session there, if one began within `BELONGS`."""
+
+    told_at: datetime
+    let_through_later: bool
+    """A later Authorize of the card here passed, before that session began."""
+    remote_start: bool
+    """Somebody asked for a start with this card here."""
+    session_started_at: datetime | None = None
+    session_stopped_at: datetime | None = None
+    energy_wh: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    outcome: Outcome
+    evidence: str
+
+
+def judge(tap: Blocked, now: datetime) -> Judgement | None:
+    """What the charger did, or None while that cannot be known."""
+    if tap.session_started_at is None:
+        return Judgement("honoured", "no session began") if now >= tap.told_at + BELONGS else None
+    explained = _explained(tap)
+    if explained is not None:
+        return Judgement("explained", explained)
+    ignored = _ignored(tap, tap.session_started_at, now)
+    if ignored is not None:
+        return Judgement("ignored", ignored)
+    if tap.session_stopped_at is not None and now >= tap.told_at + JUDGED_AFTER:
+        return Judgement("honoured", "the session was ended at once, without energy")
+    return None
+
+
+def _explained(tap: Blocked) -> str | None:
+    if tap.let_through_later:
+        return "the card was let through afterwards"
+    return "a remote start was asked for" if tap.remote_start else None
+
+
+def _ignored(tap: Blocked, started_at: datetime, now: datetime) -> str | None:
+    if tap.energy_wh is not None and tap.energy_wh > 0:
+        return f"{tap.energy_wh} Wh flowed"
+    if (tap.session_stopped_at or now) - started_at >= STILL_OPEN:
+        return f"the session was still open {STILL_OPEN.seconds} s later"
+    return None
+
+
+def is_unusual(scans: int, usual: float) -> bool:
+    """Whether this many scans in a window are far more than the usual number in a window of that length."""
+    return scans >= 6 and scans > 4 * usual

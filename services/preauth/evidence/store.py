@@ -1,0 +1,161 @@
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+from services.preauth.evidence.rules import BELONGS, Blocked, Judgement
+from services.preauth.tables import open_session, override_outcome, pairing, rate_told, remote_start, tap
+from shared.database.engine import Read, Write
+
+Row = sa.Row[Any]
+
+
+async def unjudged(tx: Read, *, since: datetime, limit: int) -> list[tuple[Row, Blocked]]:
+    """Taps that were scans since then and that nobody judged yet, with what is known of each."""
+    later, session = tap.alias("later"), open_session.alias("session")
+    theirs = (
+        sa.select(session)
+        .where(
+            session.c.charge_box_id == tap.c.charge_box_id,
+            session.c.id_tag == tap.c.id_tag,
+            session.c.started_at >= tap.c.told_at - timedelta(seconds=5),
+            session.c.started_at <= tap.c.told_at + BELONGS,
+        )
+        .order_by(session.c.started_at)
+        .limit(1)
+        .lateral("theirs")
+    )
+    let_through = sa.exists().where(
+        later.c.id_tag == tap.c.id_tag,
+        later.c.charge_box_id == tap.c.charge_box_id,
+        later.c.told == "passed",
+        # A start at the gateway always passes: it proves nothing.
+        later.c.reason != "not_answered_here",
+        later.c.received_at > tap.c.received_at,
+        later.c.received_at <= sa.func.coalesce(theirs.c.started_at, tap.c.told_at + BELONGS) + timedelta(seconds=5),
+    )
+    asked = sa.exists().where(
+        remote_start.c.charge_box_id == tap.c.charge_box_id,
+        remote_start.c.id_tag == tap.c.id_tag,
+        remote_start.c.asked_at >= tap.c.received_at - BELONGS,
+        remote_start.c.asked_at <= tap.c.received_at + BELONGS,
+    )
+    statement = (
+        sa.select(
+            tap.c.tap_id,
+            tap.c.received_at,
+            tap.c.told_at,
+            tap.c.charge_box_id,
+            tap.c.id_tag,
+            tap.c.pairing_id,
+            theirs.c.transaction_id,
+            theirs.c.started_at,
+            theirs.c.stopped_at,
+            theirs.c.energy_wh,
+            let_through.label("let_through"),
+            asked.label("asked"),
+        )
+        # Scans are few: by their pairings they are found without looking at the taps between.
+        .select_from(
+            pairing.join(
+                tap, sa.and_(tap.c.received_at == pairing.c.matched_at, tap.c.tap_id == pairing.c.tap_id)
+            ).outerjoin(theirs, sa.true())
+        )
+        .where(
+            pairing.c.armed_at >= since,
+            pairing.c.state.in_(("intercepted", "consumed")),
+            tap.c.told == "blocked",
+            tap.c.in_time,
+            ~sa.exists().where(override_outcome.c.tap_id == tap.c.tap_id),
+        )
+        .order_by(tap.c.received_at)
+        .limit(limit)
+    )
+    rows: list[Row] = list(await tx.execute(statement))
+    return [
+        (
+            row,
+            Blocked(
+                told_at=row.told_at,
+                let_through_later=row.let_through,
+                remote_start=row.asked,
+                session_started_at=row.started_at,
+                session_stopped_at=row.stopped_at,
+                energy_wh=row.energy_wh,
+            ),
+        )
+        for row in rows
+    ]
+
+
+async def add_outcome(tx: Write, row: Row, judgement: Judgement, at: datetime) -> bool:
+    """Keep a judgement; False where another replica was faster."""
+    statement = pg.insert(override_outcome).values(
+        tap_id=row.tap_id,
+        charge_box_id=row.charge_box_id,
+        outcome=judgement.outcome,
+        transaction_id=row.transaction_id,
+        judged_at=at,
+    )
+    found = await tx.execute(statement.on_conflict_do_nothing().returning(override_outcome.c.tap_id))
+    return found.first() is not None
+
+
+async def note_session(
+    tx: Write, *, charge_box_id: str, id_tag: str, started_at: datetime, session: str, within: timedelta
+) -> UUID | None:
+    """Put a session beside the tap that it followed: the card's last one that passed there."""
+    last = (
+        sa.select(tap.c.received_at, tap.c.tap_id)
+        .where(
+            tap.c.id_tag == id_tag,
+            tap.c.charge_box_id == charge_box_id,
+            tap.c.told == "passed",
+            tap.c.received_at > started_at - within,
+            tap.c.received_at <= started_at + timedelta(seconds=30),
+        )
+        .order_by(tap.c.received_at.desc())
+        .limit(1)
+        .subquery()
+    )
+    statement = (
+        tap.update()
+        .where(tap.c.received_at == last.c.received_at, tap.c.tap_id == last.c.tap_id, tap.c.session.is_(None))
+        .values(session=session)
+        .returning(tap.c.tap_id)
+    )
+    found: UUID | None = (await tx.execute(statement)).scalar_one_or_none()
+    return found
+
+
+async def scan_rates(tx: Read, *, now: datetime, window: timedelta, usual_over: timedelta) -> list[Row]:
+    """Per charger with scans in the last window: how many, and how many in the time before that."""
+    recent = sa.func.count().filter(pairing.c.told_at > now - window)
+    statement = (
+        sa.select(
+            pairing.c.charge_box_id,
+            recent.label("scans"),
+            sa.func.count().filter(pairing.c.told_at <= now - window).label("before"),
+        )
+        .where(pairing.c.armed_at > now - usual_over, pairing.c.state.in_(("intercepted", "consumed")))
+        .group_by(pairing.c.charge_box_id)
+        .having(recent > 0)
+    )
+    return list(await tx.execute(statement))
+
+
+async def may_tell_rate(tx: Write, charge_box_id: str, *, now: datetime, again_after: timedelta) -> bool:
+    """Whether the charger's unusual rate was not told lately; remembers that it is told now."""
+    statement = pg.insert(rate_told).values(charge_box_id=charge_box_id, told_at=now)
+    statement = statement.on_conflict_do_update(
+        index_elements=[rate_told.c.charge_box_id],
+        set_={"told_at": now},
+        where=rate_told.c.told_at <= now - again_after,
+    )
+    return (await tx.execute(statement.returning(rate_told.c.charge_box_id))).first() is not None
+
+
+async def forget(tx: Write, before: datetime) -> None:
+    await tx.execute(override_outcome.delete().where(override_outcome.c.judged_at < before))

@@ -1,0 +1,213 @@
+"""What preauth makes of sync's events: groups and open sessions at a tap, and what chargers did with a Blocked."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from services.preauth.decision.projections import remote_start_asked
+from shared.contracts.event import Envelope, Event
+from shared.contracts.events.sync import CardChanged, CardDiscovered, TransactionStarted, TransactionStopped
+from shared.contracts.identity import IdTag
+from shared.contracts.requests.preauth import ArmPairing, SearchTaps, SwitchInterception
+from tests.integration.services.preauth.world import Preauth
+
+CP = "CP-7"
+
+
+async def happen(preauth: Preauth, event: Event, version: int = 1) -> None:
+    """Hand an event to its handlers the way the inbox does."""
+    envelope = Envelope(
+        specversion="1.0",
+        id=uuid4(),
+        type=event.type,
+        source="expressync/sync",
+        subject=event.subject(),
+        subjectversion=version,
+        time=preauth.clock(),
+        dataschema=f"urn:expressync:{event.type}:{event.version}",
+        actorkind="upstream",
+        actorid="steve",
+        correlationid=uuid4(),
+        data=event.model_dump(mode="json"),
+    )
+    async with preauth.service.database.write() as tx:
+        for handler in preauth.service.consumer._handlers[type(event)]:
+            await handler(tx, event, envelope)
+
+
+async def arm(preauth: Preauth, charger: str = CP) -> None:
+    await preauth.done(ArmPairing(charge_box_id=charger, purpose="login"))
+
+
+async def session(preauth: Preauth, pk: int, card: str, charger: str = CP, *, ago_s: float = 0) -> TransactionStarted:
+    at = preauth.clock() - timedelta(seconds=ago_s)
+    event = TransactionStarted(
+        session=f"steve:{pk}", charge_box_id=charger, id_tag=card, connector_id=1, started_at=at, start_wh=1000
+    )
+    await happen(preauth, event)
+    return event
+
+
+async def stop(preauth: Preauth, started: TransactionStarted, *, energy_wh: int, after_s: float) -> None:
+    event = TransactionStopped(
+        session=started.session,
+        charge_box_id=started.charge_box_id,
+        id_tag=started.id_tag,
+        connector_id=1,
+        started_at=started.started_at,
+        stopped_at=started.started_at + timedelta(seconds=after_s),
+        start_wh=1000,
+        stop_wh=1000 + energy_wh,
+        stop_reason="Local",
+        provisional=False,
+    )
+    await happen(preauth, event)
+
+
+async def discovered(preauth: Preauth, card: str, parent: str | None) -> None:
+    event = CardDiscovered(id_tag=card, ocpp_tag_pk=1, parent_id_tag=parent, blocked=False, expiry=None)
+    await happen(preauth, event)
+
+
+async def reason(preauth: Preauth, card: str) -> str:
+    found = preauth.rows("SELECT reason FROM tap WHERE id_tag = %s ORDER BY received_at DESC LIMIT 1", card)
+    return str(found[0]["reason"])
+
+
+async def test_a_tap_of_the_charging_card_means_stop(preauth: Preauth) -> None:
+    """A card that charges here, or one of its group, is not taken as a scan; a stranger is, and so it is elsewhere."""
+    await discovered(preauth, "04A1", "meta")
+    await discovered(preauth, "04A2", "META")
+    await discovered(preauth, "04B1", "other")
+    started = await session(preauth, 1, "04A1")
+    await arm(preauth)
+    for card, why in (("04a1", "stops_own_session"), ("04A2", "stops_group_session"), ("META", "stops_group_session")):
+        assert await preauth.tap(card, CP) is None
+        assert await reason(preauth, card.upper()) == why
+    await arm(preauth, "elsewhere")
+    assert await preauth.tap("04A1", "elsewhere") == "BLOCKED"
+    await stop(preauth, started, energy_wh=500, after_s=60)
+    assert await preauth.tap("04A2", CP) == "BLOCKED"
+
+
+async def test_a_stranger_is_scanned_while_another_card_charges(preauth: Preauth) -> None:
+    """An open session of an unrelated card hinders no scan, nor does one that has been open for more than a day."""
+    await discovered(preauth, "04A1", None)
+    await discovered(preauth, "04B1", None)
+    await session(preauth, 1, "04A1")
+    await session(preauth, 2, "04B1", ago_s=24 * 3600 + 60)
+    await arm(preauth)
+    assert await preauth.tap("04B1", CP) == "BLOCKED"
+
+
+async def test_old_news_about_a_card_is_ignored(preauth: Preauth) -> None:
+    """Events of a card that arrive out of order leave the newest parent."""
+    await discovered(preauth, "04A1", "META")
+
+    def moved(parent: str | None) -> CardChanged:
+        return CardChanged(
+            id_tag="04A1", change_id=uuid4(), before={"parent_id_tag": "META"}, after={"parent_id_tag": parent}
+        )
+
+    await happen(preauth, moved(None), version=3)
+    await happen(preauth, moved("OLD"), version=2)
+    assert preauth.rows("SELECT parent_id_tag FROM card") == [{"parent_id_tag": None}]
+
+
+async def test_a_stop_that_overtakes_its_start_leaves_nothing_open(preauth: Preauth) -> None:
+    """Redelivered or reordered, a session that has ended is not open."""
+    started = await session(preauth, 1, "04A1")
+    preauth.run("DELETE FROM open_session")
+    await stop(preauth, started, energy_wh=10, after_s=30)
+    await happen(preauth, started)
+    assert preauth.rows("SELECT 1 FROM open_session WHERE stopped_at IS NULL") == []
+
+
+async def test_a_remote_start_is_no_tap(preauth: Preauth) -> None:
+    """An Authorize that follows a remote start with its card is let through; another card is scanned."""
+    await arm(preauth)
+    async with preauth.service.database.write() as tx:
+        at = preauth.clock()
+        await remote_start_asked(tx, charge_box_id=CP, id_tag=IdTag("04A1"), at=at, new_id=uuid4)
+    assert await preauth.tap("04A1", CP) is None
+    assert await reason(preauth, "04A1") == "remote_start_pending"
+    assert await preauth.tap("04B2", CP) == "BLOCKED"
+
+
+async def test_the_kill_switch_lets_every_tap_charge(preauth: Preauth) -> None:
+    """Switched off everywhere or here, nothing is intercepted, also no repeat; switched on again, scans work."""
+    await arm(preauth)
+    off = await preauth.done(SwitchInterception(on=False, why="test"))
+    assert off == {"everywhere": False, "off_at": []}
+    assert await preauth.tap("04A1", CP) is None
+    assert await reason(preauth, "04A1") == "switched_off"
+    await preauth.done(SwitchInterception(on=True))
+    assert (await preauth.done(SwitchInterception(on=False, charge_box_id=CP)))["off_at"] == [CP]
+    assert await preauth.tap("04A1", CP) is None
+    await preauth.done(SwitchInterception(on=False, charge_box_id=CP))
+    await preauth.done(SwitchInterception(on=True, charge_box_id=CP))
+    assert await preauth.tap("04A1", CP) == "BLOCKED"
+    assert [event["data"]["on"] for event in preauth.events("interception.switched")] == [False, True, False, True]
+
+
+async def intercepted(preauth: Preauth, card: str = "04A1") -> dict[str, Any]:
+    await arm(preauth)
+    assert await preauth.tap(card, CP) == "BLOCKED"
+    await preauth.until("SELECT 1 FROM pairing WHERE state = 'intercepted' AND id_tag = %s", card)
+    preauth.run("INSERT INTO charger (charge_box_id, first_seen_at, last_seen_at) VALUES (%s, now(), now())", CP)
+    return preauth.rows("SELECT * FROM tap")[0]
+
+
+@pytest.mark.parametrize("flowed", [True, False])
+async def test_a_charger_that_charges_all_the_same_is_found_out(preauth: Preauth, flowed: bool) -> None:  # noqa: FBT001
+    """Told Blocked, and it charged: an event, once, and the charger does not honour the override."""
+    await intercepted(preauth)
+    started = await session(preauth, 1, "04A1")
+    if flowed:
+        await stop(preauth, started, energy_wh=700, after_s=20)
+    else:
+        preauth.clock.ahead += timedelta(seconds=61)
+    rows = await preauth.until("SELECT honours_override FROM charger WHERE honours_override <> 'unknown'", within_s=12)
+    assert rows == [{"honours_override": "no"}]
+    [event] = preauth.events("scan.interception_ignored")
+    assert event["data"]["transaction_id"] == 1
+
+
+async def test_a_charger_that_obeys_honours_the_override(preauth: Preauth) -> None:
+    """Told Blocked, and no session, or one that ended at once without energy: it honours the override."""
+    await intercepted(preauth)
+    started = await session(preauth, 1, "04A1")
+    await stop(preauth, started, energy_wh=0, after_s=2)
+    preauth.clock.ahead += timedelta(seconds=181)
+    rows = await preauth.until("SELECT honours_override FROM charger WHERE honours_override <> 'unknown'", within_s=12)
+    assert rows == [{"honours_override": "yes"}]
+    assert preauth.events("scan.interception_ignored") == []
+
+
+async def test_a_card_that_was_let_through_later_explains_the_session(preauth: Preauth) -> None:
+    """After the scan the card charges here, as it should: nobody ignored anything."""
+    await intercepted(preauth)
+    preauth.clock.ahead += timedelta(seconds=12)
+    assert await preauth.tap("04A1", CP) is None
+    await preauth.until("SELECT 1 FROM tap WHERE told = 'passed'")
+    await session(preauth, 1, "04A1")
+    preauth.clock.ahead += timedelta(seconds=120)
+    await preauth.until("SELECT 1 FROM override_outcome WHERE outcome = 'explained'", within_s=12)
+    assert preauth.events("scan.interception_ignored") == []
+    page = await preauth.done(SearchTaps(charge_box_id=CP))
+    assert [tap["session"] for tap in page["taps"]] == ["steve:1", None]
+
+
+async def test_an_unusual_rate_is_told_once(preauth: Preauth) -> None:
+    """A charger that suddenly takes many scans is told of, once."""
+    for n in range(6):
+        await arm(preauth)
+        assert await preauth.tap(f"04A{n}", CP) == "BLOCKED"
+        await preauth.until("SELECT 1 FROM pairing WHERE state = 'intercepted' AND id_tag = %s", f"04A{n}")
+    watch = next(part for part in preauth.service.parts if part.name == "evidence.rates")._job  # type: ignore[attr-defined]
+    await watch()
+    await watch()
+    [event] = preauth.events("interception.rate_unusual")
+    assert event["data"]["intercepted"] == 6

@@ -1,0 +1,50 @@
+"""Whether a charger did what it was told, as a table."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from services.preauth.evidence.rules import Blocked, is_unusual, judge
+
+TOLD = datetime(2026, 5, 1, 9, 30, tzinfo=UTC)
+NOTHING = Blocked(told_at=TOLD, let_through_later=False, remote_start=False)
+
+
+def after(seconds: float) -> datetime:
+    return TOLD + timedelta(seconds=seconds)
+
+
+OPEN = replace(NOTHING, session_started_at=after(2))
+
+
+@pytest.mark.parametrize(
+    ("known", "seconds", "outcome"),
+    [
+        (NOTHING, 119, None),
+        (NOTHING, 120, "honoured"),
+        # SteVe writes a transaction for a Blocked start too: the row alone proves nothing.
+        (OPEN, 30, None),
+        (OPEN, 62, "ignored"),
+        (replace(OPEN, session_stopped_at=after(4), energy_wh=0), 30, None),
+        (replace(OPEN, session_stopped_at=after(4), energy_wh=0), 200, "honoured"),
+        (replace(OPEN, session_stopped_at=after(4)), 200, "honoured"),
+        (replace(OPEN, session_stopped_at=after(4), energy_wh=1), 5, "ignored"),
+        (replace(OPEN, session_stopped_at=after(70), energy_wh=0), 80, "ignored"),
+        (replace(OPEN, let_through_later=True, energy_wh=900), 300, "explained"),
+        (replace(OPEN, remote_start=True), 300, "explained"),
+        (replace(NOTHING, remote_start=True), 300, "honoured"),
+    ],
+)
+def test_a_charger_is_judged_by_evidence(known: Blocked, seconds: float, outcome: str | None) -> None:
+    """Energy, or a session that stays open, proves that it ignored the Blocked, unless something else explains it."""
+    judgement = judge(known, after(seconds))
+    assert (judgement.outcome if judgement else None) == outcome
+
+
+@pytest.mark.parametrize(
+    ("scans", "usual", "unusual"), [(5, 0.0, False), (6, 0.0, True), (20, 5.0, False), (21, 5.0, True)]
+)
+def test_a_rate_is_unusual_by_far_more_than_usual(scans: int, usual: float, unusual: bool) -> None:  # noqa: FBT001
+    """Some scans at a charger that had none are no alarm; many times the usual number are."""
+    assert is_unusual(scans, usual) is unusual
