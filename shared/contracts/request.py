@@ -28,8 +28,11 @@ class Request(Frozen, Generic[R]):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - pydantic's hook
         super().__pydantic_init_subclass__(**kwargs)
-        if "name" in cls.__dict__:
-            _registry[cls.name] = cls
+        if "name" not in cls.__dict__:
+            return
+        known = _registry.setdefault(cls.name, cls)
+        if known is not cls and known.__qualname__ != cls.__qualname__:
+            raise TypeError(f"the request {cls.name} is defined twice: {known} and {cls}")
 
 
 class RequestEnvelope(Frozen):

@@ -1,6 +1,7 @@
 import asyncio
 import time
 from datetime import timedelta
+from typing import ClassVar
 from uuid import uuid4
 
 import aio_pika
@@ -65,8 +66,7 @@ async def test_a_dead_owner_is_unknown_within_the_deadline(database: TestDatabas
     async with running(database.admin_url, broker) as toy:
 
         class AskAudit(Echo):
-            name = "search_entries"
-            owner = "audit"
+            owner: ClassVar[str] = "audit"
 
         started = time.monotonic()
         with pytest.raises(NoAnswerError, match="audit did not answer"):
@@ -176,7 +176,6 @@ async def test_wrong_fields_are_refused_with_their_name(database: TestDatabase, 
     async with running(database.admin_url, broker, wire=answering) as toy:
 
         class Wrong(Echo):
-            name = "echo"
             text: int  # type: ignore[assignment]
 
         with pytest.raises(RemoteProblem, match="text"):

@@ -11,6 +11,7 @@ from shared.contracts import event, schemas
 from shared.contracts.event import MalformedMessageError, open_envelope, open_event, seal
 from shared.contracts.events.sync import CardDiscovered
 from shared.contracts.identity import Actor, Cause, id_tag_key, session_id
+from shared.contracts.requests.audit import GetEntry
 
 for module in ("preauth", "sync", "admin_api"):
     importlib.import_module(f"shared.contracts.events.{module}")
@@ -126,3 +127,9 @@ def test_two_events_cannot_share_a_type_and_version() -> None:
     """A second class under the same name would make a message mean two things."""
     with pytest.raises(TypeError, match="defined twice"):
         type("Other", (CardDiscovered,), {"type": "card.discovered", "__module__": __name__})
+
+
+def test_two_requests_cannot_share_a_name() -> None:
+    """A second class under a request's name would have its owner read the wrong fields."""
+    with pytest.raises(TypeError, match="defined twice"):
+        type("Other", (GetEntry,), {"name": "get_entry", "__module__": __name__})
