@@ -1,4 +1,4 @@
-"""All SQL about subscriptions and webhooks."""
+"""All SQL about subscriptions."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

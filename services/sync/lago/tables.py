@@ -1,7 +1,6 @@
 """What Lago last said about subscriptions, and whether billing may run at all."""
 
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql as pg
 
 from services.sync.metadata import metadata
 
@@ -23,19 +22,4 @@ subscription = sa.Table(
     sa.Column("unit_price", sa.Numeric),
     sa.Column("currency", sa.Text),
     sa.Column("checked_at", sa.DateTime(timezone=True), nullable=False),
-)
-
-webhook = sa.Table(
-    "webhook",
-    metadata,
-    sa.Column("unique_key", sa.Text, primary_key=True),
-    sa.Column("webhook_type", sa.Text, nullable=False),
-    sa.Column("object_type", sa.Text, nullable=False),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-    sa.Column("received_at", sa.DateTime(timezone=True), nullable=False, index=True),
-    sa.Column("dispatched_at", sa.DateTime(timezone=True)),
-    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
-    sa.Column("next_attempt_at", sa.DateTime(timezone=True), nullable=False),
-    sa.Column("last_error", sa.Text),
-    sa.Column("details", pg.JSONB, nullable=False, server_default="{}"),
 )
