@@ -214,6 +214,17 @@ class PinCadence(Request[CadenceView]):
 # Reconciliation
 
 
+class ReconcileDifference(Frozen):
+    """One cause of a difference. `wh`: by how much Lago counts more, or, negative, less because of it."""
+
+    kind: str
+    wh: int
+    explanation: str
+    proposal: str
+    session: str | None = None
+    usage_event_id: str | None = None
+
+
 class ReconcileRow(Frozen):
     """One subscription in one period. In Wh; `counted_wh` is None where Lago did not answer."""
 
@@ -230,18 +241,30 @@ class ReconcileRow(Frozen):
     problem: str | None = None
     sessions: list[str] = Field(default_factory=list, description="behind the difference, at most 50")
     proposals: list[str] = Field(default_factory=list, description="what would repair it; nothing was done")
+    waiting_wh: int = Field(0, description="on its way to Lago, and therefore in none of the others")
+    differences: list[ReconcileDifference] = Field(
+        default_factory=list, description="counted_wh - steve_wh is their sum; at most 50, or 5 where several rows are"
+    )
+    difference_count: int = 0
+    checked_at: AwareDatetime | None = None
 
 
 class ReconcileResult(Frozen):
     rows: list[ReconcileRow]
     checked_at: AwareDatetime
+    next_cursor: str | None = None
 
 
 class Reconcile(Request[ReconcileResult]):
-    """Prove, for one subscription or all that were billed in their current period: SteVe = ledger = sent = counted."""
+    """Prove, for one subscription or all that were ever billed, in their current period: SteVe = ledger = sent =
+    counted. With `stored`, the kept results of earlier proofs, of all periods, instead: nobody is asked.
+    """
 
     name: ClassVar[str] = "reconcile"
     owner: ClassVar[str] = "sync"
     reply = ReconcileResult
     external_subscription_id: str | None = None
     limit: int = Field(50, ge=1, le=MAX_ROWS)
+    stored: bool = False
+    differing: bool = Field(default=False, description="stored ones only where something differs")
+    cursor: str | None = None
