@@ -4,6 +4,8 @@ import time
 from dataclasses import dataclass
 from datetime import timedelta
 
+from starlette.applications import Starlette
+
 from services.sync.cards.commands import Cards
 from services.sync.cards.handlers import CardQueries
 from services.sync.cards.mirror import Mirror
@@ -19,6 +21,8 @@ from services.sync.ledger.settle import Settler
 from services.sync.links.handlers import Links
 from services.sync.links.undo import Undo
 from services.sync.operations.handlers import Operations
+from services.sync.reconcile.check import Check
+from services.sync.reconcile.handlers import Reconciler
 from services.sync.runs.loop import Loop
 from services.sync.sessions.events import GatewayHints
 from services.sync.sessions.handlers import SessionQueries
@@ -30,17 +34,25 @@ from services.sync.steve.client import SteveClient, SteveVersion
 from services.sync.tables import metadata
 from services.sync.upstreams.breaker import Breaker
 from services.sync.upstreams.health import Health
+from services.sync.webhooks.dispatch import Dispatch
+from services.sync.webhooks.http import Intake
+from services.sync.webhooks.issuer import IssuerCache
+from services.sync.webhooks.signature import parse_keys
 from shared.contracts.events.preauth import ChargerSessionStarted, ChargerSessionStopped
 from shared.contracts.requests import sync as requests
 from shared.contracts.requests import sync_cards as card_requests
 from shared.contracts.requests import sync_work as work
 from shared.runtime.clock import Clock, NewId, utc_now, uuid7
 from shared.runtime.service import Service, assemble, run
+from shared.runtime.supervisor import Every
+from shared.web.server import HttpServer, bind
 
 # Due entries and sessions are looked for this often even when nobody called.
 SETTLE_EVERY_S = 1.0
 DELIVER_EVERY_S = 1.0
 COUNT_EVERY_S = 1.0
+DISPATCH_EVERY_S = 1.0
+COMPARE_EVERY_S = 30.0
 # Requests may hold a connection while a charger thinks for 30 s; the work of the house goes on beside them.
 POOL_SIZE = 20
 
@@ -66,7 +78,7 @@ class CardRooms:
 
 @dataclass(frozen=True)
 class SessionRooms:
-    """`look` has SteVe asked now, `settle` and `deliver` have what is due done now."""
+    """`look` has SteVe asked now; `settle`, `deliver` and `count` have what is due done now."""
 
     poller: Poller
     settler: Settler
@@ -76,10 +88,18 @@ class SessionRooms:
     look: Loop
     settle: Loop
     deliver: Loop
+    count: Loop
 
 
 @dataclass(frozen=True)
-class Rooms(Upstreams, CardRooms, SessionRooms):
+class ProofRooms:
+    intake: Intake
+    dispatch: Dispatch
+    reconciler: Reconciler
+
+
+@dataclass(frozen=True)
+class Rooms(Upstreams, CardRooms, SessionRooms, ProofRooms):
     """What does the work; the service's parts call it in turns, and tests call it turn by turn."""
 
     operations: Operations
@@ -87,7 +107,10 @@ class Rooms(Upstreams, CardRooms, SessionRooms):
 
 def build(settings: SyncSettings, *, clock: Clock = utc_now, new_id: NewId = uuid7) -> Service:
     service = assemble("sync", settings, metadata, clock=clock, new_id=new_id, pool_size=POOL_SIZE)
-    wire(service, settings)
+    intake = wire(service, settings).intake
+    listener = bind(settings.host, settings.port, setting="EXPRESSYNC_SYNC_PORT")
+    # Last to start and first to stop: what it takes in, the parts above it finish.
+    service.parts.append(HttpServer("http", Starlette(routes=[intake.route()]), listener))
     return service
 
 
@@ -96,11 +119,13 @@ def wire(service: Service, settings: SyncSettings) -> Rooms:
     upstreams = wire_upstreams(service, settings)
     cards = wire_cards(service, settings, upstreams)
     sessions = wire_sessions(service, settings, upstreams, cards.mirror)
+    proof = wire_proof(service, settings, upstreams, sessions)
     operations = wire_operations(service, upstreams.steve)
     return Rooms(
         **vars(upstreams),
         **vars(cards),
         **vars(sessions),
+        **vars(proof),
         operations=operations,
     )
 
@@ -208,6 +233,7 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         deliver=deliver.wake,
     )
     settle = Loop("ledger.settle", settler.settle, SETTLE_EVERY_S)
+    count = Loop("ledger.count", counting.count, COUNT_EVERY_S)
     held = HeldQueue(database, outbox, clock=clock, settle=settle.wake, deliver=deliver.wake)
     dispatcher.query(work.SearchHeld, held.search_held)
     dispatcher.command(work.RetryHeld, held.retry_held)
@@ -241,9 +267,60 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         Loop("sessions.stuck", poller.hold_stuck, 60.0),
         settle,
         deliver,
-        Loop("ledger.count", counting.count, COUNT_EVERY_S),
+        count,
     ]
-    return SessionRooms(poller, settler, delivery, counting, held, look, settle, deliver)
+    return SessionRooms(poller, settler, delivery, counting, held, look, settle, deliver, count)
+
+
+def wire_proof(service: Service, settings: SyncSettings, upstreams: Upstreams, sessions: SessionRooms) -> ProofRooms:
+    """Lago's webhooks, and the proof that it counts what SteVe recorded."""
+    database, outbox, clock, new_id = service.database, service.outbox, service.clock, service.new_id
+    dispatch = Dispatch(
+        database,
+        upstreams.subscriptions,
+        clock=clock,
+        settle=sessions.settle.wake,
+        count=sessions.count.wake,
+        registry=service.registry,
+    )
+    dispatching = Loop("webhooks.dispatch", dispatch.dispatch, DISPATCH_EVERY_S)
+    intake = Intake(
+        database,
+        outbox,
+        IssuerCache(upstreams.lago, clock=clock),
+        keys=parse_keys(settings.lago_webhook_key.get_secret_value()),
+        issued_by=settings.lago_webhook_issuer or settings.lago_url.removesuffix("/api/v1"),
+        clock=clock,
+        new_id=new_id,
+        dispatch=dispatching.wake,
+        registry=service.registry,
+    )
+    check = Check(
+        upstreams.lago,
+        database,
+        steve_id=settings.steve_id,
+        metric_code=settings.metric_code,
+        metric_property=settings.metric_property,
+        reread=sessions.poller.reread,
+        clock=clock,
+    )
+    reconciler = Reconciler(
+        check,
+        database,
+        outbox,
+        every=timedelta(seconds=settings.reconcile_every_s),
+        clock=clock,
+        new_id=new_id,
+        registry=service.registry,
+    )
+    service.dispatcher.query(work.Reconcile, reconciler.reconcile)
+    service.parts += [
+        dispatching,
+        Every("webhooks.measure", 5.0, dispatch.measure),
+        Every("webhooks.forget", 3600.0, dispatch.forget),
+        Loop("reconcile.compare", reconciler.run_due, COMPARE_EVERY_S),
+    ]
+    return ProofRooms(intake, dispatch, reconciler)
 
 
 def wire_operations(service: Service, steve: SteveClient) -> Operations:

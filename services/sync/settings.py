@@ -30,7 +30,13 @@ class SyncSettings(ServiceSettings):
     lago_api_key: SecretStr = Field(description="Lago's API key")
     lago_timeout_s: float = Field(10.0, gt=0, le=120, description="Seconds to wait for Lago's answer")
     lago_webhook_key: SecretStr = Field(
-        SecretStr(""), description="Lago's HMAC key for webhooks; empty accepts only its JWT signature"
+        SecretStr(""),
+        description="Lago's HMAC keys for webhooks, separated by commas; several for a rotation. Empty: only its JWT"
+        " signature is accepted, which a proxy in between may find too long for a header",
+    )
+    lago_webhook_issuer: str = Field(
+        "",
+        description="How Lago calls itself in a webhook's JWT (its LAGO_API_URL); empty: EXPRESSYNC_SYNC_LAGO_URL",
     )
 
     metric_code: str = Field("ev_charging_kwh", min_length=1, description="Code of the billable metric in Lago")
@@ -60,6 +66,10 @@ class SyncSettings(ServiceSettings):
     open_hours: int = Field(48, ge=1, description="Hours after which a transaction that is still open is held")
     count_after_s: float = Field(
         2.0, ge=0, description="Seconds after which a delivered event is read back from Lago as counted"
+    )
+
+    reconcile_every_s: float = Field(
+        21_600.0, gt=0, description="Seconds between two proofs that Lago counts what SteVe recorded, a subscription"
     )
 
     incremental_minutes: int = Field(

@@ -129,6 +129,7 @@ class MetricAnswer(_Model):
 
 
 class Organization(_Model):
+    lago_id: str | None = None
     name: str | None = None
     events_store: str = "postgres"
 
