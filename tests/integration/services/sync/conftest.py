@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,6 +27,7 @@ from shared.database.engine import conninfo
 from shared.database.migrations import Owner, upgrade
 from shared.runtime.clock import utc_now, uuid7
 from shared.runtime.service import Service, assemble
+from shared.web.server import HttpServer
 from tests.infra import Infra
 
 STEVE_ID = "main"
@@ -209,6 +210,41 @@ def sync_settings(database_url: str, steve: SteveSimulator, lago: SimulatedLago,
     )
 
 
+@asynccontextmanager
+async def a_world(
+    template: str,
+    *,
+    steve: SteveSettings | None = None,
+    lago: LagoSettings | None = None,
+    **given: Any,  # noqa: ANN401
+) -> AsyncIterator[World]:
+    """A world with a database of its own; settings of sync by name. The simulators share its clock."""
+    clock = Clock()
+    admin_url, url = await asyncio.to_thread(fresh_database, template)
+    async with AsyncExitStack() as stack:
+        steve_settings = replace(steve or SteveSettings(auth_delay_ms=0), clock=clock)
+        running_steve = await stack.enter_async_context(run_steve(steve_settings))
+        lago_settings = replace(lago or LagoSettings(seed=LAGO_SEED), clock=clock)
+        running_lago = await stack.enter_async_context(run_lago(lago_settings))
+        settings = sync_settings(url, running_steve, running_lago, **given)
+        service, rooms = await a_replica(stack, settings, clock)
+        yield World(service, rooms, running_steve, running_lago, clock, admin_url, settings)
+
+
+async def a_replica(stack: AsyncExitStack, settings: SyncSettings, clock: Clock) -> tuple[Service, Rooms]:
+    """One more sync over the same database."""
+    service = assemble("sync", settings, metadata, clock=clock)
+    rooms = wire(service, settings)
+    await service.database.open()
+    stack.push_async_callback(service.database.close)
+    for part in service.parts:
+        if isinstance(part, HttpServer):
+            stack.callback(part._listener.close)
+    for close in service.closing:
+        stack.push_async_callback(close)
+    return service, rooms
+
+
 Build = Callable[..., Awaitable[World]]
 
 
@@ -217,20 +253,8 @@ async def build_world(template: str) -> AsyncIterator[Build]:
     """Makes worlds: settings of sync by name, `steve=SteveSettings(...)`, `lago=LagoSettings(...)`."""
     async with AsyncExitStack() as stack:
 
-        async def build(*, steve: SteveSettings | None = None, lago: LagoSettings | None = None, **given: Any) -> World:  # noqa: ANN401
-            admin_url, url = await asyncio.to_thread(fresh_database, template)
-            running_steve = await stack.enter_async_context(run_steve(steve or SteveSettings(auth_delay_ms=0)))
-            running_lago = await stack.enter_async_context(run_lago(lago or LagoSettings(seed=LAGO_SEED)))
-            clock = Clock()
-            settings = sync_settings(url, running_steve, running_lago, **given)
-            service = assemble("sync", settings, metadata, clock=clock)
-            rooms = wire(service, settings)
-            await service.database.open()
-            stack.push_async_callback(service.database.close)
-            stack.callback(service.parts[0]._listener.close)  # type: ignore[attr-defined]
-            for close in service.closing:
-                stack.push_async_callback(close)
-            return World(service, rooms, running_steve, running_lago, clock, admin_url, settings)
+        async def build(**given: Any) -> World:  # noqa: ANN401
+            return await stack.enter_async_context(a_world(template, **given))
 
         yield build
 
