@@ -16,7 +16,11 @@ ASK_DEADLINE_S: Final = 3.0
 # Three turns without an answer: what was heard before says nothing about now.
 STALE_AFTER_S: Final = 20.0
 
-_WORDS: Final = {"steve": "SteVe", "lago": "Lago", "broker": "The broker"}
+_WORDS: Final = {"steve": "SteVe", "lago": "Lago"}
+_WELL: Final = {
+    "steve": "Cards and sessions are read from it.",
+    "lago": "Usage is sent to it and read back.",
+}
 
 
 class UpstreamState(Frozen):
@@ -67,7 +71,7 @@ class UpstreamWatch:
         if heard is None or not fresh:
             return UpstreamState(name=name, state="unknown", sentence=f"Nobody knows how {word} stands: {self._why}.")
         sentences = {
-            "ok": f"{word} answers.",
+            "ok": _WELL[name],
             "lost": heard.explanation or f"{word} does not answer as it should; nothing is lost, work waits.",
             "unknown": f"{word} has not been asked yet.",
         }
@@ -84,7 +88,7 @@ class UpstreamWatch:
         return UpstreamState(
             name="broker",
             state="ok" if ok else "lost",
-            sentence="The broker is connected." if ok else "The broker is not connected; events wait, nothing is lost.",
+            sentence="Events are passed on as they happen." if ok else "Not connected; events wait, nothing is lost.",
             since=self._broker_since,
             checked_at=self._clock(),
         )

@@ -40,7 +40,7 @@ class Cookies:
     def form_secret(self, request: HTTPConnection) -> tuple[str, bool]:
         """The secret that a signed-out browser's forms are bound to, and whether it has to be given first."""
         known = request.cookies.get(self.form)
-        return (known, False) if known else (opaque.session_token(), True)
+        return (known, False) if known else (opaque.form_secret(), True)
 
     def give_form(self, response: Response, secret: str) -> None:
         self._give(response, self.form, secret, None)

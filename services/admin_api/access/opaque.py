@@ -18,6 +18,11 @@ def session_token() -> str:
     return f"{TERMINAL}_{secrets.token_urlsafe(32)}"
 
 
+def form_secret() -> str:
+    """What the forms of a browser without a session are bound to."""
+    return secrets.token_urlsafe(32)
+
+
 def api_token() -> tuple[str, str]:
     """A token and its prefix, which may be shown: enough to recognise it, too little to guess it."""
     prefix = f"{PROGRAM}_{''.join(secrets.choice(_CLEAR) for _ in range(8))}"

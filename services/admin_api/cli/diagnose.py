@@ -3,7 +3,7 @@
 from services.admin_api.cli import show
 from services.admin_api.cli.client import Api, Json
 from services.admin_api.cli.errors import COULD_NOT_ASK, FINDING, FINE, USAGE, CliError
-from services.admin_api.console.view.diagnosis import Check
+from services.admin_api.console.view.diagnosis import DECIDERS, Check
 from services.admin_api.diagnosis.codes import STANDING, UNKNOWN_CODES
 
 
@@ -58,7 +58,7 @@ def _draw(made: Json) -> None:
     verdict = made["verdict"]
     show.line(made["card"], bold=True)
     show.line(show.marked(STANDING.get(verdict["code"], "unknown"), verdict["sentence"]), bold=True)
-    by = f"Decided by {verdict['decided_by']}" if verdict["decided_by"] else ""
+    by = f"Decided by {DECIDERS.get(verdict['decided_by'], verdict['decided_by'])}" if verdict["decided_by"] else ""
     since = f"since {show.moment(verdict['since'])}" if verdict["since"] else ""
     if by or since:
         show.line(show.Cell(f"  {by} {since}".rstrip(), "unknown"))

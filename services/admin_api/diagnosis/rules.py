@@ -207,12 +207,16 @@ def _interception(tap: TapView) -> tuple[Answer, str]:
     """Whether a tap became a login: it needs the decision, and Blocked told in time."""
     where = f"The tap at {tap.charge_box_id}"
     if tap.decision != "intercept":
-        return "no", f"{where} was left to SteVe: {fmt.words(tap.reason)}."
+        return "no", f"{where} was left to SteVe. {_reason(tap)}"
     if tap.told == "blocked" and tap.in_time:
         return "yes", f"{where} was taken for a login: the charger was told Blocked on purpose."
     if tap.told == "passed" or (tap.told == "blocked" and tap.in_time is False):
         return "no", f"{where} matched a pairing, but the answer came too late; SteVe's own verdict stood."
     return "unknown", f"{where} matched a pairing; whether the charger was told Blocked in time is not known."
+
+
+def _reason(tap: TapView) -> str:
+    return tap.explanation or f"{fmt.sentence(fmt.words(tap.reason))}."
 
 
 def _tap_fact(tap: TapView) -> Fact:

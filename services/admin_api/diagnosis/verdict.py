@@ -9,7 +9,7 @@ from services.admin_api.diagnosis.codes import Code
 from services.admin_api.diagnosis.model import Check, Decider, Evidence, Verdict
 from services.admin_api.diagnosis.standing import is_full, is_valid, standing
 from shared.contracts.requests.audit import EntryView
-from shared.contracts.requests.sync import CardView, LinkView, SteveCard
+from shared.contracts.requests.sync import CardView, LinkView, SessionView, SteveCard
 
 ASK_AGAIN: Final = "Ask again in a moment; the overview shows who does not answer."
 AT_THE_CHARGER: Final = (
@@ -123,20 +123,22 @@ def _without_steve(check: Check) -> Verdict | None:
 
 
 def _limited(evidence: Evidence, charger: Check) -> Verdict | None:
-    sessions = evidence.sessions
-    charging = not isinstance(sessions, Silent) and sessions.value and sessions.value[0].stopped_at is None
-    if charging and charger.answer == "yes":
+    newest = next(iter(_sessions(evidence)), None)
+    if newest is not None and newest.stopped_at is None and charger.answer == "yes":
         return None  # what fills the limit is what the card is for
     card = _steve_card(evidence)
     if card is None or not is_full(card):
         return None
+    open_now = next((each for each in _sessions(evidence) if each.stopped_at is None), None)
+    where = f", the newest at {open_now.charge_box_id}" if open_now is not None else ""
     return _verdict(
         "limit_reached",
         f"SteVe starts no further session with this card: {card.active_transaction_count} of "
-        f"{card.max_active_transaction_count} are open.",
+        f"{card.max_active_transaction_count} are open{where}.",
         "steve",
-        None,
-        "End the session that runs elsewhere. One that never ended is stopped in SteVe, under Transactions.",
+        open_now.started_at if open_now is not None else None,
+        "If the card charges there, all is well. Otherwise end that session; one that never ended is stopped in SteVe, "
+        "under Transactions.",
     )
 
 
@@ -254,6 +256,10 @@ def _unread_parent(evidence: Evidence) -> str | None:
 def _charger_unasked(evidence: Evidence) -> bool:
     """Whether the charger's answer is unknown because those who would know it did not answer."""
     return isinstance(evidence.sessions, Silent) or isinstance(evidence.taps, Silent)
+
+
+def _sessions(evidence: Evidence) -> list[SessionView]:
+    return [] if isinstance(evidence.sessions, Silent) else evidence.sessions.value
 
 
 def _known(evidence: Evidence) -> CardView | None:

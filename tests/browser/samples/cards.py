@@ -199,6 +199,19 @@ def cards() -> Iterator[Sample]:
         ),
     )
     yield Sample(
+        "card-sync-lost",
+        "cards/show.html",
+        frame,
+        replace(
+            CARD_PAGE,
+            card=Card(CARD.id_tag, "", active=False, known=False, steve=Steve("silent")),
+            diagnosis=UNKNOWN,
+            relations=Relations(children=None),
+            sessions=Sessions(None),
+            actions=(),
+        ),
+    )
+    yield Sample(
         "card-new",
         "cards/show.html",
         frame,

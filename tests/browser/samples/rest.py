@@ -6,6 +6,7 @@ from dataclasses import replace
 from services.admin_api.console.view.audit import AuditFilter, AuditLog
 from services.admin_api.console.view.frame import Frame
 from services.admin_api.console.view.overview import Overview, Waiting
+from services.admin_api.console.view.password import ChoosePassword
 from services.admin_api.console.view.problem import Problem
 from services.admin_api.console.view.sessions import Sessions
 from services.admin_api.console.view.sign_in import SignIn
@@ -125,6 +126,13 @@ def outside() -> Iterator[Sample]:
         "sign_in/show.html",
         nobody,
         SignIn("mara", "Too many tries. Signing in is possible again in 14 min.", State.ATTENTION, disabled=True),
+    )
+    yield Sample("password-first", "sign_in/password.html", FRAME, ChoosePassword("admin", first=True, at_least=12))
+    yield Sample(
+        "password-wrong",
+        "sign_in/password.html",
+        FRAME,
+        ChoosePassword("mara", False, 12, "The current password is wrong; nothing was changed.", State.ATTENTION),
     )
     missing = Problem(
         404,

@@ -8,9 +8,8 @@ from shared.contracts.requests.audit import EntryView
 from shared.contracts.requests.preauth import TapView
 from shared.contracts.requests.sync import SessionView
 
-# A session that is still open is billed when it has ended.
 _BILLING: dict[str, BillingState] = {
-    "open": "pending",
+    "open": "open",
     "pending": "pending",
     "synced": "synced",
     "counted": "counted",

@@ -60,7 +60,7 @@ async def submit(visit: Visit) -> Response:
         external_customer_id=form.customer, external_subscription_id=form.subscription, valid_from=valid_from
     )
     try:
-        made = await link_card(visit.ask, page.card.id_tag, body, key, again=page.card.link is not None)
+        made = await link_card(visit.ask, page.card.id_tag, body, key, again=visit.typed("again") == "1")
     except RemoteProblem as refused:
         return _page(visit, replace(page, errors={"form": refused.detail}), status=refused.status)
     except NoAnswerError:

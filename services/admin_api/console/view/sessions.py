@@ -7,9 +7,10 @@ from typing import Literal
 from services.admin_api.console import format as fmt
 from services.admin_api.console.view.state import Action, State
 
-BillingState = Literal["counted", "synced", "pending", "held", "ignored", "unknown"]
+BillingState = Literal["open", "counted", "synced", "pending", "held", "ignored", "unknown"]
 
 _BILLING: dict[BillingState, tuple[State, str]] = {
+    "open": (State.NEUTRAL, "not ended yet"),
     "counted": (State.OK, "counted"),
     "synced": (State.OK, "sent"),
     "pending": (State.NEUTRAL, "waits to be sent"),
@@ -18,6 +19,7 @@ _BILLING: dict[BillingState, tuple[State, str]] = {
     "unknown": (State.UNKNOWN, "sync did not answer"),
 }
 _MEANING: dict[BillingState, str] = {
+    "open": "It is still running; it is billed in full when it has ended.",
     "counted": "Lago counted it: read back from Lago.",
     "synced": "Lago acknowledged it. It has not been read back as counted yet.",
     "pending": "It will be sent with the next run. Nothing is lost.",

@@ -1,0 +1,88 @@
+"""The console at work in a real browser: cookies, forms and the policy as a browser understands them."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from shared.contracts.requests.sync import CustomerPage, GetCard, LinkCard, SearchCustomers
+from tests.browser.preview import CHROMIUM, CHROMIUM_ARGS
+from tests.integration.services.admin_api.scene import CARD, all_is_well
+from tests.integration.services.admin_api.support import OWN_PASSWORD, House
+from tests.integration.services.admin_api.test_console import ADA
+from tests.unit.services.admin_api.diagnosis import cases
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        running = await playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+        yield running
+        await running.close()
+
+
+@pytest.fixture
+async def page(browser: Browser, house: House) -> AsyncIterator[Page]:
+    """A page that fails its test when the browser complains of anything."""
+    complaints: list[str] = []
+    context = await browser.new_context(viewport={"width": 390, "height": 844})
+    opened = await context.new_page()
+    opened.on("console", lambda said: complaints.append(said.text) if said.type in ("error", "warning") else None)
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    yield opened
+    await context.close()
+    assert complaints == []
+
+
+async def test_from_the_one_time_password_to_a_linked_card(page: Page, house: House) -> None:
+    """On a phone: sign in, choose a password, find the card, read why it is not billed, link it, sign out."""
+    all_is_well(house.owners)
+    house.owners.answer(GetCard, cases.known(link=None))
+    house.owners.answer(SearchCustomers, CustomerPage(answered=True, customers=[ADA]))
+    await page.goto(f"{house.url}/cards/{CARD}")
+    await page.get_by_label("Operator").fill("admin")
+    await page.get_by_label("Password").fill(house.one_time_password)
+    await page.get_by_role("button", name="Sign in").click()
+    await page.get_by_label("New password", exact=True).fill(OWN_PASSWORD)
+    await page.get_by_label("New password, once more").fill(OWN_PASSWORD)
+    await page.get_by_role("button", name="Set the password").click()
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Overview")
+
+    await page.get_by_role("link", name="Tags").click()
+    await page.get_by_role("link", name=CARD).click()
+    await expect(page.locator(".verdict .says")).to_contain_text("linked to no Lago customer")
+    await page.locator(".verdict").get_by_role("link", name="Link this card").click()
+    await page.get_by_label("Customer name, e-mail or id in Lago").fill("ada")
+    await page.get_by_role("button", name="Find").click()
+    await page.get_by_role("link", name="Ada GmbH").click()
+    await page.get_by_role("radio").check()
+    await page.get_by_role("button", name="Show what will change").click()
+    await expect(page.locator(".consequences")).to_contain_text("subscription sub_fleet")
+
+    house.owners.answer(GetCard, cases.known())
+    assert house.owners.requests(LinkCard) == []
+    await page.get_by_role("button", name="Link this card").click()
+    await expect(page.get_by_role("status")).to_contain_text(f"{CARD} is linked to ada")
+    assert len(house.owners.requests(LinkCard)) == 1
+
+    await page.get_by_role("button", name="Operator menu").click()
+    await page.get_by_role("button", name="Sign out").click()
+    await expect(page.get_by_text("You are signed out.")).to_be_visible()
+    await page.goto(f"{house.url}/cards")
+    await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+
+async def test_times_are_the_readers_and_identifiers_can_be_copied(page: Page, admin: House) -> None:
+    """UTC in the page becomes local in the browser, with the zone on hover; an idTag is copied with one click."""
+    all_is_well(admin.owners)
+    await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await page.goto(f"{admin.url}/sign-in")
+    await page.get_by_label("Operator").fill("admin")
+    await page.get_by_label("Password").fill(OWN_PASSWORD)
+    await page.get_by_role("button", name="Sign in").click()
+    await page.goto(f"{admin.url}/cards/{CARD}")
+    await expect(page.locator(".sessions .c-start time").first).to_contain_text("today")
+    await page.get_by_role("button", name=f"Copy {CARD}").first.click()
+    assert await page.evaluate("navigator.clipboard.readText()") == CARD
