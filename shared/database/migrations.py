@@ -86,7 +86,9 @@ def run_environment(metadata: sa.MetaData) -> None:
     """What each service's `migrations/env.py` consists of."""
     attributes = context.config.attributes
     schema = str(attributes["schema"])
-    engine = sa.create_engine("postgresql+psycopg://" + conninfo(attributes["url"]).removeprefix("postgresql://"))
+    url = "postgresql+psycopg://" + conninfo(attributes["url"]).removeprefix("postgresql://")
+    # No pool: a migration that fails must close its connection, and with it give up the lock.
+    engine = sa.create_engine(url, poolclass=sa.NullPool)
     with engine.connect() as connection:
         context.configure(
             connection=connection,
@@ -103,7 +105,6 @@ def run_environment(metadata: sa.MetaData) -> None:
             context.run_migrations()
         connection.execute(sa.text("SELECT pg_advisory_unlock(hashtext(:name))"), {"name": f"expressync.{schema}"})
         connection.commit()
-    engine.dispose()
 
 
 def create_bus_tables(schema: str) -> None:
