@@ -39,6 +39,12 @@ def role_url(admin_url: str, owner: Owner) -> str:
     return urlunsplit(parts._replace(netloc=f"{owner.role}:{quote(owner.password, safe='')}@{place}"))
 
 
+def reached_at(host: str) -> str:
+    """The host of a URL by which this machine reaches a service that listens on `host`."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """`given` is the operator's; `made` is what the launcher adds where nothing is given."""

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from deploy.local.environment import AMQP, DATABASE_ADMIN, Environment, owners, role_url
+from deploy.local.environment import AMQP, DATABASE_ADMIN, Environment, owners, reached_at, role_url
 from deploy.local.home import SERVICES, Home
 from deploy.local.infra.broker import provide_broker
 from deploy.local.infra.errors import InfraError
 from deploy.local.infra.external import external_postgres
-from deploy.local.infra.folder import free_port, port_is_free
+from deploy.local.infra.folder import LOOPBACK, free_port, port_is_free
 from deploy.local.infra.postgres import Postgres
 from deploy.local.infra.server import Server
 from deploy.local.processes import Program, stop_all
-from shared.database.migrations import upgrade
+from deploy.local.schemas import bring_current
 
 Say = Callable[[str], None]
 
@@ -28,7 +28,7 @@ class Stack:
     """Starts, watches and stops everything. All verbs block."""
 
     def __init__(self, home: Home, given: dict[str, str], say: Say, *, any_port: bool = False) -> None:
-        self.home, self._given, self._say, self._any_port = home, given, say, any_port
+        self.home, self._given, self._say, self._any_port = home, dict(given), say, any_port
         self.programs: list[Program] = []
         admin_url = given.get(DATABASE_ADMIN)
         self.postgres: Server = external_postgres(admin_url) if admin_url else Postgres(home.folder / "postgres")
@@ -46,7 +46,12 @@ class Stack:
             prefix = f"EXPRESSYNC_{service.upper()}"
             for name, defaults in (("PORT", DEFAULT_PORTS), ("OPS_PORT", DEFAULT_OPS_PORTS)):
                 default = defaults.get(service)
-                if default is not None and f"{prefix}_{name}" not in self._given:
+                given = self._given.get(f"{prefix}_{name}")
+                if given == "0":
+                    # Any free one is wanted; it is chosen here, since others must know it.
+                    del self._given[f"{prefix}_{name}"]
+                    self._ports[f"{prefix}_{name}"] = str(free_port())
+                elif default is not None and given is None:
                     free = not self._any_port or port_is_free(default)
                     self._ports[f"{prefix}_{name}"] = str(default if free else free_port())
         self.environment = Environment(self._given, dict(self._ports))
@@ -64,7 +69,7 @@ class Stack:
             broker = pool.submit(self.broker.start)
             self.postgres.start()
             self._say(f"PostgreSQL is up ({self.postgres.source}).")
-            upgrade(self.postgres.url, owners(self.home))
+            bring_current(self.postgres.url, self.home)
             self._say("The schemas are current.")
             # The services need not wait for the broker: they look for it until it is there.
             self.environment = Environment(self._given, {**self._made(), **(extra or {})})
@@ -84,13 +89,17 @@ class Stack:
         value = self.environment.variable(f"EXPRESSYNC_{service.upper()}_{kind}")
         return int(value or 0)
 
+    def host(self, service: str) -> str:
+        """Where this machine reaches the service."""
+        return reached_at(self.environment.variable(f"EXPRESSYNC_{service.upper()}_HOST") or LOOPBACK)
+
     def start_service(self, service: str) -> Program:
         program = Program(
             name=service,
             module=f"services.{service}",
             environment=self.environment.of(service),
             log=self.home.logs / f"{service}.log",
-            ready_url=f"http://127.0.0.1:{self.port(service, 'OPS_PORT')}/readyz",
+            ready_url=f"http://{self.host(service)}:{self.port(service, 'OPS_PORT')}/readyz",
         )
         program.start()
         self.programs.append(program)

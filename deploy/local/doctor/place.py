@@ -1,18 +1,17 @@
 """Where this installation's PostgreSQL and RabbitMQ are. Looks only: it makes no folder, password or process."""
 
 from dataclasses import dataclass
-from typing import Final, Literal
-from urllib.parse import urlsplit
+from typing import Literal
 
 from deploy.local.doctor.target import Target
 from deploy.local.environment import AMQP, DATABASE_ADMIN
 from deploy.local.infra import docker, rabbitmq
 from deploy.local.infra.errors import InfraError
+from deploy.local.infra.external import without_password
 from deploy.local.infra.folder import Folder
 from deploy.local.infra.postgres import Postgres
 from deploy.local.infra.rabbitmq import RabbitNode
 
-UNREADABLE: Final = "an address that cannot be read"
 Way = Literal["url", "wheel", "installed", "unpacked", "docker", "none"]
 
 
@@ -30,18 +29,7 @@ class Place:
 
     @property
     def shown(self) -> str:
-        return shown(self.url) if self.url else "nowhere yet"
-
-
-def shown(url: str) -> str:
-    """Scheme, host, port and path. Of what is malformed nothing is shown: its password may stand anywhere."""
-    try:
-        parts = urlsplit(url)
-        port = f":{parts.port}" if parts.port else ""
-    except ValueError:
-        return UNREADABLE
-    # A query may hold a password too (libpq's connection URIs).
-    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}" if parts.hostname else UNREADABLE
+        return without_password(self.url) if self.url else "nowhere yet"
 
 
 def database(target: Target) -> Place:

@@ -11,26 +11,13 @@ from urllib.parse import unquote, urlsplit
 
 import psutil
 
+from deploy.local.configuration import SETTINGS, VARIABLES
 from deploy.local.environment import AMQP, DATABASE_ADMIN, Environment, read_dotenv
 from deploy.local.home import SERVICES, Home
 from deploy.local.infra.errors import InfraError
 from deploy.local.running import launcher
-from services.admin_api.settings import AdminApiSettings
-from services.audit.settings import AuditSettings
-from services.preauth.settings import PreauthSettings
-from services.sync.settings import SyncSettings
-from shared.runtime.settings import ServiceSettings, variable_name
+from shared.runtime.settings import variable_name
 
-SETTINGS: Final[Mapping[str, type[ServiceSettings]]] = {
-    "preauth": PreauthSettings,
-    "sync": SyncSettings,
-    "audit": AuditSettings,
-    "admin_api": AdminApiSettings,
-}
-VARIABLES: Final[Mapping[str, frozenset[str]]] = {
-    service: frozenset(variable_name(cls, name, one) for name, one in cls.model_fields.items())
-    for service, cls in SETTINGS.items()
-}
 KNOWN: Final[frozenset[str]] = frozenset({DATABASE_ADMIN, AMQP}).union(*VARIABLES.values())
 # Long enough not to be a word of a sentence; the demo's own "demo" is none.
 LEAST_SECRET: Final = 6

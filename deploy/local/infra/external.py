@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -13,6 +14,10 @@ from deploy.local.infra.errors import InfraError
 
 TIMEOUT_S = 5
 AMQP_PORT, AMQPS_PORT = 5672, 5671
+POSTGRES_SCHEMES = ("postgresql", "postgres")
+AMQP_SCHEMES = ("amqp", "amqps")
+UNREADABLE = "an address that cannot be read"
+_IN_QUERY = re.compile(r"(password|sslpassword)=[^&]*")
 
 
 class External:
@@ -36,7 +41,7 @@ class External:
             raise InfraError(
                 f"{self.name} at {without_password(self.url)} does not answer.",
                 f"The URL was given, so nothing else was tried; it was waited for {TIMEOUT_S} s.",
-                "Start it, correct the URL, or leave the URL out to use a private one.",
+                "Start it, correct the URL, or leave the URL out to use a private one. `expressync doctor` tells more.",
             )
 
     def stop(self) -> None:
@@ -65,11 +70,29 @@ class External:
 
 
 def external_postgres(url: str) -> External:
+    """:raises InfraError: when this is no `postgresql://` URL."""
+    _readable("PostgreSQL", url, POSTGRES_SCHEMES, "postgresql://user:password@host:5432/name")
     return External("PostgreSQL", url, postgres_answers)
 
 
 def external_rabbitmq(url: str) -> External:
+    """:raises InfraError: when this is no `amqp://` URL."""
+    _readable("RabbitMQ", url, AMQP_SCHEMES, "amqp://user:password@host:5672/")
     return External("RabbitMQ", url, rabbitmq_answers)
+
+
+def _readable(name: str, url: str, schemes: tuple[str, ...], like: str) -> None:
+    try:
+        parts = urlsplit(url)
+        readable = parts.scheme.split("+")[0] in schemes and "://" in url and parts.port != 0
+    except ValueError:
+        readable = False
+    if not readable:
+        raise InfraError(
+            f"The address of {name} cannot be read.",
+            "It is malformed, and is not shown: its password may stand anywhere in it.",
+            f"Write it like {like}.",
+        )
 
 
 def postgres_answers(url: str) -> bool:
@@ -78,7 +101,7 @@ def postgres_answers(url: str) -> bool:
     try:
         with psycopg.connect(f"{scheme.split('+')[0]}://{rest}", connect_timeout=TIMEOUT_S) as connection:
             connection.execute("select 1")
-    except psycopg.OperationalError:
+    except psycopg.Error:
         return False
     return True
 
@@ -101,8 +124,15 @@ def rabbitmq_answers(url: str) -> bool:
 
 
 def without_password(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    port = f":{parts.port}" if parts.port is not None else ""
-    return parts._replace(netloc=f"{parts.username}:***@{parts.hostname}{port}").geturl()
+    """The address as it may be shown. A malformed one may not: its password may stand anywhere."""
+    try:
+        parts = urlsplit(url)
+        port = f":{parts.port}" if parts.port is not None else ""
+    except ValueError:
+        return UNREADABLE
+    if not parts.scheme or "://" not in url:
+        return UNREADABLE
+    if parts.password is not None:
+        parts = parts._replace(netloc=f"{parts.username}:***@{parts.hostname}{port}")
+    # libpq also takes it from the query.
+    return parts._replace(query=_IN_QUERY.sub(r"\1=***", parts.query)).geturl()

@@ -79,10 +79,8 @@ def _let_in(said: Heard) -> str:
 
 def _store(events_store: str) -> str:
     if events_store == "clickhouse":
-        return (
-            "They are accepted. Events are kept in ClickHouse, which rejects no duplicate; ours always look the same."
-        )
-    return "They are accepted. Events are kept in PostgreSQL, which rejects a duplicate."
+        return "It is accepted. Events are kept in ClickHouse, which rejects no duplicate; ours always look the same."
+    return "It is accepted. Events are kept in PostgreSQL, which rejects a duplicate."
 
 
 def _metric(found: Found) -> Result:

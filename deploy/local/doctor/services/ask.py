@@ -10,11 +10,11 @@ from deploy.local.doctor.result import Result
 from deploy.local.doctor.services import rules
 from deploy.local.doctor.services.rules import Found
 from deploy.local.doctor.target import Target, running_in
+from deploy.local.environment import reached_at
 from deploy.local.home import SERVICES, Home
 from shared.web.client import http_client
 
 TIMEOUT_S: Final = 4.0
-_ANYWHERE: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}
 
 
 async def check(target: Target) -> list[Result]:
@@ -28,7 +28,7 @@ async def ask(target: Target, service: str, others: dict[str, str]) -> Found:
     environment = target.running.get(service, {})
     port = environment.get(f"EXPRESSYNC_{service.upper()}_OPS_PORT") or target.setting(service, "ops_port")
     host = environment.get(f"EXPRESSYNC_{service.upper()}_HOST") or target.setting(service, "host")
-    address = f"http://{_ANYWHERE.get(host, host)}:{port}/readyz"
+    address = f"http://{reached_at(host)}:{port}/readyz"
     ours = service in target.running
     launcher = target.launcher_pid is not None
     log = str(target.home.logs / f"{service}.log")

@@ -13,11 +13,17 @@ _OURS: Final = "EXPRESSYNC_"
 _TESTS: Final = "EXPRESSYNC_TEST_"
 
 
-def source(*, kind: str, env_file: str | None, from_environment: bool, running: bool) -> Result:
-    """Which installation is looked at."""
+def source(
+    *, kind: str, env_file: str | None, from_environment: bool, running: bool, unreadable: Sequence[int] = ()
+) -> Result:
+    """Which installation is looked at; `unreadable` are the numbers of lines that are left out."""
     state = "runs" if running else "does not run"
     if kind == "demo":
         return yes("settings.source", "There is no .env; the demo that runs here is looked at.")
+    if unreadable:
+        lines = in_words([str(number) for number in unreadable])
+        why = f"{env_file}, line {lines}, cannot be read and is left out."
+        return no("settings.source", why, "Write NAME=value; put a value with spaces or quotes into quotes.")
     if env_file is not None:
         return yes("settings.source", f"They come from {env_file} and the environment; the stack {state} here.")
     if from_environment:

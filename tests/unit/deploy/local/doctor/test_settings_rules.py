@@ -16,6 +16,7 @@ SERVICES = ("preauth", "sync", "audit", "admin_api")
         ({"kind": "live", "from_environment": True}, "yes", "environment"),
         ({"kind": "demo", "running": True}, "yes", "demo"),
         ({"kind": "live"}, "no", "no stack runs"),
+        ({"kind": "live", "env_file": ".env", "unreadable": [3, 7]}, "no", "line 3 and 7"),
     ],
 )
 def test_the_source_of_the_settings_is_named(given: dict[str, Any], answer: str, word: str) -> None:

@@ -140,3 +140,11 @@ def test_settings_are_loaded_as_the_services_would_and_the_environment_stays() -
     assert "EXPRESSYNC_PREAUTH_PORT" in found["settings.preauth"].why
     assert "70000" not in found["settings.preauth"].why
     assert found["settings.audit"].answer == "yes"
+
+
+def test_lines_of_the_env_file_that_are_left_out_are_named() -> None:
+    """A line that is no NAME=value is dropped in silence when the file is read, so the doctor names it."""
+    Path(".env").write_text('EXPRESSYNC_SYNC_STEVE_ID=main\nSTEVE URL=http://x\nEXPRESSYNC_LOG_LEVEL="debug\n')
+    found = settings.check(find_target(Path(".env")))[0]
+    assert (found.id, found.answer) == ("settings.source", "no")
+    assert "line 2 and 3" in found.why

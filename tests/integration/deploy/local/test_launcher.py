@@ -1,0 +1,139 @@
+"""What a first-time user meets when something is in the launcher's way."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+
+from deploy.local.home import Home
+from deploy.local.infra.errors import InfraError
+from deploy.local.infra.postgres import Postgres
+from deploy.local.processes import Program
+from deploy.local.schemas import bring_current
+from deploy.local.up import run_migrate
+
+
+class AnotherProgram(BaseHTTPRequestHandler):
+    """Something that has our port: it answers, in HTML, and with an error."""
+
+    def do_GET(self) -> None:
+        self.send_error(404)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/readyz"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class Running(Program):
+    @property
+    def alive(self) -> bool:
+        return True
+
+
+def answering(body: bytes, status: int = 200) -> type[BaseHTTPRequestHandler]:
+    class Handler(AnotherProgram):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    return Handler
+
+
+@pytest.mark.parametrize(
+    "handler", [AnotherProgram, answering(b"<html>"), answering(b"[]"), answering(b'{"status": "up"}', 503)]
+)
+def test_another_programs_answer_on_our_port_is_no_readiness(
+    handler: type[BaseHTTPRequestHandler], tmp_path: Path
+) -> None:
+    """Until the service has noticed that its port is taken, the other program's pages must not end the launcher."""
+    with served(handler) as url:
+        found = Running("sync", "services.sync", {}, tmp_path / "log", ready_url=url).readiness()
+    assert found == {"process": "does not answer yet (another program has its port)"}
+
+
+@pytest.mark.parametrize("status", [200, 503])
+def test_a_services_own_answer_is_its_readiness(status: int, tmp_path: Path) -> None:
+    """Ready or not, /readyz says what is missing."""
+    body = b'{"status": "any", "checks": {"database": "ok", "broker": "the broker is not connected"}}'
+    with served(answering(body, status)) as url:
+        found = Running("sync", "services.sync", {}, tmp_path / "log", ready_url=url).readiness()
+    assert found == {"database": "ok", "broker": "the broker is not connected"}
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
+    for name in ("EXPRESSYNC_DATABASE_ADMIN_URL", "EXPRESSYNC_AMQP_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("EXPRESSYNC_HOME", str(tmp_path / "home"))
+    return Home.of("live")
+
+
+@pytest.fixture
+def postgres(home: Home) -> Iterator[Postgres]:
+    """The private PostgreSQL of a stack that is up."""
+    server = Postgres(home.folder / "postgres")
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_the_database_of_a_stack_that_is_up_is_migrated_by_a_restart(home: Home, postgres: Postgres) -> None:
+    """`expressync migrate` beside a running stack says that it is in use, and how to go on."""
+    assert postgres.running
+    with pytest.raises(InfraError, match="is in use"):
+        run_migrate(home.base / ".env")
+
+
+def test_a_private_database_that_cannot_start_is_told_with_its_own_reason(home: Home) -> None:
+    """A cluster of another PostgreSQL is not mistaken for one that is in use."""
+    data = home.folder / "postgres" / "data"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text("9\n")
+    with pytest.raises(InfraError, match="is of PostgreSQL 9"):
+        run_migrate(home.base / ".env")
+
+
+def _newer(url: str) -> str:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("UPDATE sync.alembic_version SET version_num = '9999'")
+    return url
+
+
+def _without_rights(url: str) -> str:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("CREATE ROLE plain LOGIN PASSWORD 'plain'")
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"plain:plain@{parts.hostname}:{parts.port}"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "what", "why"),
+    [(_newer, "newer than this program", "9999"), (_without_rights, "could not be made current", "permission denied")],
+)
+def test_a_database_that_refuses_the_schemas_is_told_in_three_lines(
+    home: Home, postgres: Postgres, spoil: Callable[[str], str], what: str, why: str
+) -> None:
+    """A newer database and a user without rights end in what, why and what to do, and not in a traceback."""
+    bring_current(postgres.url, home)
+    with pytest.raises(InfraError, match=what) as raised:
+        bring_current(spoil(postgres.url), home)
+    assert why in raised.value.why
+    assert raised.value.remedy
