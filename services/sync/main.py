@@ -23,7 +23,10 @@ from services.sync.links.undo import Undo
 from services.sync.operations.handlers import Operations
 from services.sync.reconcile.check import Check
 from services.sync.reconcile.handlers import Reconciler
+from services.sync.runs.cadence import Intervals
+from services.sync.runs.handlers import Runs
 from services.sync.runs.loop import Loop
+from services.sync.runs.runner import Runner
 from services.sync.sessions.events import GatewayHints
 from services.sync.sessions.handlers import SessionQueries
 from services.sync.sessions.observe import Observer
@@ -81,6 +84,8 @@ class SessionRooms:
     """`look` has SteVe asked now; `settle`, `deliver` and `count` have what is due done now."""
 
     poller: Poller
+    runner: Runner
+    runs: Runs
     settler: Settler
     delivery: Delivery
     counting: Counting
@@ -246,7 +251,7 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
     poller = Poller(
         upstreams.steve,
         database,
-        Observer(database, outbox, mirror, steve_id=settings.steve_id, clock=clock, new_id=new_id),
+        Observer(database, outbox, mirror, steve_id=settings.steve_id, clock=clock, new_id=new_id, settle=settle.wake),
         steve_id=settings.steve_id,
         page_size=settings.page_size,
         open_for=timedelta(hours=settings.open_hours),
@@ -254,22 +259,43 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         refuse=lambda error: upstreams.health.object_to("steve", error),
     )
 
-    async def poll() -> None:
-        if await poller.poll():
-            settle.wake()
+    intervals = Intervals(settings.poll_s, max(settings.idle_poll_s, settings.poll_s), settings.dormant_poll_s)
+    runner = Runner(
+        database,
+        outbox,
+        poller,
+        settler,
+        delivery,
+        steve_id=settings.steve_id,
+        intervals=intervals,
+        sweep_every=timedelta(seconds=settings.sweep_every_s),
+        refresh_cards=mirror.refresh,
+        clock=clock,
+        new_id=new_id,
+    )
+    look = Loop("sessions.look", runner.turn, lambda: runner.interval_s)
+    runs = Runs(database, steve_id=settings.steve_id, intervals=intervals, clock=clock, new_id=new_id, look=look.wake)
+    dispatcher.command(work.StartRun, runs.start_run)
+    dispatcher.query(work.ListRuns, runs.list_runs)
+    dispatcher.query(work.GetRun, runs.get_run)
+    dispatcher.command(work.PinCadence, runs.pin_cadence)
 
-    look = Loop("sessions.poll", poll, settings.poll_s)
-    hints = GatewayHints(look.wake, steve_id=settings.steve_id, clock=clock)
+    def look_now() -> None:
+        runner.hurry()
+        look.wake()
+
+    hints = GatewayHints(look_now, steve_id=settings.steve_id, clock=clock)
     service.consumer.on(ChargerSessionStarted, hints.started)
     service.consumer.on(ChargerSessionStopped, hints.stopped)
     service.parts += [
         look,
         Loop("sessions.stuck", poller.hold_stuck, 60.0),
+        Loop("runs.forget", runner.forget, 3600.0),
         settle,
         deliver,
         count,
     ]
-    return SessionRooms(poller, settler, delivery, counting, held, look, settle, deliver, count)
+    return SessionRooms(poller, runner, runs, settler, delivery, counting, held, look, settle, deliver, count)
 
 
 def wire_proof(service: Service, settings: SyncSettings, upstreams: Upstreams, sessions: SessionRooms) -> ProofRooms:

@@ -7,10 +7,11 @@ from services.sync.links import tables as links
 from services.sync.metadata import SCHEMA, metadata
 from services.sync.operations import tables as operations
 from services.sync.reconcile import tables as reconcile
+from services.sync.runs import tables as runs
 from services.sync.sessions import tables as sessions
 from services.sync.upstreams import tables as upstreams
 from services.sync.webhooks import tables as webhooks
 
-ROOMS = (cards, lago, ledger, links, operations, reconcile, sessions, upstreams, webhooks)
+ROOMS = (cards, lago, ledger, links, operations, reconcile, runs, sessions, upstreams, webhooks)
 
 __all__ = ["ROOMS", "SCHEMA", "metadata"]

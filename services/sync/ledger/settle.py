@@ -96,22 +96,21 @@ class Settler:
         self._code, self._property, self._late_policy, self._limits = metric_code, metric_property, late_policy, limits
         self._age, self._clock, self._new_id, self._deliver = subscription_age, clock, new_id, deliver
 
-    async def settle(self) -> int:
-        """Settle all sessions that are due; returns how many were."""
-        total = 0
+    async def settle(self) -> list[tuple[str, int]]:
+        """Settle all sessions that are due; returns which."""
+        total: list[tuple[str, int]] = []
         while True:
             settled, waits = await self._settle_batch(unknown=frozenset())
-            total += settled
             if waits:
                 answered = await self._subscriptions.refresh(waits)
                 again, _ = await self._settle_batch(unknown=frozenset(waits - answered))
-                total += again
                 settled += again
-            if settled < BATCH:
+            total += settled
+            if len(settled) < BATCH:
                 return total
 
-    async def _settle_batch(self, unknown: frozenset[str]) -> tuple[int, set[str]]:
-        """Settle up to BATCH sessions; returns how many, and the subscriptions that Lago must be asked about first.
+    async def _settle_batch(self, unknown: frozenset[str]) -> tuple[list[tuple[str, int]], set[str]]:
+        """Settle up to BATCH sessions; returns which, and the subscriptions that Lago must be asked about first.
 
         Sessions of `unknown` ones, about which it was asked and did not answer, are put off.
         """
@@ -119,7 +118,7 @@ class Settler:
             now = self._clock()
             rows = await sessions.due(tx, now, limit=BATCH)
             if not rows:
-                return 0, set()
+                return [], set()
             known = await self._gather(tx, rows, now)
             outcome = _Outcome()
             for row in rows:
@@ -130,7 +129,7 @@ class Settler:
             await self._outbox.add_all(tx, outcome.events, cause)
             if outcome.entries:
                 after_commit(tx, self._deliver)
-        return len(outcome.updates), outcome.waits
+        return [(one["b_steve_id"], one["b_pk"]) for one in outcome.updates], outcome.waits
 
     async def _gather(self, tx: Write, rows: list[Any], now: datetime) -> _Known:
         unowned = [row for row in rows if row.owner_subscription is None]

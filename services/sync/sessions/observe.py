@@ -1,6 +1,6 @@
 """What SteVe recorded becomes sessions: new ones, stopped ones, and stops that changed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -15,7 +15,7 @@ from shared.bus.outbox import Outbox
 from shared.contracts.event import Event
 from shared.contracts.events.sync import TransactionStarted, TransactionStopped
 from shared.contracts.identity import Actor, Cause, session_id
-from shared.database.engine import Database, Read, Write
+from shared.database.engine import Database, Read, Write, after_commit
 from shared.runtime.clock import Clock, NewId
 from shared.runtime.log import get_logger
 
@@ -43,15 +43,26 @@ class Observed:
     changed: list[int] = field(default_factory=list)
     seen: int = 0
 
-    def __bool__(self) -> bool:
-        return bool(self.new or self.changed)
+    def news(self) -> list[int]:
+        """Sessions that were not known, or not like this."""
+        return [*self.new, *self.changed]
 
 
 class Observer:
+    """`settle` is called when there is something to settle."""
+
     def __init__(
-        self, database: Database, outbox: Outbox, mirror: Mirror, *, steve_id: str, clock: Clock, new_id: NewId
+        self,
+        database: Database,
+        outbox: Outbox,
+        mirror: Mirror,
+        *,
+        steve_id: str,
+        clock: Clock,
+        new_id: NewId,
+        settle: Callable[[], None],
     ) -> None:
-        self._database, self._outbox, self._mirror = database, outbox, mirror
+        self._database, self._outbox, self._mirror, self._settle = database, outbox, mirror, settle
         self._steve_id, self._clock, self._new_id = steve_id, clock, new_id
 
     async def observe(
@@ -70,6 +81,8 @@ class Observer:
             observed = await self._write(tx, transactions, cause)
             if asked and transactions:
                 await self._move_cursor(tx, transactions, asked)
+            if observed.news():
+                after_commit(tx, self._settle)
         return observed
 
     async def _fetch_missing_cards(self, transactions: Sequence[Transaction]) -> None:

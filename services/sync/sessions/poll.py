@@ -1,6 +1,7 @@
 """Looking for transactions in SteVe so that none is lost (facts: "Polling that loses nothing")."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -27,6 +28,10 @@ COMPARE_EVERY: Final = timedelta(minutes=10)
 MOST_WATCHED: Final = 20_000
 
 
+Progress = Callable[[Iterable[int], int], Awaitable[None]]
+"""Called after each page: the sessions with news, and how many transactions were read."""
+
+
 class Poller:
     def __init__(
         self,
@@ -48,27 +53,63 @@ class Poller:
         self._jump_at: datetime | None = None
         self._compared_at: datetime | None = None
 
-    async def poll(self) -> Observed:
+    async def poll(self) -> None:
         """One look: past the cursor until there is nothing more, then at what may still change.
 
         :raises UpstreamError: SteVe does not answer, or is another one; what was read before is kept.
         """
-        total = Observed()
-        try:
-            await self._begin(total)
+        await self.look_for_new(_silent)
+        await self.look_at_open(_silent)
+
+    async def look_for_new(self, progress: Progress) -> None:
+        """Read what lies past the cursor, until there is nothing more. Errors as in `poll`."""
+        with self._one_steve():
+            await self._begin(progress)
             while True:
                 observed, more = await self._past_cursor()
-                _add(total, observed)
+                await progress(observed.news(), observed.seen)
                 if not more:
                     break
-            _add(total, await self.reread(await self._watched()))
-            await self._look_for_jump()
+            await self._look_for_jump(progress)
+
+    async def look_at_open(self, progress: Progress) -> None:
+        """Ask again about what may still change. Errors as in `poll`."""
+        with self._one_steve():
+            await self.reread(await self._watched(), progress)
+
+    async def sweep(self, progress: Progress) -> None:
+        """Read every id there ever was, page by page, going on where the last sweep broke off. Errors as in `poll`."""
+        with self._one_steve():
+            async with self._database.read() as tx:
+                row = await store.cursor_row(tx, self._steve_id)
+            if row is None:
+                return
+            highest = max(row.cursor, await self._steve.highest_pk())
+            first = row.sweep_pk + 1
+            while first <= highest:
+                last = min(first + self._page_size - 1, highest)
+                found = await self._steve.transactions(range(first, last + 1))
+                observed = Observed()
+                if found:
+                    past = [one.pk for one in found if one.pk > row.cursor]
+                    observed = await self._observer.observe(found, asked=past)
+                async with self._database.write() as tx:
+                    await store.set_cursor(tx, self._steve_id, sweep_pk=last)
+                await progress(observed.news(), observed.seen)
+                first = last + 1
+            async with self._database.write() as tx:
+                await store.set_cursor(tx, self._steve_id, sweep_pk=0, swept_at=self._clock())
+
+    @contextmanager
+    def _one_steve(self) -> Iterator[None]:
+        """Another SteVe is a fault of configuration, which stays until the right one answers."""
+        try:
+            yield
         except AnotherSteveError as error:
             fault = MisconfiguredError("steve", "another_steve", str(error))
             self._refuse(fault)
             raise fault from error
         self._refuse(None)
-        return total
 
     async def hold_stuck(self) -> int:
         """Have sessions looked at that are open for longer than they should be; returns how many."""
@@ -76,21 +117,21 @@ class Poller:
         async with self._database.write() as tx:
             return await store.settle_stuck(tx, self._steve_id, started_before=now - self._open_for, at=now)
 
-    async def reread(self, pks: Sequence[int]) -> Observed:
+    async def reread(self, pks: Sequence[int], progress: Progress | None = None) -> None:
         """Ask SteVe again about these transactions."""
-        total = Observed()
         for some in batched_lists(pks, self._page_size):
-            _add(total, await self._observer.observe(await self._steve.transactions(some)))
-        return total
+            observed = await self._observer.observe(await self._steve.transactions(some))
+            if progress is not None:
+                await progress(observed.news(), observed.seen)
 
-    async def _begin(self, total: Observed) -> None:
+    async def _begin(self, progress: Progress) -> None:
         """The first time: ids may begin anywhere, so go by the highest one there is."""
         async with self._database.read() as tx:
             if await store.cursor_row(tx, self._steve_id) is not None:
                 return
         highest = await self._steve.highest_pk()
         if highest > self._page_size:
-            _add(total, await self.walk(0, highest))
+            await self._walk(0, highest, progress)
 
     async def _past_cursor(self) -> tuple[Observed, bool]:
         """The next page, and whether there may be another one right now."""
@@ -140,7 +181,7 @@ class Poller:
             self._all_watched_at = now
         return found
 
-    async def _look_for_jump(self) -> None:
+    async def _look_for_jump(self, progress: Progress) -> None:
         """Ids may jump further than a page reaches (a restored or moved database)."""
         now = self._clock()
         if self._jump_at is not None and now - self._jump_at < JUMP_EVERY:
@@ -152,23 +193,20 @@ class Poller:
         beyond = [one for one in await self._steve.active_transactions() if one.pk > reach]
         if beyond:
             log.warning("Transaction ids jumped.", action="sessions.ids_jumped", reach=reach, first=beyond[-1].pk)
-            await self.walk(reach, max(one.pk for one in beyond))
+            await self._walk(reach, max(one.pk for one in beyond), progress)
 
-    async def walk(self, after: int, to: int) -> Observed:
+    async def _walk(self, after: int, to: int, progress: Progress) -> None:
         """Read every id in a range, page by page, and move the cursor along."""
-        total = Observed()
         for some in batched_lists(range(after + 1, to + 1), self._page_size):
             found = await self._steve.transactions(some)
             if found:
-                _add(total, await self._observer.observe(found, asked=[one.pk for one in found]))
-        return total
+                observed = await self._observer.observe(found, asked=[one.pk for one in found])
+                await progress(observed.news(), observed.seen)
+
+
+async def _silent(_: Iterable[int], __: int) -> None:
+    """Nobody wants to know."""
 
 
 def batched_lists(pks: Sequence[int], size: int) -> list[list[int]]:
     return [list(pks[start : start + size]) for start in range(0, len(pks), size)]
-
-
-def _add(total: Observed, more: Observed) -> None:
-    total.new += more.new
-    total.changed += more.changed
-    total.seen += more.seen

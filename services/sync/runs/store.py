@@ -1,0 +1,198 @@
+"""All SQL about runs and the schedule."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from services.sync.ledger.tables import entry
+from services.sync.runs.tables import run, run_session, schedule
+from services.sync.sessions.tables import session
+from shared.contracts.identity import session_id
+from shared.contracts.requests.sync_work import GetRun, ListRuns, RunCounters, RunSessionView, RunView
+from shared.database.engine import Read, Write
+
+
+async def ensure_schedule(tx: Write, steve_id: str, at: datetime) -> None:
+    values = {"steve_id": steve_id, "next_look_at": at, "mode": "active", "mode_since": at}
+    await tx.execute(insert(schedule).values(**values).on_conflict_do_nothing())
+
+
+async def claim(tx: Write, steve_id: str, by: UUID, now: datetime, *, lease: timedelta, hurry: bool) -> Any:  # noqa: ANN401 - the row, or None
+    """Take the next look, if it is due (or somebody waits for it) and nobody has it."""
+    waiting = sa.exists().where(run.c.steve_id == steve_id, run.c.state == "waiting")
+    due = sa.true() if hurry else sa.or_(schedule.c.next_look_at <= now, waiting)
+    free = sa.or_(schedule.c.lease_until.is_(None), schedule.c.lease_until < now, schedule.c.claimed_by == by)
+    statement = (
+        sa.update(schedule)
+        .where(schedule.c.steve_id == steve_id, due, free)
+        .values(claimed_by=by, lease_until=now + lease)
+        .returning(schedule)
+    )
+    return (await tx.execute(statement)).first()
+
+
+async def renew(tx: Write, steve_id: str, by: UUID, now: datetime, *, lease: timedelta) -> bool:
+    """Keep the claim; False where somebody else has it by now."""
+    statement = sa.update(schedule).where(schedule.c.steve_id == steve_id, schedule.c.claimed_by == by)
+    return (await tx.execute(statement.values(lease_until=now + lease))).rowcount == 1
+
+
+async def set_schedule(tx: Write, steve_id: str, **values: Any) -> None:  # noqa: ANN401 - the row's columns
+    await tx.execute(sa.update(schedule).where(schedule.c.steve_id == steve_id).values(**values))
+
+
+async def schedule_row(tx: Read, steve_id: str) -> Any:  # noqa: ANN401 - the row, or None
+    return (await tx.execute(sa.select(schedule).where(schedule.c.steve_id == steve_id))).first()
+
+
+async def charging(tx: Read, steve_id: str, *, since: datetime) -> bool:
+    """Whether a transaction is open that began after `since`: one that is stuck charges nothing."""
+    statement = sa.select(sa.literal(1)).where(
+        session.c.steve_id == steve_id, session.c.stopped_at.is_(None), session.c.started_at > since
+    )
+    return (await tx.execute(statement.limit(1))).first() is not None
+
+
+async def add(tx: Write, **values: Any) -> None:  # noqa: ANN401 - the row's columns
+    await tx.execute(sa.insert(run).values(**values))
+
+
+async def update(tx: Write, run_id: UUID, **values: Any) -> None:  # noqa: ANN401 - the row's columns
+    await tx.execute(sa.update(run).where(run.c.run_id == run_id).values(**values))
+
+
+async def next_waiting(tx: Write, steve_id: str) -> Any:  # noqa: ANN401 - the row, or None
+    statement = (
+        sa.select(run)
+        .where(run.c.steve_id == steve_id, run.c.state == "waiting")
+        .order_by(run.c.requested_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    return (await tx.execute(statement)).first()
+
+
+async def abandoned(tx: Write, steve_id: str, by: UUID) -> list[Any]:
+    """Runs of processes that died: they run, and the claim is ours. Locked."""
+    statement = (
+        sa.select(run)
+        .where(run.c.steve_id == steve_id, run.c.state == "running", run.c.claimed_by != by)
+        .with_for_update(skip_locked=True)
+    )
+    return list((await tx.execute(statement)).all())
+
+
+async def outcomes(
+    tx: Read, steve_id: str, pks: Sequence[int], *, since: datetime
+) -> dict[int, tuple[str, str | None]]:
+    """How each of these sessions stands, for a run that began at `since`."""
+    last = sa.and_(
+        entry.c.steve_id == session.c.steve_id,
+        entry.c.transaction_pk == session.c.transaction_pk,
+        entry.c.seq == session.c.last_seq,
+    )
+    billed = session.c.billing.in_(["synced", "counted"])
+    outcome = sa.case(
+        (sa.and_(billed, session.c.billed_at >= since), "billed"),
+        (billed, "already_billed"),
+        (session.c.billing == "pending", "failed"),
+        else_=session.c.billing,
+    )
+    waits = sa.func.coalesce(entry.c.last_error, "Lago has not answered about its subscription yet.")
+    detail = sa.case(
+        (session.c.billing == "held", session.c.hold_reason), (session.c.billing == "pending", waits), else_=None
+    )
+    statement = (
+        sa.select(session.c.transaction_pk, outcome.label("outcome"), detail.label("detail"))
+        .select_from(session.outerjoin(entry, last))
+        .where(
+            session.c.steve_id == steve_id,
+            session.c.transaction_pk == sa.any_(sa.cast(list(pks), sa.ARRAY(sa.BigInteger))),
+        )
+    )
+    return {row.transaction_pk: (row.outcome, row.detail) for row in await tx.execute(statement)}
+
+
+async def in_hand(tx: Read, steve_id: str, pks: Sequence[int]) -> bool:
+    """Whether any of these is being settled or delivered right now, and was not put off."""
+    delivering = sa.exists().where(
+        entry.c.steve_id == session.c.steve_id,
+        entry.c.transaction_pk == session.c.transaction_pk,
+        entry.c.state.in_(["pending", "sending"]),
+        entry.c.last_error.is_(None),
+    )
+    statement = sa.select(sa.literal(1)).where(
+        session.c.steve_id == steve_id,
+        session.c.transaction_pk == sa.any_(sa.cast(list(pks), sa.ARRAY(sa.BigInteger))),
+        sa.or_(sa.and_(session.c.settle_at.is_not(None), session.c.settle_attempts == 0), delivering),
+    )
+    return (await tx.execute(statement.limit(1))).first() is not None
+
+
+async def keep_outcomes(tx: Write, run_id: UUID, found: Mapping[int, tuple[str, str | None]]) -> None:
+    rows = [
+        {"run_id": run_id, "transaction_pk": pk, "outcome": outcome, "detail": detail}
+        for pk, (outcome, detail) in sorted(found.items())
+    ]
+    if rows:
+        await tx.execute(sa.insert(run_session), rows)
+
+
+def view(row: Any) -> RunView:  # noqa: ANN401 - a row of run
+    return RunView(
+        run_id=row.run_id,
+        trigger=row.trigger,
+        requested_by=row.requested_by,
+        state=row.state,
+        segments=row.segments,
+        segment=row.segment,
+        requested_at=row.requested_at,
+        started_at=row.started_at,
+        finished_at=row.finished_at,
+        cursor_before=row.cursor_before,
+        cursor_after=row.cursor_after,
+        counters=RunCounters(**row.counters),
+        done=row.done,
+        expected=row.expected,
+        problem=row.problem,
+    )
+
+
+async def search(tx: Read, request: ListRuns, *, before: tuple[datetime, UUID] | None) -> list[RunView]:
+    statement = sa.select(run).order_by(run.c.requested_at.desc(), run.c.run_id.desc()).limit(request.limit)
+    if request.state is not None:
+        statement = statement.where(run.c.state == request.state)
+    if before is not None:
+        statement = statement.where(sa.tuple_(run.c.requested_at, run.c.run_id) < sa.tuple_(*map(sa.literal, before)))
+    return [view(row) for row in await tx.execute(statement)]
+
+
+async def get(tx: Read, run_id: UUID) -> Any:  # noqa: ANN401 - the row, or None
+    return (await tx.execute(sa.select(run).where(run.c.run_id == run_id))).first()
+
+
+async def sessions(tx: Read, steve_id: str, request: GetRun) -> list[RunSessionView]:
+    statement = (
+        sa.select(run_session)
+        .where(run_session.c.run_id == request.run_id)
+        .order_by(run_session.c.transaction_pk)
+        .limit(request.limit)
+    )
+    if request.outcome is not None:
+        statement = statement.where(run_session.c.outcome == request.outcome)
+    if request.cursor is not None:
+        statement = statement.where(run_session.c.transaction_pk > int(request.cursor))
+    return [
+        RunSessionView(session=session_id(steve_id, row.transaction_pk), outcome=row.outcome, detail=row.detail)
+        for row in await tx.execute(statement)
+    ]
+
+
+async def forget(tx: Write, *, before: datetime) -> int:
+    """Delete finished runs that are older, with their log."""
+    statement = sa.delete(run).where(run.c.finished_at < before, run.c.state.in_(["finished", "failed"]))
+    return (await tx.execute(statement)).rowcount
