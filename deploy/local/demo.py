@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import os
 import random
 import threading
 import time
@@ -20,6 +21,7 @@ from deploy.demo.story.play import Check, Story
 from deploy.demo.story.stage import Stage, StageError
 from deploy.demo.story.tell import sentence
 from deploy.demo.story.watch import Watch
+from deploy.local.environment import AMQP
 from deploy.local.home import Home
 from deploy.local.infra.errors import InfraError
 from deploy.local.infra.folder import Folder, free_port
@@ -65,7 +67,9 @@ class Demo:
         self.home = Home.of("demo")
         self._console = console
         self.ports = Ports.choose()
-        self.stack = Stack(self.home, {}, self.say, any_port=True)
+        # A broker that is given is used; a database never is: the demo's data belong into no other.
+        given = {AMQP: os.environ[AMQP]} if os.environ.get(AMQP) else {}
+        self.stack = Stack(self.home, given, self.say, any_port=True)
         self._simulators: list[Program] = []
 
     def say(self, line: str) -> None:
