@@ -13,7 +13,7 @@ from websockets.typing import Subprotocol
 
 from services.preauth.gateway import handshake
 from services.preauth.gateway.handshake import Network, Refusal, Route, Upstream
-from services.preauth.gateway.legs import MAX_TEXT_BYTES, ChargerSide, Leg, SteveSide, Why, quiet
+from services.preauth.gateway.legs import MAX_TEXT_BYTES, ChargerSide, Leg, Memory, SteveSide, Why, quiet
 from services.preauth.gateway.tunnel import House, Tunnel
 from shared.runtime.log import get_logger
 
@@ -36,6 +36,7 @@ class Door:
     tls: ssl.SSLContext | None
     proxies: tuple[Network, ...]
     connect_timeout_s: float
+    memory: Memory
     connecting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(256))
 
 
@@ -71,7 +72,7 @@ class Admission:
     def __init__(self, door: Door, hall: Hall) -> None:
         self._door, self._hall = door, hall
         self._protocol = ChargerSide(max_size=MAX_TEXT_BYTES, logger=quiet)
-        self.charger = Leg(self._protocol, self)
+        self.charger = Leg(self._protocol, self, door.memory)
         self.charger.cut_after(REQUEST_TIMEOUT_S)
         self.steve: Leg | None = None
         self._answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
@@ -202,7 +203,7 @@ class Admission:
             max_size=MAX_TEXT_BYTES,
             logger=quiet,
         )
-        leg = self.steve = Leg(protocol, self)
+        leg = self.steve = Leg(protocol, self, self._door.memory)
         await asyncio.get_running_loop().create_connection(
             lambda: leg, upstream.host, upstream.port, ssl=self._door.tls
         )

@@ -22,11 +22,15 @@ from websockets.typing import Subprotocol
 MAX_TEXT_BYTES: Final = 8 * 1024 * 1024
 # Above this many unsent bytes the other side is not read any more.
 WRITE_HIGH_BYTES: Final = 64 * 1024
+# A message that is being received, or waits to be sent, counts against all sockets' common memory from this size on.
+LARGE_BYTES: Final = 256 * 1024
+COMMON_BYTES: Final = 256 * 1024 * 1024
 # How long a peer may take to answer a close before its socket is cut.
 CLOSE_TIMEOUT_S: Final = 5.0
 
 NO_STATUS, ABNORMAL, TLS_FAILURE = 1005, 1006, 1015
 UNSUPPORTED_DATA: Final = 1003
+TOO_BIG: Final = 1009
 
 # The library logs each connection twice; we say once what matters.
 quiet = logging.getLogger("websockets.quiet")
@@ -40,6 +44,15 @@ class Why(IntFlag):
     PEER_IS_SLOW = 2
     HELD = 4
     TOO_FAST = 8
+
+
+class Memory:
+    """What all sockets of a process may hold in large messages: each may have 8 MiB, but not all at once."""
+
+    __slots__ = ("limit", "used")
+
+    def __init__(self, limit: int = COMMON_BYTES) -> None:
+        self.limit, self.used = limit, 0
 
 
 class Events(Protocol):
@@ -93,20 +106,25 @@ class Leg(asyncio.Protocol):
     """A WebSocket on one transport. Messages are reassembled; their bytes are never looked at."""
 
     __slots__ = (
+        "_booked",
         "_closed_told",
         "_cut",
         "_full",
         "_leaving",
         "_loop",
+        "_memory",
         "_owner",
         "_parts",
         "_paused",
+        "_waiting",
         "protocol",
         "transport",
     )
 
-    def __init__(self, protocol: ServerProtocol | ClientProtocol, owner: Events) -> None:
-        self.protocol, self._owner = protocol, owner
+    def __init__(self, protocol: ServerProtocol | ClientProtocol, owner: Events, memory: Memory) -> None:
+        self.protocol, self._owner, self._memory = protocol, owner, memory
+        self._booked = 0
+        self._waiting = 0
         self._loop = asyncio.get_running_loop()
         self.transport: asyncio.Transport | None = None
         self._parts: bytearray | None = None
@@ -140,6 +158,9 @@ class Leg(asyncio.Protocol):
         self.flush()
         if events:
             self._owner.on_batch(self, len(events))
+        held = len(protocol.reader.buffer) + (len(self._parts) if self._parts is not None else 0)
+        if held >= LARGE_BYTES or self._booked:
+            self._book(held)
 
     def eof_received(self) -> None:
         self.protocol.receive_eof()
@@ -151,16 +172,23 @@ class Leg(asyncio.Protocol):
         if self._cut is not None:
             self._cut.cancel()
         self._parts = None
+        self._release()
+        self._memory.used -= self._waiting
+        self._waiting = 0
         if not self._closed_told:
             self._tell_closed(self.protocol.close_rcvd)
         self._owner.on_lost(self)
 
     def pause_writing(self) -> None:
         self._full = True
+        self._waiting = self.unsent
+        self._memory.used += self._waiting
         self._owner.on_full(self, full=True)
 
     def resume_writing(self) -> None:
         self._full = False
+        self._memory.used -= self._waiting
+        self._waiting = 0
         self._owner.on_full(self, full=False)
 
     # From the owner
@@ -270,6 +298,22 @@ class Leg(asyncio.Protocol):
             self.transport.resume_reading()
 
     # Inside
+
+    def _book(self, held: int) -> None:
+        """Count what this socket holds, and close the one that makes it too much."""
+        self._release()
+        if held < LARGE_BYTES:
+            return
+        self._booked = held
+        self._memory.used += held
+        if self._memory.used > self._memory.limit:
+            self._parts = None
+            self._release()
+            self.refuse(TOO_BIG, "Too many large messages at once")
+
+    def _release(self) -> None:
+        self._memory.used -= self._booked
+        self._booked = 0
 
     def _leave(self) -> None:
         self._leaving = True

@@ -15,7 +15,7 @@ from websockets.http11 import Response
 from services.preauth.gateway import handshake
 from services.preauth.gateway.admission import Admission, Door
 from services.preauth.gateway.handshake import Network, Upstream
-from services.preauth.gateway.legs import Leg
+from services.preauth.gateway.legs import Leg, Memory
 from services.preauth.gateway.meter import Meter
 from services.preauth.gateway.ports import TapDesk, Watcher
 from services.preauth.gateway.tunnel import House, Limits, Tunnel
@@ -72,6 +72,7 @@ class Gateway:
         self._admissions: set[Admission] = set()
         self._stopping = False
         self._empty = asyncio.Event()
+        self.memory = Memory()
         self.port = int(listener.getsockname()[1])
 
     def tunnels(self) -> Iterable[Tunnel]:
@@ -89,7 +90,7 @@ class Gateway:
             new_id=self._new_id,
         )
         to_steve = ssl.create_default_context() if config.upstream.secure else None
-        door = Door(house, config.upstream, to_steve, config.proxies, config.connect_timeout_s)
+        door = Door(house, config.upstream, to_steve, config.proxies, config.connect_timeout_s, self.memory)
         # A copy of the socket: a server closes what it was given, and a restart needs it again.
         listener = self._listener.dup()
         _keep_alive(listener)

@@ -83,7 +83,8 @@ async def test_garbage_on_the_wire_hurts_nobody_else(steve: SteveSimulator, gate
     chance = random.Random(7)
     hello = (
         b"GET /ocpp/CP-1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng==\r\nSec-WebSocket-Protocol: ocpp1.6\r\n\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MTIzNDU2Nzg5MDEyMzQ1Ng==\r\n"
+        b"Sec-WebSocket-Protocol: ocpp1.6\r\n\r\n"
     )
     steve.state.add_charger("GOOD")
     async with charger_socket(gateway.url, "GOOD") as good:

@@ -208,6 +208,24 @@ async def test_eight_mebibytes_pass_and_one_more_byte_closes_1009() -> None:
             assert side.close_code == 1009
 
 
+async def test_large_messages_share_a_bounded_memory() -> None:
+    """When too many large messages are under way at once, the socket that would exceed the common bound closes 1009."""
+    half = b"\x81\xff" + (4 * 1024 * 1024).to_bytes(8, "big") + b"\x00" * 4 + b"x" * (2 * 1024 * 1024)
+    async with line() as through, charger_socket(through.gateway.url, "CP-2") as other:
+        memory = through.gateway.gateway.memory
+        memory.limit = 9 * 512 * 1024
+        through.charger.transport.write(half)
+        await until(lambda: memory.used >= 2 * 1024 * 1024)
+        other.transport.write(half + b"x" * (1024 * 1024))
+        with pytest.raises(ConnectionClosed):
+            await received(other, 1)
+        assert other.close_code == 1009
+        # The first one is served, and its memory given back.
+        through.charger.transport.write(b"x" * (2 * 1024 * 1024))
+        assert await received(through.steve, 1) == ["x" * (4 * 1024 * 1024)]
+        await until(lambda: memory.used == 0)
+
+
 async def test_protocol_violation_closes_1002() -> None:
     """A reserved opcode closes 1002 on the side that sent it, and the other side hears the same."""
     async with line() as through:
