@@ -2,20 +2,30 @@
 
 import re
 from html import unescape
+from typing import Protocol
 
 import httpx
 
-from tests.integration.services.admin_api.support import OWN_PASSWORD, House
+from tests.integration.services.admin_api.support import OWN_PASSWORD
 
 _FORM = re.compile(r'<form[^>]*method="post"[^>]*action="(?P<action>[^"]*)"[^>]*>(?P<body>.*?)</form>', re.DOTALL)
 _INPUT = re.compile(r"<input\b(?P<attributes>[^>]*)>")
 _ATTRIBUTE = re.compile(r'(?P<name>[a-z_-]+)="(?P<value>[^"]*)"')
 
 
+class Place(Protocol):
+    """Where a console is."""
+
+    @property
+    def url(self) -> str: ...
+
+    def client(self, **headers: str) -> httpx.AsyncClient: ...
+
+
 class Console:
     """`get` and `submit` return the response as it came; nothing is followed unasked."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: Place) -> None:
         self.client = house.client(**{"Sec-Fetch-Site": "same-origin", "Origin": house.url})
         self.client.follow_redirects = False
 

@@ -200,6 +200,22 @@ def test_a_card_that_charges_now_has_not_reached_its_limit() -> None:
     assert diagnose(c.evidence(sessions=c.said([charging]), steve=full)).verdict.code == "fine"
 
 
+def test_a_card_at_its_limit_is_told_where_it_is_in_session() -> None:
+    """The operator need not look for the session that stands in the way."""
+    running = c.session(stopped_at=None, stop_reason=None, energy_wh=None, charge_box_id="CP-3")
+    full = c.in_steve(c.tag(active_transaction_count=1, in_transaction=True))
+    verdict = diagnose(c.evidence(sessions=c.said([running]), steve=full)).verdict
+    assert (verdict.code, verdict.since) == ("limit_reached", running.started_at)
+    assert "the newest at CP-3" in verdict.sentence
+
+
+def test_a_taps_reason_is_told_in_the_journals_words() -> None:
+    """Where the journal explains itself, its sentence stands in the answer; otherwise the reason's code as words."""
+    explained = c.tap(explanation="No scan was armed at this charger.")
+    assert diagnose(c.evidence(taps=c.said([explained]))).checks[2].why.endswith("No scan was armed at this charger.")
+    assert diagnose(c.evidence()).checks[2].why.endswith("Nothing armed.")
+
+
 def test_the_audit_log_tells_who_blocked_and_since_when() -> None:
     """The recorded block of an operator is named with its time."""
     change = c.entry("card.changed", c.ago(minutes=18), {"after": {"blocked": True}})
