@@ -1,6 +1,7 @@
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from services.preauth.decision.signature import parse_keys as parse_hook_keys
@@ -22,12 +23,12 @@ class PreauthSettings(GatewaySettings):
         " Empty: every call is refused, and every tap passes",
     )
     decide_within_ms: int = Field(
-        50, ge=5, le=150, description="A tap that the database has not decided within this many milliseconds passes"
+        50, ge=5, le=5000, description="A tap that the database has not decided within this many milliseconds passes"
     )
     answer_within_ms: int = Field(
         120,
         ge=10,
-        le=180,
+        le=5000,
         description="Blocked is told only within this many milliseconds of the call; SteVe itself waits 200",
     )
     breaker_after_ms: int = Field(
@@ -101,3 +102,12 @@ class PreauthSettings(GatewaySettings):
     def _are_addresses(cls, text: str) -> str:
         parse_proxies(text)
         return text
+
+    @model_validator(mode="after")
+    def _decides_before_it_answers(self) -> Self:
+        if self.decide_within_ms > self.answer_within_ms:
+            raise ValueError(
+                f"EXPRESSYNC_PREAUTH_DECIDE_WITHIN_MS ({self.decide_within_ms}) must not be more than"
+                f" EXPRESSYNC_PREAUTH_ANSWER_WITHIN_MS ({self.answer_within_ms})"
+            )
+        return self

@@ -200,6 +200,16 @@ async def keep_partitions(tx: Write, *, now: datetime, ahead: int, keep_days: in
     return [(row.partition, row.done) for row in found]
 
 
+# Said where it matters: at a tap that was taken for one.
+_HOOK_ALONE: Final = " Through the hook alone a remote start made in SteVe's own pages cannot be told from a tap."
+
+
+def _explanation(row: Row) -> str:
+    sentence = SENTENCES[Reason(row.reason)]
+    unseen = row.via == "hook" and row.also_via is None and row.reason == Reason.MATCHED.value
+    return sentence + _HOOK_ALONE if unseen else sentence
+
+
 def _view(row: Row) -> TapView:
     told: Told | None = row.told
     return TapView(
@@ -212,7 +222,7 @@ def _view(row: Row) -> TapView:
         kind=row.kind,
         decision=outcome_of(row.reason),
         reason=row.reason,
-        explanation=SENTENCES[Reason(row.reason)],
+        explanation=_explanation(row),
         told=told,
         told_at=row.told_at,
         in_time=row.in_time,
