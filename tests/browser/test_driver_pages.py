@@ -1,156 +1,412 @@
-"""The driver pages in a real browser, against a running preauth: from the kiosk's set-up to signing out."""
+"""A driver at a charger, in a real browser, before a server that answers as told."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import BrowserContext, Page, async_playwright, expect
+from playwright.sync_api import Browser, Page, expect
 
-from shared.contracts.requests.preauth import EnrolKiosk, RotateChargerQr, SetCardPin
-from tests.browser.preview import CHROMIUM, CHROMIUM_ARGS
-from tests.databases import TestDatabase, fresh_database
-from tests.infra import Infra
-from tests.integration.services.preauth.sync_double import SyncDouble
-from tests.integration.services.preauth.world import Preauth, running
+from services.preauth.login.screens.view import Choice, Enrol, Kiosk, Me
+from tests.browser.driver_pages_preview import Answer, Desk, Preview, refusal, serving
+from tests.browser.driver_pages_samples import KIOSK, PHONE, ROWS, SAMPLES, Sample
+from tests.browser.preview import chromium, findings
 
 pytestmark = pytest.mark.browser
 
-CP = "CP:7/ä"
-CARD = "04A1"
-PHONE = {"width": 390, "height": 844}
-KIOSK = {"width": 1280, "height": 800}
+QR = "/scan?charger=CP-7&key=s3cret"
+HEADING = "h1"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Preview]:
+    with serving() as server:
+        yield server
 
 
 @pytest.fixture
-def database(infra: Infra) -> Iterator[TestDatabase]:
-    with fresh_database(infra.postgres.url, ["preauth"]) as fresh:
-        yield fresh
+def preview(server: Preview) -> Iterator[Preview]:
+    server.desk, server.pages = Desk(), dict(SAMPLES)
+    yield server
+    server.desk.hang_up()
 
 
 @pytest.fixture
-async def preauth(database: TestDatabase, tmp_path: Path) -> AsyncIterator[Preauth]:
-    async with running(database, tmp_path, cooldown_s=0) as one:
-        yield one
+def desk(preview: Preview) -> Desk:
+    return preview.desk
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
 
 
 @pytest.fixture
-def sync(preauth: Preauth, monkeypatch: pytest.MonkeyPatch) -> SyncDouble:
-    double = SyncDouble()
-    monkeypatch.setattr(preauth.service.requester, "ask", double.ask)
-    return double
+def page(browser: Browser, preview: Preview) -> Iterator[Page]:
+    context = browser.new_context(base_url=preview.address, viewport={"width": 390, "height": 844})
+    page = context.new_page()
+    page.set_default_timeout(15_000)
+    yield page
+    context.close()
 
 
-@asynccontextmanager
-async def a_browser(preauth: Preauth, size: dict[str, int]) -> AsyncIterator[tuple[BrowserContext, Page]]:
-    """A browser of its own, which fails on anything that a page complains about."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
-        context = await browser.new_context(base_url=str(preauth.http.base_url), viewport=size)  # type: ignore[arg-type]
-        page = await context.new_page()
-        complaints: list[str] = []
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("console", lambda said: complaints.append(said.text) if "Content Security" in said.text else None)
-        yield context, page
-        assert complaints == []
-        await browser.close()
+def until(true: Callable[[], object], within_s: float = 15.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < deadline, "did not come true in time"
+        time.sleep(0.02)
 
 
-async def check(page: Page) -> None:
-    """Axe finds nothing, and nothing is wider than the screen."""
-    found = await Axe().run(page)
-    assert found.violations_count == 0, found.generate_report()
-    assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+def start(page: Page, address: str = QR) -> None:
+    page.goto(address)
+    page.get_by_role("button", name="Start").click()
 
 
-async def test_from_set_up_to_sign_out_at_a_kiosk(preauth: Preauth, sync: SyncDouble) -> None:
-    """An operator's code sets the kiosk up; a driver chooses the charger, taps, is in, and leaves nothing behind."""
-    sync.know(CARD)
-    made = await preauth.done(EnrolKiosk(kiosk_name="Car park, level 1", charge_box_ids=[CP, "CP-8"]))
-    async with a_browser(preauth, KIOSK) as (_, page):
-        await page.goto("/kiosk")
-        await check(page)
-        await page.get_by_label("Code").fill("WRONG")
-        await page.get_by_role("button", name="Set up").click()
-        await expect(page.get_by_role("alert")).to_contain_text("Ask an operator for a new one")
-        await page.get_by_label("Code").fill(made["code"].lower())
-        await page.get_by_role("button", name="Set up").click()
-        await expect(page.get_by_role("heading", name="At which charger are you?")).to_be_visible()
-        await check(page)
-        await page.get_by_role("link", name=CP).click()
-        await check(page)
-        await page.get_by_role("button", name="Start").click()
-        await expect(page.get_by_role("heading", name="Hold your card to the charger now")).to_be_visible()
-        await check(page)
-        code = preauth.rows("SELECT code FROM pairing")[0]["code"]
-        await expect(page.get_by_text(code)).to_be_visible()
-        # A page that is reloaded goes on where it was.
-        await page.reload()
-        await expect(page.get_by_text(code)).to_be_visible()
-        assert await preauth.tap(CARD, CP) == "BLOCKED"
-        await expect(page.get_by_role("heading", name="Ada's card")).to_be_visible()
-        await expect(page.get_by_text("No sessions yet")).to_be_visible()
-        assert CARD not in await page.content()
-        await check(page)
-        await page.get_by_role("button", name="Sign out").click()
-        await expect(page.get_by_role("heading", name="At which charger are you?")).to_be_visible()
-        await page.go_back()
-        await expect(page.get_by_text("Ada's card")).to_have_count(0)
+def says(page: Page, heading: str) -> None:
+    expect(page.locator(HEADING)).to_have_text(heading, timeout=15_000)
 
 
-async def test_with_the_phone_and_a_pin(preauth: Preauth, sync: SyncDouble) -> None:
-    """The code on the charger opens the page, its secret leaves the address at once, and the PIN is asked for."""
-    sync.know(CARD)
-    await preauth.done(SetCardPin(id_tag=CARD, pin="2468"))
-    address = (await preauth.done(RotateChargerQr(charge_box_id=CP)))["address"]
-    async with a_browser(preauth, PHONE) as (_, page):
-        await page.goto(address.removeprefix("http://127.0.0.1:8091"))
-        await expect(page.get_by_role("button", name="Start")).to_be_visible()
-        assert "key" not in page.url
-        await check(page)
-        await page.get_by_role("button", name="Start").click()
-        await expect(page.get_by_role("heading", name="Hold your card to the charger now")).to_be_visible()
-        assert await preauth.tap(CARD, CP) == "BLOCKED"
-        await expect(page.get_by_role("heading", name="Enter the PIN of your card")).to_be_visible()
-        await check(page)
-        await page.get_by_label("PIN").fill("1111")
-        await page.get_by_role("button", name="Sign in").click()
-        await expect(page.get_by_text("That was not the PIN")).to_be_visible()
-        await page.get_by_label("PIN").fill("2468")
-        await page.get_by_role("button", name="Sign in").click()
-        await expect(page.get_by_role("heading", name="Ada's card")).to_be_visible()
-        await check(page)
+def test_a_tap_becomes_a_login(page: Page, desk: Desk) -> None:
+    """Start, tap now with the code, we have it, you are in, the driver's page: each as the server tells it."""
+    start(page)
+    says(page, "Tap now")
+    expect(page.locator(".code [aria-hidden]")).to_have_text("K7PX")
+    expect(page.get_by_role("timer")).to_contain_text("seconds left")
+    until(lambda: desk.streams)
+    desk.move("matched")
+    says(page, "We have it, one moment")
+    desk.move("intercepted")
+    says(page, "You are in")
+    page.wait_for_url("**/me")
+    assert desk.calls("POST", "/api/pairings")[0][2] == {"charge_box_id": "CP-7", "key": "s3cret"}
+    assert [each[2] for each in desk.calls("POST", "/login")] == [{}]
 
 
-async def test_each_way_it_can_end_has_its_words(preauth: Preauth, sync: SyncDouble) -> None:
-    """Cancelled, refused, too many at once, out of time: the page says which, and what to do."""
-    sync.know(CARD, blocked=True)
-    made = await preauth.done(EnrolKiosk(kiosk_name="hall", charge_box_ids=[CP]))
-    async with a_browser(preauth, PHONE) as (context, page):
-        assert (await context.request.post("/kiosk", form={"code": made["code"]})).ok
-        await page.goto(f"/scan?charger={CP}")
-        await page.get_by_role("button", name="Start").click()
-        await page.get_by_role("button", name="Cancel").click()
-        await expect(page.get_by_role("heading", name="Cancelled")).to_be_visible()
-        await check(page)
-        await page.get_by_role("button", name="Try again").click()
-        await expect(page.get_by_role("heading", name="Hold your card to the charger now")).to_be_visible()
-        other = await context.new_page()
-        await other.goto(f"/scan?charger={CP}")
-        await other.get_by_role("button", name="Start").click()
-        await expect(other.get_by_text("A scan is waiting")).to_be_visible()
-        await other.close()
-        assert await preauth.tap(CARD, CP) == "BLOCKED"
-        await expect(page.get_by_role("heading", name="You cannot log in with this card")).to_be_visible()
-        await check(page)
-        await page.get_by_role("button", name="Try again").click()
-        await expect(page.get_by_role("heading", name="Hold your card to the charger now")).to_be_visible()
-        preauth.run("UPDATE pairing SET state = 'expired' WHERE state = 'armed'")
-        await expect(page.get_by_role("heading", name="Time is up")).to_be_visible()
-        await page.goto("/scan")
-        await expect(page.get_by_role("heading", name="At which charger are you?")).to_be_visible()
-        await context.clear_cookies()
-        await page.goto("/scan")
-        await expect(page.get_by_role("heading", name="Scan the code on the charger")).to_be_visible()
-        await check(page)
+def test_the_key_of_a_qr_code_leaves_the_address_bar(page: Page) -> None:
+    """The secret is taken out of the address at once, and a reload still has it."""
+    page.goto(QR)
+    assert "s3cret" not in page.url
+    page.reload()
+    page.get_by_role("button", name="Start").click()
+    says(page, "Tap now")
+
+
+def test_the_focus_follows_the_screen(page: Page) -> None:
+    """Each new screen has the focus on its heading, so that it is read out; the title says it too."""
+    start(page)
+    says(page, "Tap now")
+    expect(page.locator(HEADING)).to_be_focused()
+    expect(page).to_have_title("Tap now")
+
+
+def test_a_scan_is_cancelled(page: Page, desk: Desk) -> None:
+    """Cancel takes the scan back, says that cards charge as usual, and lets one begin again."""
+    start(page)
+    page.get_by_role("button", name="Cancel").click()
+    says(page, "Cancelled")
+    assert len(desk.calls("DELETE")) == 1
+    desk.state = "armed"
+    page.get_by_role("button", name="Try again").click()
+    says(page, "Tap now")
+
+
+def test_a_card_that_is_faster_than_cancel_logs_in(page: Page, desk: Desk) -> None:
+    """What the server says counts: cancelling after the match does not show Cancelled."""
+    start(page)
+    says(page, "Tap now")
+    desk.state = "intercepted"
+    page.get_by_role("button", name="Cancel").click()
+    says(page, "You are in")
+
+
+@pytest.mark.parametrize(
+    ("state", "result", "heading"),
+    [
+        ("expired", None, "Time is up, try again"),
+        ("cancelled", None, "Cancelled"),
+        ("void", None, "It did not go through, try again"),
+        ("consumed", "another_card", "That was another card"),
+        ("consumed", "not_completed", "Time is up, try again"),
+        ("consumed", "refused", "This card cannot sign in here now"),
+        ("consumed", "something_new", "This sign-in is over"),
+    ],
+)
+def test_each_end_has_its_words(page: Page, desk: Desk, state: str, result: str | None, heading: str) -> None:
+    """However a scan ends without a login, the page says it in its own words."""
+    start(page)
+    until(lambda: desk.streams)
+    desk.move(state, result)
+    says(page, heading)
+
+
+@pytest.mark.parametrize(
+    ("answer", "heading"),
+    [
+        (refusal(409, "pairing_already_armed"), "Somebody else is signing in here"),
+        (refusal(403, "not_present"), "We cannot see that you are here"),
+        (refusal(409, "interception_off"), "Signing in by card is switched off"),
+        (refusal(409, "charger_unable"), "This charger cannot do it"),
+        (refusal(500, "internal"), "It did not work"),
+    ],
+)
+def test_each_refusal_to_begin_has_its_words(page: Page, desk: Desk, answer: Answer, heading: str) -> None:
+    """A scan that may not begin says why, and what to do."""
+    desk.arm = answer
+    start(page)
+    says(page, heading)
+
+
+def test_too_many_tries_says_how_long_to_wait(page: Page, desk: Desk) -> None:
+    """The wait is told in words that count down, and trying again is possible only afterwards."""
+    desk.arm = refusal(429, "too_many_scans", retry_after_s=180)
+    page.clock.install()
+    start(page)
+    says(page, "Too many tries")
+    again = page.get_by_role("button", name="Try again")
+    expect(page.locator(".lead")).to_contain_text("Wait 3 minutes")
+    expect(again).to_be_disabled()
+    page.clock.run_for(130_000)
+    expect(page.locator(".lead")).to_contain_text("Wait 50 seconds")
+    page.clock.run_for(60_000)
+    expect(again).to_be_enabled()
+
+
+def test_a_pin_is_asked_for_tried_again_and_locked(page: Page, desk: Desk) -> None:
+    """Behind a QR code the card's PIN is asked for; a wrong one may be tried again until the card is locked."""
+    desk.login = [refusal(401, "pin_needed"), refusal(403, "pin_wrong"), refusal(403, "pin_locked")]
+    start(page)
+    until(lambda: desk.streams)
+    desk.move("intercepted")
+    says(page, "Enter your PIN")
+    pin = page.get_by_label("PIN of your card")
+    expect(pin).to_be_focused()
+    pin.fill("1234")
+    page.keyboard.press("Enter")
+    says(page, "That PIN is not right")
+    expect(pin).to_be_focused()
+    expect(pin).to_have_value("")
+    pin.fill("2345")
+    page.get_by_role("button", name="Sign in").click()
+    says(page, "Too many wrong PINs")
+    assert [each[2] for each in desk.calls("POST", "/login")] == [{}, {"pin": "1234"}, {"pin": "2345"}]
+
+
+def test_a_login_is_refused_with_the_same_words_whatever_the_reason(page: Page, desk: Desk) -> None:
+    """The refusal shows the page's own sentence, not what the server adds to it."""
+    desk.login = [refusal(403, "login_refused", detail="unknown card")]
+    start(page)
+    until(lambda: desk.streams)
+    desk.move("intercepted")
+    says(page, "This card cannot sign in here now")
+    expect(page.locator("main")).not_to_contain_text("unknown card")
+
+
+def test_a_stream_that_ends_goes_on_where_it_was(page: Page, desk: Desk) -> None:
+    """After a reconnect the server is told the last event's id, and what happened meanwhile is not lost."""
+    start(page)
+    says(page, "Tap now")
+    until(lambda: desk.streams)
+    desk.hang_up()
+    until(lambda: len(desk.calls("GET", "/events")) >= 2)
+    assert [each[3] for each in desk.calls("GET", "/events")][:2] == [None, "1"]
+    until(lambda: desk.streams)
+    desk.move("intercepted")
+    says(page, "You are in")
+
+
+def test_a_page_that_is_reloaded_after_the_match_completes_the_login(page: Page, desk: Desk) -> None:
+    """A reload does not lose the scan: what was matched meanwhile is completed, once."""
+    start(page)
+    says(page, "Tap now")
+    desk.state = "intercepted"
+    page.reload()
+    says(page, "You are in")
+    page.wait_for_url("**/me")
+    assert len(desk.calls("POST", "/login")) == 1
+    assert len(desk.calls("POST", "/api/pairings")) == 1
+
+
+def test_a_server_that_is_away_is_said_and_tried_again(page: Page, desk: Desk) -> None:
+    """The page says that nobody is reached, keeps the code in sight, tries by itself, and goes on."""
+    start(page)
+    says(page, "Tap now")
+    until(lambda: desk.streams)
+    desk.away = True
+    desk.hang_up()
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text("We cannot reach the server")
+    expect(alert).to_contain_text("Next try in")
+    expect(page.locator(".code [aria-hidden]")).to_have_text("K7PX")
+    assert findings(page) == []
+    desk.away, desk.state = False, "intercepted"
+    alert.get_by_role("button", name="Try now").click()
+    says(page, "You are in")
+    expect(alert).to_be_hidden()
+
+
+def test_a_login_whose_answer_is_lost_is_asked_for_again(page: Page, desk: Desk) -> None:
+    """The tap is not wasted by a bad connection: the login is asked for until it is answered."""
+    start(page)
+    until(lambda: desk.streams)
+    desk.away = True
+    desk.state = "intercepted"
+    for stream in desk.streams:
+        stream.put(desk.event())
+    until(lambda: desk.calls("POST", "/login"))
+    expect(page.get_by_role("alert")).to_contain_text("We cannot reach the server")
+    desk.away = False
+    says(page, "You are in")
+
+
+def test_a_proxy_that_lets_no_stream_through_is_lived_with(page: Page, desk: Desk) -> None:
+    """Where streams are refused the page asks again and again, and nobody is told that the server is away."""
+    desk.no_stream = True
+    start(page)
+    says(page, "Tap now")
+    until(lambda: len(desk.calls("GET", "/events")) >= 2)
+    expect(page.get_by_role("alert")).to_be_hidden()
+    desk.state = "intercepted"
+    says(page, "You are in")
+
+
+def test_the_countdown_is_said_in_words_too(page: Page, desk: Desk) -> None:
+    """The ring empties, its text says the same, and who hears the page is told now and then."""
+    desk.expires_in_s = 40
+    page.clock.install()
+    start(page)
+    says(page, "Tap now")
+    expect(page.get_by_role("timer")).to_have_text("40 seconds left")
+    page.clock.run_for(11_000)
+    expect(page.get_by_role("timer")).to_have_text("29 seconds left")
+    expect(page.locator("#said")).to_have_text("30 seconds left")
+    gone = float(page.locator("circle.left").get_attribute("stroke-dashoffset") or 0)
+    assert 60 < gone < 75
+    desk.state = "expired"
+    page.clock.run_for(32_000)
+    says(page, "Time is up, try again")
+
+
+def test_one_touch_on_the_kiosks_list_begins(page: Page, desk: Desk) -> None:
+    """A charger chosen on the kiosk's own list is armed at once; opening the same address alone is not enough."""
+    page.goto("/kiosk")
+    page.get_by_role("link", name="CP-1").click()
+    says(page, "Tap now")
+    assert desk.calls("POST", "/api/pairings")[0][2] == {"charge_box_id": "CP-1"}
+    page.goto("/scan?charger=CP-5")
+    says(page, "Sign in with your card")
+    assert len(desk.calls("POST", "/api/pairings")) == 1
+
+
+def test_a_kiosk_returns_to_its_chargers_by_itself(page: Page, desk: Desk) -> None:
+    """After an end the kiosk counts down to its list; a touch gives whoever stands there the time again."""
+    page.clock.install()
+    page.goto("/kiosk-expired")
+    note = page.locator("[data-return]")
+    expect(note).to_have_text("This screen starts over in 20 s.")
+    page.clock.run_for(15_000)
+    expect(note).to_have_text("This screen starts over in 5 s.")
+    page.mouse.click(5, 5)
+    page.clock.run_for(1_000)
+    expect(note).to_contain_text("in 1")
+    page.clock.run_for(20_000)
+    page.wait_for_url("**/kiosk")
+
+
+def test_a_kiosk_notices_new_states_and_that_it_was_switched_off(page: Page, preview: Preview) -> None:
+    """The list of chargers is kept fresh without moving the focus; a revoked screen asks for a new code."""
+    page.clock.install()
+    page.goto("/kiosk")
+    link = page.get_by_role("link", name="CP-2")
+    expect(link).to_contain_text("somebody is signing in")
+    link.focus()
+    preview.pages["kiosk"] = Sample("kiosk", KIOSK, Kiosk("West", (Choice("CP-1"), Choice("CP-2"))))
+    page.clock.run_for(21_000)
+    expect(link).to_contain_text("free")
+    expect(link).to_be_focused()
+    preview.pages["kiosk"] = Sample("kiosk", PHONE, Enrol("revoked"))
+    page.clock.run_for(21_000)
+    says(page, "Set up this screen")
+
+
+def test_the_account_counts_down_warns_and_leaves_nothing(page: Page, desk: Desk) -> None:
+    """Before the sign-out the driver is warned in words; when it comes, everything personal is gone at once."""
+    page.clock.install()
+    page.goto("/me")
+    words = page.locator("[data-idle-words]")
+    expect(words).to_contain_text("3:00")
+    page.clock.run_for(151_000)
+    expect(words).to_contain_text("You will be signed out in 29 seconds")
+    expect(page.locator("#said")).to_contain_text("You will be signed out in")
+    page.get_by_role("link", name="Stay signed in").click()
+    expect(words).to_contain_text("You are signed out in")
+    desk.away = True
+    page.clock.run_for(181_000)
+    expect(page.locator("body")).not_to_contain_text("Mara Lindt")
+
+
+def test_touches_keep_a_driver_signed_in(page: Page, desk: Desk) -> None:
+    """The server hears of touches, but at most every 20 s."""
+    page.clock.install()
+    page.goto("/me")
+    before = len(desk.calls("GET", "/me"))
+    page.mouse.click(5, 5)
+    page.clock.run_for(21_000)
+    page.mouse.click(5, 5)
+    page.mouse.click(5, 5)
+    until(lambda: len(desk.calls("GET", "/me")) > before)
+    expect(page.locator("[data-idle-words]")).to_contain_text("3:00")
+    assert len(desk.calls("GET", "/me")) <= before + 2
+
+
+def test_nothing_is_left_behind_after_the_sign_out(page: Page, preview: Preview) -> None:
+    """The back button after the sign-out shows nothing of the driver."""
+    page.goto("/me")
+    expect(page.get_by_text("Mara Lindt")).to_be_visible()
+    preview.pages["me"] = preview.pages["out"]
+    page.get_by_role("button", name="Sign out").click()
+    says(page, "You are signed out")
+    page.go_back()
+    says(page, "You are signed out")
+    expect(page.locator("body")).not_to_contain_text("Mara Lindt")
+
+
+def test_a_session_that_ended_elsewhere_closes_the_page(page: Page, desk: Desk, preview: Preview) -> None:
+    """When the server no longer knows the driver, a touch ends the page as well."""
+    page.clock.install()
+    preview.pages["me"] = Sample("me", PHONE, Me("Mara Lindt", ROWS))
+    page.goto("/me")
+    desk.stay = 401
+    preview.pages["me"] = preview.pages["out"]
+    page.clock.run_for(21_000)
+    page.mouse.click(5, 5)
+    says(page, "You are signed out")
+
+
+def test_a_code_is_sent_once(page: Page, desk: Desk) -> None:
+    """Pressing twice on Set up sends the enrolment code once, as it was typed."""
+    page.goto("/enrol")
+    page.get_by_role("textbox", name="Code").fill("abcde-fghjk")
+    page.get_by_role("button", name="Set up").dblclick()
+    says(page, "You are signed out")
+    assert [each[2] for each in desk.calls("POST")] == ["code=abcde-fghjk"]
+
+
+def test_the_events_are_read_as_the_standard_says(page: Page, server: Preview) -> None:
+    """Fields, comments, empty lines, several data lines and every line end, in pieces of any size (HTML, 9.2.6)."""
+    page.goto("/scan-ready")
+    script = """async ([address, text, size]) => {
+      const { Parser } = await import(address);
+      const events = [];
+      const parser = new Parser(event => { if (event.data !== null) events.push([event.id, event.name, event.data]); });
+      for (let at = 0; at < text.length; at += size) parser.feed(text.slice(at, at + size));
+      return events;
+    }"""
+    address = f"{server.screens.assets.address}/js/stream.js"
+    text = ": hello\r\n\r\nid: 3\r\nevent: intercepted\r\ndata: a\r\ndata:b\r\n\r\n"
+    text += "retry: 10\n\ndata\n\nid: 4\ndata:  c\n\ndata: cut"
+    for size in (1, 2, 3, 7, 1000):
+        assert page.evaluate(script, [address, text, size]) == [
+            ["3", "intercepted", "a\nb"],
+            [None, "message", ""],
+            ["4", "message", " c"],
+        ]

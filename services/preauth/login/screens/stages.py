@@ -1,0 +1,105 @@
+"""What a scan's page shows at each stage and for each refusal. Pure."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Literal
+
+State = Literal["neutral", "ok", "attention", "wrong", "unknown"]
+
+
+class Screen(StrEnum):
+    """One thing a screen. The words of each stand under `scan.<name>`."""
+
+    READY = "ready"
+    WAIT = "wait"
+    WORKING = "working"
+    DONE = "done"
+    PIN = "pin"
+    PIN_WRONG = "pin_wrong"
+    PIN_LOCKED = "pin_locked"
+    ANOTHER_CARD = "another_card"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    VOID = "void"
+    REFUSED = "refused"
+    UNABLE = "unable"
+    BUSY = "busy"
+    TOO_MANY = "too_many"
+    OFF = "off"
+    NOT_PRESENT = "not_present"
+    OVER = "over"
+    FAILED = "failed"
+
+
+Doing = Literal["start", "again", "cancel"]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """`over`: nothing follows by itself, so a kiosk returns to its chargers. `wait`: may be tried again only later."""
+
+    state: State = "neutral"
+    doing: tuple[Doing, ...] = ()
+    over: bool = False
+    wait: bool = False
+
+
+AGAIN: Final[tuple[Doing, ...]] = ("again",)
+
+LOOKS: Final[dict[Screen, Look]] = {
+    Screen.READY: Look(doing=("start",)),
+    Screen.WAIT: Look(doing=("cancel",)),
+    Screen.WORKING: Look("ok"),
+    Screen.DONE: Look("ok"),
+    Screen.PIN: Look(),
+    Screen.PIN_WRONG: Look("attention"),
+    Screen.PIN_LOCKED: Look("wrong", over=True),
+    Screen.ANOTHER_CARD: Look("attention", AGAIN, over=True),
+    Screen.EXPIRED: Look("attention", AGAIN, over=True),
+    Screen.CANCELLED: Look("neutral", AGAIN, over=True),
+    Screen.VOID: Look("attention", AGAIN, over=True),
+    Screen.REFUSED: Look("wrong", over=True),
+    Screen.UNABLE: Look("attention", over=True),
+    Screen.BUSY: Look("attention", AGAIN, over=True),
+    Screen.TOO_MANY: Look("attention", AGAIN, over=True, wait=True),
+    Screen.OFF: Look("attention", over=True),
+    Screen.NOT_PRESENT: Look("attention", over=True),
+    Screen.OVER: Look("attention", AGAIN, over=True),
+    Screen.FAILED: Look("unknown", AGAIN, over=True),
+}
+
+OF_STATE: Final[dict[str, Screen]] = {
+    "armed": Screen.WAIT,
+    "matched": Screen.WORKING,
+    "intercepted": Screen.WORKING,
+    "void": Screen.VOID,
+    "cancelled": Screen.CANCELLED,
+    "expired": Screen.EXPIRED,
+    "another_card": Screen.ANOTHER_CARD,
+}
+"""A pairing's state, as its stream tells it."""
+
+OF_RESULT: Final[dict[str, Screen]] = {
+    "refused": Screen.REFUSED,
+    "not_completed": Screen.EXPIRED,
+    "another_card": Screen.ANOTHER_CARD,
+}
+"""What a consumed pairing came to, where that was no login."""
+
+OF_PROBLEM: Final[dict[str, Screen]] = {
+    "pairing_already_armed": Screen.BUSY,
+    "too_many_scans": Screen.TOO_MANY,
+    "too_many_waiting": Screen.TOO_MANY,
+    "not_present": Screen.NOT_PRESENT,
+    "interception_off": Screen.OFF,
+    "charger_unable": Screen.UNABLE,
+    "no_such_scan": Screen.OVER,
+    "scan_over": Screen.OVER,
+    "already_used": Screen.OVER,
+    "not_scanned": Screen.WAIT,
+    "login_refused": Screen.REFUSED,
+    "pin_needed": Screen.PIN,
+    "pin_wrong": Screen.PIN_WRONG,
+    "pin_locked": Screen.PIN_LOCKED,
+}
+"""The `code` of a refusal; any other is `failed`."""

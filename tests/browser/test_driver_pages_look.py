@@ -1,0 +1,86 @@
+"""The driver pages in a real browser: accessible, within their screen, quiet in the console, large enough."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser.driver_pages_preview import Preview, serving
+from tests.browser.driver_pages_samples import SAMPLES
+from tests.browser.preview import chromium, findings, opened, overflow
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def preview() -> Iterator[Preview]:
+    with serving() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as running:
+        yield running
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (768, "dark"), (390, "light"), (390, "dark")])
+def test_every_page_is_accessible_and_fits(browser: Browser, preview: Preview, width: int, scheme: str) -> None:
+    """Axe finds nothing on any page in any state, nothing is wider than the screen, and nothing breaks the policy."""
+    wrong: list[str] = []
+    with opened(browser, width, scheme) as (page, complaints):
+        for sample in SAMPLES.values():
+            page.goto(preview.address + sample.address)
+            wrong += [f"{sample.name}: {line}" for line in (*findings(page), *overflow(page), *complaints)]
+            complaints.clear()
+    assert wrong == []
+
+
+@pytest.mark.parametrize("name", ["scan-wait", "kiosk-wait"])
+def test_the_code_is_large_and_monospaced(browser: Browser, preview: Preview, name: str) -> None:
+    """The pairing code is set in a monospaced face of at least 28 px, and is spelled out to who hears it."""
+    with opened(browser, 390) as (page, _):
+        page.goto(f"{preview.address}/{name}")
+        shown = page.locator(".code [aria-hidden]")
+        expect(shown).to_have_text("K7PX")
+        assert float(shown.evaluate("each => parseFloat(getComputedStyle(each).fontSize)")) >= 28
+        assert "mono" in str(shown.evaluate("each => getComputedStyle(each).fontFamily"))
+        expect(page.locator(".code .visually-hidden")).to_have_text("K 7 P X")
+
+
+@pytest.mark.parametrize("name", ["scan-ready", "scan-wait", "scan-expired", "scan-pin", "me", "kiosk", "enrol"])
+def test_what_is_touched_is_large_enough_for_a_wet_thumb(browser: Browser, preview: Preview, name: str) -> None:
+    """Every button, link and field is at least 44 px high (WCAG 2.5.5)."""
+    with opened(browser, 390) as (page, _):
+        page.goto(f"{preview.address}/{name}")
+        small = page.evaluate(
+            """() => [...document.querySelectorAll('main a, main button, main input')]
+                .filter(each => each.offsetParent && each.getBoundingClientRect().height < 44)
+                .map(each => each.outerHTML)"""
+        )
+        assert small == []
+
+
+def test_nothing_moves_for_those_who_asked_for_that(browser: Browser, preview: Preview) -> None:
+    """With reduced motion no animation runs on the page that waits for the server."""
+    with opened(browser, 390) as (page, _):
+        page.goto(f"{preview.address}/scan-working")
+        assert page.evaluate("document.getAnimations().length") == 0
+
+
+def test_a_page_says_without_scripts_what_it_needs_them_for(browser: Browser, preview: Preview) -> None:
+    """Without JavaScript a scan says so; the account, the list of chargers and the enrolment still show."""
+    context = browser.new_context(java_script_enabled=False)
+    try:
+        page = context.new_page()
+        page.goto(f"{preview.address}/scan-ready")
+        expect(page.get_by_text("needs JavaScript")).to_be_visible()
+        page.goto(f"{preview.address}/me")
+        expect(page.get_by_text("12.4 kWh")).to_be_visible()
+        expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+        page.goto(f"{preview.address}/kiosk")
+        expect(page.get_by_role("link", name="CP-1")).to_be_visible()
+        page.goto(f"{preview.address}/enrol")
+        expect(page.get_by_role("textbox", name="Code")).to_be_visible()
+    finally:
+        context.close()
