@@ -14,6 +14,7 @@ from websockets.typing import Subprotocol
 from services.preauth.gateway import handshake
 from services.preauth.gateway.handshake import Network, Refusal, Route, Upstream
 from services.preauth.gateway.legs import MAX_TEXT_BYTES, ChargerSide, Leg, Memory, SteveSide, Why, quiet
+from services.preauth.gateway.pacer import Pacer
 from services.preauth.gateway.tunnel import House, Tunnel
 from shared.runtime.log import get_logger
 
@@ -37,6 +38,7 @@ class Door:
     proxies: tuple[Network, ...]
     connect_timeout_s: float
     memory: Memory
+    pacer: Pacer
     connecting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(256))
 
 
@@ -72,7 +74,7 @@ class Admission:
     def __init__(self, door: Door, hall: Hall) -> None:
         self._door, self._hall = door, hall
         self._protocol = ChargerSide(max_size=MAX_TEXT_BYTES, logger=quiet)
-        self.charger = Leg(self._protocol, self, door.memory)
+        self.charger = Leg(self._protocol, self, memory=door.memory, pacer=door.pacer)
         self.charger.cut_after(REQUEST_TIMEOUT_S)
         self.steve: Leg | None = None
         self._answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
@@ -203,7 +205,7 @@ class Admission:
             max_size=MAX_TEXT_BYTES,
             logger=quiet,
         )
-        leg = self.steve = Leg(protocol, self, self._door.memory)
+        leg = self.steve = Leg(protocol, self, memory=self._door.memory, pacer=self._door.pacer)
         await asyncio.get_running_loop().create_connection(
             lambda: leg, upstream.host, upstream.port, ssl=self._door.tls
         )

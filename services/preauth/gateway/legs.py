@@ -6,6 +6,7 @@ pass instead of being answered here.
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from enum import IntFlag
 from typing import Final, Protocol, cast
@@ -17,6 +18,8 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
+
+from services.preauth.gateway.pacer import Pacer
 
 # What SteVe takes (facts: the OCPP-J endpoint); larger closes 1009.
 MAX_TEXT_BYTES: Final = 8 * 1024 * 1024
@@ -44,6 +47,7 @@ class Why(IntFlag):
     PEER_IS_SLOW = 2
     HELD = 4
     TOO_FAST = 8
+    BUSY = 16
 
 
 class Memory:
@@ -106,6 +110,7 @@ class Leg(asyncio.Protocol):
     """A WebSocket on one transport. Messages are reassembled; their bytes are never looked at."""
 
     __slots__ = (
+        "_aside",
         "_booked",
         "_closed_told",
         "_cut",
@@ -114,6 +119,7 @@ class Leg(asyncio.Protocol):
         "_loop",
         "_memory",
         "_owner",
+        "_pacer",
         "_parts",
         "_paused",
         "_waiting",
@@ -121,8 +127,12 @@ class Leg(asyncio.Protocol):
         "transport",
     )
 
-    def __init__(self, protocol: ServerProtocol | ClientProtocol, owner: Events, memory: Memory) -> None:
-        self.protocol, self._owner, self._memory = protocol, owner, memory
+    def __init__(
+        self, protocol: ServerProtocol | ClientProtocol, owner: Events, *, memory: Memory, pacer: Pacer
+    ) -> None:
+        self.protocol, self._owner, self._memory, self._pacer = protocol, owner, memory, pacer
+        # Read, and not worked on yet.
+        self._aside = b""
         self._booked = 0
         self._waiting = 0
         self._loop = asyncio.get_running_loop()
@@ -145,6 +155,25 @@ class Leg(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
 
     def data_received(self, data: bytes) -> None:
+        if self._aside:
+            self._aside += data
+        elif self._pacer.admits():
+            started = time.perf_counter()
+            self._take(data)
+            self._pacer.spent(time.perf_counter() - started)
+        else:
+            self._aside = data
+            self.pause(Why.BUSY)
+            self._pacer.put_aside(self)
+
+    def work(self) -> None:
+        """Work on what was put aside."""
+        data, self._aside = self._aside, b""
+        if data:
+            self._take(data)
+            self.resume(Why.BUSY)
+
+    def _take(self, data: bytes) -> None:
         protocol = self.protocol
         protocol.receive_data(data)
         events = protocol.events_received()
@@ -163,10 +192,12 @@ class Leg(asyncio.Protocol):
             self._book(held)
 
     def eof_received(self) -> None:
+        self.work()
         self.protocol.receive_eof()
         self.flush()
 
     def connection_lost(self, _: Exception | None) -> None:
+        self.work()
         self.protocol.receive_eof()
         self.protocol.data_to_send()
         if self._cut is not None:

@@ -17,6 +17,7 @@ from services.preauth.gateway.admission import Admission, Door
 from services.preauth.gateway.handshake import Network, Upstream
 from services.preauth.gateway.legs import Leg, Memory
 from services.preauth.gateway.meter import Meter
+from services.preauth.gateway.pacer import Pacer
 from services.preauth.gateway.ports import TapDesk, Watcher
 from services.preauth.gateway.tunnel import House, Limits, Tunnel
 from shared.runtime.clock import Clock, NewId, utc_now, uuid7
@@ -90,7 +91,7 @@ class Gateway:
             new_id=self._new_id,
         )
         to_steve = ssl.create_default_context() if config.upstream.secure else None
-        door = Door(house, config.upstream, to_steve, config.proxies, config.connect_timeout_s, self.memory)
+        door = Door(house, config.upstream, to_steve, config.proxies, config.connect_timeout_s, self.memory, Pacer())
         # A copy of the socket: a server closes what it was given, and a restart needs it again.
         listener = self._listener.dup()
         _keep_alive(listener)
