@@ -1,3 +1,4 @@
+import re
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
@@ -48,8 +49,10 @@ async def test_the_clocks_of_steve_lago_and_the_database_are_compared(
 
 async def test_a_clock_beyond_the_hooks_bound_says_what_it_costs(target: Target) -> None:
     """From the bound on, every hook call is stale: that is what the operator must know."""
-    assert "Every hook call is stale" in (await read(target, 400))["clock.steve"].why
-    assert "400 s behind" in (await read(target, 400))["clock.lago"].why
+    found = await read(target, 400)
+    assert "Every hook call is stale" in found["clock.steve"].why
+    # A server may renew its Date header only once a second.
+    assert re.search(r"(399|40[012]) s behind", found["clock.lago"].why)
 
 
 async def test_clocks_that_cannot_be_read_are_unknown(target: Target) -> None:

@@ -165,11 +165,10 @@ async def test_a_stack_that_runs_is_examined_before_and_after_something_is_broke
     settings |= ports()
     machine.write_env(settings)
     async with machine.up("-m", "deploy.local.cli", "up"):
-        fine = await machine.doctor("--json")
+        fine, plain = await asyncio.gather(machine.doctor("--json"), machine.doctor())
         assert fine.answers == dict.fromkeys(WHAT, "yes"), fine.output
         assert fine.code == 0
         assert "the private one" in fine.why("database.reachable")
-        plain = await machine.doctor()
         assert plain.code == 0
         assert plain.output.splitlines()[-1] == f"All {len(WHAT)} checks are fine."
         for run in (fine, plain):
@@ -239,10 +238,10 @@ async def test_nothing_set_up_is_a_finding_with_a_way_to_begin(machine: Machine)
 
 async def test_what_cannot_be_asked_about_ends_with_3(machine: Machine) -> None:
     """A settings file that is not there is an error in three lines, or one object, and no finding."""
-    run = await machine.doctor("--env-file", "nowhere.env")
+    named = ("--env-file", "nowhere.env")
+    run, as_json = await asyncio.gather(machine.doctor(*named), machine.doctor(*named, "--json"))
     assert run.code == 3
     assert run.errors.splitlines()[0] == "There is no nowhere.env."
     assert len(run.errors.splitlines()) == 3
-    as_json = await machine.doctor("--env-file", "nowhere.env", "--json")
     assert as_json.code == 3
     assert set(json.loads(as_json.output)) == {"error", "why", "remedy"}
