@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Any, Final
@@ -165,7 +165,15 @@ class Check:
         usage = await self._lago.current_usage(customer, subscription)
         if usage is None or usage.from_datetime != period.usage.from_datetime:
             return findings, "Its billing period changed just now. Compare it again."
-        whole = rules.with_total(findings, usage_wh=self._total(usage)[0], shown=shown)
+        usage_wh, _ = self._total(usage)
+        whole = rules.with_total(findings, usage_wh=usage_wh, shown=shown)
+        if whole is not findings and any(one.reported for one in entries):
+            # What Lago once objected to may have been repaired since: its total knows.
+            entries = [replace(one, reported=None) for one in entries]
+            repaired = rules.one_by_one(local.sessions, entries, stored, scope, known=known)
+            shown = rules.shown_wh(entries, stored, scope)
+            if rules.with_total(repaired, usage_wh=usage_wh, shown=shown) is repaired:
+                return repaired, None
         if whole is not findings and any(one.state == "waiting" for one in entries):
             return (
                 findings,

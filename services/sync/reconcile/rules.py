@@ -199,7 +199,7 @@ def at_a_glance(
     Entries on their way may be in the total already, all of them or none.
     """
     total = sums(sessions, entries)
-    if any(one.state == "stuck" or one.reported for one in entries) or (usage_wh is None and total.sent_events):
+    if any(one.state == "stuck" for one in entries) or (usage_wh is None and total.sent_events):
         return None
     waiting = sum(1 for one in entries if one.state == "waiting")
     landed = (total.sent_wh + total.waiting_wh, total.sent_events + waiting)
