@@ -230,6 +230,7 @@ class Tunnel:
     def leave(self) -> None:
         """Say good-bye now; what was read is sent first, a tap without waiting for its decision."""
         self._hurry = True
+        self._take_what_was_read()
         if self._held is not None:
             if self._asking is not None:
                 self._asking.cancel()
@@ -404,9 +405,23 @@ class Tunnel:
             self._leave_if_quiet()
 
     def _leave_if_quiet(self) -> None:
-        if self._draining and self._held is None and not any(self._open_calls):
+        if self._draining and self._quiet:
+            # Not in the middle of a batch; and by then another call may have come.
+            self._loop.call_soon(self._leave_if_still_quiet)
+
+    def _leave_if_still_quiet(self) -> None:
+        self._take_what_was_read()
+        if self._draining and self._quiet:
             self._draining = False
-            self._loop.call_soon(self.leave)
+            self.leave()
+
+    @property
+    def _quiet(self) -> bool:
+        return self._held is None and not any(self._open_calls)
+
+    def _take_what_was_read(self) -> None:
+        self.charger.work()
+        self.steve.work()
 
     def _stalled(self, leg: Leg) -> None:
         """A peer that does not read: it will not read a close frame either."""
