@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from dataclasses import dataclass
 from uuid import UUID
 
 from starlette.applications import Starlette
@@ -68,33 +69,71 @@ RATES_EVERY_S = 60.0
 class Front:
     """The hook before everything else: no router, no middleware stands between a tap and its answer."""
 
-    def __init__(self, hook: Hook, pages: ASGIApp) -> None:
+    def __init__(self, hook: Hook | None, pages: ASGIApp) -> None:
         self._hook, self._pages = hook, pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
+        if self._hook is not None and scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
             await self._hook(scope, receive, send)
         else:
             await self._pages(scope, receive, send)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TapParts:
+    """The way of a tap, and what follows it."""
+
+    group: GroupCommit
+    spool: Spool
+    matches: Matches
+    decider: TapDecider
+    sweeper: Sweeper
+    replay: Replay
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriverParts:
+    """Pairings, presence and logins."""
+
+    arming: Arming
+    pairings: Pairings
+    kiosks: Kiosks
+    login: Login
+    app: Starlette
+
+
 def build(settings: PreauthSettings, *, clock: Clock = utc_now, new_id: NewId = uuid7) -> Service:
+    return wire(settings, clock=clock, new_id=new_id)[0]
+
+
+def wire(
+    settings: PreauthSettings, *, clock: Clock = utc_now, new_id: NewId = uuid7
+) -> tuple[Service, TapParts, DriverParts]:
+    """The service, and the parts that its rooms consist of.
+
+    What does not face outwards (requests, events, periodic work) is the same in every process, whatever it serves: any
+    of several may do it, and it is done once.
+    """
     service = assemble("preauth", settings, metadata, clock=clock, new_id=new_id)
+    served = settings.served()
     watch = Watch(service.database)
-    decider = build_decider(service, settings, watch)
-    gateway = build_gateway(service, settings, decider)
+    taps = build_taps(service, settings, watch)
+    gateway = build_gateway(service, settings, taps.decider, listens="gateway" in served)
     follow_sync(service, settings)
-    hook = Hook(decider, parse_hook_keys(settings.hook_keys.get_secret_value()), registry=service.registry)
-    pages = build_pages(service, settings, watch)
-    listener = bind(settings.host, settings.port, setting="EXPRESSYNC_PREAUTH_PORT")
-    # Last to start and first to stop: what it takes in, the parts above it finish.
-    service.parts.append(HttpServer("http", Front(hook, pages), listener))
+    drivers = build_drivers(service, settings, watch)
+    keys = parse_hook_keys(settings.hook_keys.get_secret_value())
+    hook = Hook(taps.decider, keys, registry=service.registry) if "hook" in served else None
+    pages = drivers.app if "pages" in served else Starlette()
+    if hook is not None or "pages" in served:
+        listener = bind(settings.host, settings.port, setting="EXPRESSYNC_PREAUTH_PORT")
+        # Last to start and first to stop: what it takes in, the parts above it finish.
+        service.parts.append(HttpServer("http", Front(hook, pages), listener))
     if gateway is not None:
         service.parts.append(gateway)
-    return service
+    return service, taps, drivers
 
 
-def build_decider(service: Service, settings: PreauthSettings, watch: Watch) -> TapDecider:
+def build_taps(service: Service, settings: PreauthSettings, watch: Watch) -> TapParts:
     """Wire the way of a tap and what follows it."""
     clock, new_id = service.clock, service.new_id
     group = GroupCommit(
@@ -144,10 +183,10 @@ def build_decider(service: Service, settings: PreauthSettings, watch: Watch) -> 
     service.closing.append(close_spool)
     service.dispatcher.query(asked.SearchTaps, Taps(service.database).search_taps)
     service.dispatcher.command(asked.SwitchInterception, Switch(service.outbox, clock=clock).switch)
-    return decider
+    return TapParts(group=group, spool=spool, matches=matches, decider=decider, sweeper=sweeper, replay=replay)
 
 
-def build_gateway(service: Service, settings: PreauthSettings, decider: TapDecider) -> Gateway | None:
+def build_gateway(service: Service, settings: PreauthSettings, decider: TapDecider, *, listens: bool) -> Gateway | None:
     """Wire what is known of chargers, and the gateway that sees them, where it shall listen."""
     database, outbox, clock, new_id = service.database, service.outbox, service.clock, service.new_id
     chargers, newcomers = Chargers(database), Newcomers(database, clock=clock)
@@ -163,7 +202,7 @@ def build_gateway(service: Service, settings: PreauthSettings, decider: TapDecid
         Every("chargers.forget", HOUR_S, observer.forget),
     ]
     config = settings.gateway()
-    if config is None:
+    if config is None or not listens:
         return None
     desk = GatewayDesk(decider, database)
     listener = bind(settings.host, settings.ocpp_port, setting="EXPRESSYNC_PREAUTH_OCPP_PORT")
@@ -199,7 +238,7 @@ def follow_sync(service: Service, settings: PreauthSettings) -> None:
     ]
 
 
-def build_pages(service: Service, settings: PreauthSettings, watch: Watch) -> Starlette:
+def build_drivers(service: Service, settings: PreauthSettings, watch: Watch) -> DriverParts:
     """Wire pairings, presence and logins: what operators ask for on the bus, and drivers over HTTP."""
     database, outbox, clock, new_id = service.database, service.outbox, service.clock, service.new_id
     budgets = Budgets.of(
@@ -274,7 +313,8 @@ def build_pages(service: Service, settings: PreauthSettings, watch: Watch) -> St
         templates=templates(assets),
     )
     handlers = {Problem: on_problem, NoAnswerError: on_no_answer, Exception: on_crash}
-    return Starlette(routes=[*api.routes(), *pages.routes()], exception_handlers=handlers)
+    app = Starlette(routes=[*api.routes(), *pages.routes()], exception_handlers=handlers)
+    return DriverParts(arming=arming, pairings=pairings, kiosks=kiosks, login=login, app=app)
 
 
 def spool_name(unique: UUID) -> str:

@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
@@ -10,6 +10,12 @@ from services.preauth.login.browser import parse_proxies
 from services.preauth.login.tokens import parse_audiences
 from services.preauth.login.tokens import parse_keys as parse_token_keys
 
+SERVED: Final = frozenset({"hook", "gateway", "pages"})
+
+
+def _parts(text: str) -> set[str]:
+    return {part.strip() for part in text.split(",") if part.strip()}
+
 
 class PreauthSettings(GatewaySettings):
     model_config = SettingsConfigDict(env_prefix="EXPRESSYNC_PREAUTH_")
@@ -17,6 +23,11 @@ class PreauthSettings(GatewaySettings):
     port: int = Field(8091, ge=0, le=65535, description="Port of the hook and the driver pages")
     ops_port: int = Field(8191, ge=0, le=65535, description="Port of /healthz, /readyz and /metrics")
 
+    serve: str = Field(
+        "hook,gateway,pages",
+        description="What this process serves: hook, gateway, pages, or some of them, separated by commas. Processes of"
+        " their own keep them out of each other's way",
+    )
     hook_keys: SecretStr = Field(
         SecretStr(""),
         description="Keys the patched SteVe may sign its hook calls with, separated by commas; several for a rotation."
@@ -83,6 +94,18 @@ class PreauthSettings(GatewaySettings):
         description="Stop, through SteVe, a session that began although its card was told Blocked",
     )
     token_valid_s: int = Field(300, ge=30, le=300, description="Seconds a token is valid")
+
+    @field_validator("serve")
+    @classmethod
+    def _are_parts(cls, text: str) -> str:
+        unknown = _parts(text) - SERVED
+        if unknown or not _parts(text):
+            raise ValueError(f"{text!r} is not made of hook, gateway and pages")
+        return text
+
+    def served(self) -> frozenset[str]:
+        """Which of hook, gateway and pages this process serves."""
+        return frozenset(_parts(self.serve))
 
     @field_validator("hook_keys", "token_keys", mode="after")
     @classmethod

@@ -260,7 +260,7 @@ async def test_no_login_without_a_scan(preauth: Preauth, sync: SyncDouble) -> No
         assert (await kiosk.delete(f"/api/pairings/{first}")).status_code == 204
         assert (await log_in(kiosk, first)).json()["code"] == "scan_over"
         second = (await arm(kiosk)).json()["pairing_id"]
-        decider = next(part for part in preauth.service.parts if part.name == "http")._app._hook._decider  # type: ignore[attr-defined]
+        decider = preauth.taps.decider
         decision = await decider.decide(Tap(CARD, CP, "authorize", "hook", asyncio.get_running_loop().time()))
         assert decision.reason == "matched"
         assert (await log_in(kiosk, second)).json()["code"] == "not_scanned"

@@ -41,9 +41,7 @@ async def arm(preauth: Preauth, charger: str = CP) -> None:
 
 def decider_of(preauth: Preauth) -> TapDecider:
     """The port that hook and gateway use."""
-    found = [part for part in preauth.service.parts if part.name == "http"][0]._app._hook._decider  # type: ignore[attr-defined] # noqa: RUF015
-    assert isinstance(found, TapDecider)
-    return found
+    return preauth.taps.decider
 
 
 def a_tap(id_tag: str = "04A1", charger: str = CP) -> Tap:

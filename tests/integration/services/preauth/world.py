@@ -16,7 +16,7 @@ import psycopg
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
-from services.preauth.main import build
+from services.preauth.main import DriverParts, TapParts, wire
 from services.preauth.settings import PreauthSettings
 from shared.contracts.identity import Actor, ActorKind, Cause
 from shared.contracts.request import ReplyEnvelope, Request, RequestEnvelope
@@ -49,6 +49,8 @@ class Preauth:
     database: TestDatabase
     clock: MovableClock
     http: httpx.AsyncClient
+    taps: TapParts
+    drivers: DriverParts
     stop: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def ask(self, request: Request[Any], actor: Actor = OPERATOR, key: str | None = None) -> ReplyEnvelope:
@@ -156,14 +158,14 @@ async def running(
 ) -> AsyncIterator[Preauth]:
     """One replica, from start to stop. Without `bus`, it does not even try to reach a broker."""
     clock = clock or MovableClock()
-    service = build(settings_for(database, folder, **more), clock=clock)
+    service, taps, drivers = wire(settings_for(database, folder, **more), clock=clock)
     if not bus:
         service.parts = [part for part in service.parts if part.name not in BUS]
     port = next(part.port for part in service.parts if isinstance(part, HttpServer) and part.name == "http")
     stop = asyncio.Event()
     task = asyncio.create_task(service.run(stop))
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client:
-        preauth = Preauth(service, database, clock, client, stop)
+        preauth = Preauth(service, database, clock, client, taps, drivers, stop)
         try:
             deadline = time.monotonic() + 10
             while ready and await service.checks["taps"]() is not None:
