@@ -61,7 +61,16 @@ class Outbox:
                 }
             )
         if rows:
-            await tx.execute(self._outbox.insert(), rows)
+            # An array a column: one statement for thousands of events, in this order.
+            given = sa.select(
+                *(
+                    sa.func.unnest(sa.cast([row[name] for row in rows], pg.ARRAY(self._outbox.c[name].type))).label(
+                        name
+                    )
+                    for name in rows[0]
+                )
+            )
+            await tx.execute(sa.insert(self._outbox).from_select(list(rows[0]), given))
             after_commit(tx, self.wake)
         return [row["event_id"] for row in rows]  # type: ignore[misc]
 

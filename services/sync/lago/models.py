@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from shared.contracts.requests.sync import SubscriptionView
 
@@ -175,6 +175,4 @@ class PublicKeyAnswer(_Model):
 
 
 class Accepted(_Model):
-    """The answer to a batch; what matters is that it came."""
-
-    events: list[dict[str, Any]] = Field(default_factory=list)
+    """The answer to a batch: that it came is all that matters."""

@@ -129,7 +129,7 @@ class Settler:
             await self._outbox.add_all(tx, outcome.events, cause)
             if outcome.entries:
                 after_commit(tx, self._deliver)
-        return [(one["b_steve_id"], one["b_pk"]) for one in outcome.updates], outcome.waits
+        return [(one["steve_id"], one["transaction_pk"]) for one in outcome.updates], outcome.waits
 
     async def _gather(self, tx: Write, rows: list[Any], now: datetime) -> _Known:
         unowned = [row for row in rows if row.owner_subscription is None]
@@ -205,7 +205,12 @@ class Settler:
     def _apply(self, row: Any, decision: Decision, known: _Known, unknown: frozenset[str], outcome: _Outcome) -> None:  # noqa: ANN401 - a row of session
         now, owner = known.now, known.owners.get(row.transaction_pk)
         values = {name: getattr(row, name) for name in _STATE}
-        values |= {"b_steve_id": row.steve_id, "b_pk": row.transaction_pk, "settle_at": None, "settle_attempts": 0}
+        values |= {
+            "steve_id": row.steve_id,
+            "transaction_pk": row.transaction_pk,
+            "settle_at": None,
+            "settle_attempts": 0,
+        }
         if owner is not None and row.owner_subscription is None:
             values |= {
                 "owner_customer": owner.external_customer_id,

@@ -8,6 +8,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from services.sync import bulk
 from services.sync.ledger.tables import entry
 from services.sync.runs.tables import run, run_session, schedule
 from services.sync.sessions.tables import session
@@ -17,7 +18,8 @@ from shared.database.engine import Read, Write
 
 
 async def ensure_schedule(tx: Write, steve_id: str, at: datetime) -> None:
-    values = {"steve_id": steve_id, "next_look_at": at, "mode": "active", "mode_since": at}
+    # What is there at the beginning is read as new; a sweep right after it would read it twice.
+    values = {"steve_id": steve_id, "next_look_at": at, "mode": "active", "mode_since": at, "swept_at": at}
     await tx.execute(insert(schedule).values(**values).on_conflict_do_nothing())
 
 
@@ -138,8 +140,7 @@ async def keep_outcomes(tx: Write, run_id: UUID, found: Mapping[int, tuple[str, 
         {"run_id": run_id, "transaction_pk": pk, "outcome": outcome, "detail": detail}
         for pk, (outcome, detail) in sorted(found.items())
     ]
-    if rows:
-        await tx.execute(sa.insert(run_session), rows)
+    await bulk.insert(tx, run_session, rows)
 
 
 def view(row: Any) -> RunView:  # noqa: ANN401 - a row of run

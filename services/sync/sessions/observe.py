@@ -128,7 +128,7 @@ class Observer:
         return {pk: owner for pk, owner in found.items() if isinstance(owner, Owner)}
 
     def _key(self, pk: int) -> dict[str, Any]:
-        return {"b_steve_id": self._steve_id, "b_pk": pk}
+        return {"steve_id": self._steve_id, "transaction_pk": pk}
 
     def _row(self, one: Transaction, owner: Owner | None, now: datetime) -> dict[str, Any]:
         return {

@@ -2,17 +2,20 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from services.sync import bulk
 from services.sync.ledger.tables import entry
 from services.sync.metadata import SCHEMA
 from services.sync.sessions.tables import cursor, gap, session, start_verdict
 from shared.contracts.identity import session_id
 from shared.contracts.requests.sync import Billing, SearchSessions, SessionView
 from shared.database.engine import Read, Write
+
+KEY: Final = ("steve_id", "transaction_pk")
 
 
 async def lock_observation(tx: Write, steve_id: str) -> None:
@@ -49,21 +52,12 @@ async def by_pk(tx: Read, steve_id: str, pks: Collection[int]) -> dict[int, sa.R
 
 
 async def insert_sessions(tx: Write, values: Sequence[Mapping[str, Any]]) -> None:
-    if values:
-        await tx.execute(sa.insert(session), values)
+    await bulk.insert(tx, session, values)
 
 
 async def update_sessions(tx: Write, columns: Sequence[str], values: Sequence[Mapping[str, Any]]) -> None:
-    """Set `columns` of each session; the key stands under `b_steve_id` and `b_pk`."""
-    if not values:
-        return
-    statement = (
-        sa.update(session)
-        .where(session.c.steve_id == sa.bindparam("b_steve_id"), session.c.transaction_pk == sa.bindparam("b_pk"))
-        .values({column: sa.bindparam(column) for column in columns})
-    )
-    connection: Any = tx
-    await connection.execute(statement, values)
+    """Set `columns` of each session, whose key stands among the values."""
+    await bulk.update(tx, session, KEY, columns, values)
 
 
 async def add_gaps(tx: Write, steve_id: str, pks: Collection[int], at: datetime) -> None:

@@ -1,0 +1,155 @@
+"""A backlog of finished sessions through sync, against a bare loop that reads and posts the same bytes.
+
+Both talk to the same simulators, with pages and batches of the same size and as many requests in flight. The bare loop
+keeps nothing: it has no database, no links, no proof. A session's cost is measured at several sizes of the backlog.
+"""
+
+import asyncio
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import uvloop
+
+from services.sync.ledger.rules import kwh, unix_seconds, usage_event, usage_event_id
+from services.sync.steve.models import Transaction
+from tests.bench.sync_world import CARDS, METRIC, STEVE_ID, SUBSCRIPTIONS, BenchWorld, bench_world
+from tests.infra import Infra, provided
+
+SIZES: Final = (1_000, 10_000, 100_000)
+PAGE: Final = 500
+BATCH: Final = 100
+IN_FLIGHT: Final = 3
+LONGEST_S: Final = 600.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    seconds: float
+    sessions: int
+    requests: int
+    peak_rss_mb: float = 0.0
+
+    @property
+    def per_s(self) -> float:
+        return self.sessions / self.seconds
+
+
+async def bare(world: BenchWorld, count: int) -> Measured:
+    """Read every transaction and post its event; BATCH a request, IN_FLIGHT at once."""
+    requests = 0
+    limits = httpx.Limits(max_connections=8, max_keepalive_connections=8)
+    async with (
+        httpx.AsyncClient(auth=("steve", "steve"), limits=limits, timeout=60, trust_env=False) as steve,
+        httpx.AsyncClient(
+            headers={"Authorization": "Bearer lago-simulator-key"}, limits=limits, timeout=60, trust_env=False
+        ) as lago,
+    ):
+        free = asyncio.Semaphore(IN_FLIGHT)
+
+        async def post(events: list[dict[str, Any]]) -> None:
+            async with free:
+                answer = await lago.post(f"{world.lago_url}/api/v1/events/batch", json={"events": events})
+                answer.raise_for_status()
+
+        started = time.perf_counter()
+        posts: list[asyncio.Task[None]] = []
+        for first in range(1, count + 1, PAGE):
+            pks = ",".join(str(pk) for pk in range(first, first + PAGE))
+            answer = await steve.get(f"{world.steve_url}/steve/api/v1/transactions", params={"transactionPk": pks})
+            events = [as_bare_event(one) for one in answer.raise_for_status().json()]
+            batches = [events[at : at + BATCH] for at in range(0, len(events), BATCH)]
+            posts += [asyncio.create_task(post(batch)) for batch in batches]
+            requests += 1 + len(batches)
+        await asyncio.gather(*posts)
+        return Measured(time.perf_counter() - started, count, requests)
+
+
+def as_bare_event(row: dict[str, Any]) -> dict[str, Any]:
+    """The event that sync sends for this transaction, under an id of its own."""
+    one = Transaction.model_validate(row)
+    assert one.stop_timestamp is not None
+    assert one.stop_wh is not None
+    assert one.start_wh is not None
+    card = int(one.ocpp_id_tag.rpartition("-")[2])
+    event = usage_event(
+        event_id=usage_event_id("bare0", one.pk, 1),
+        subscription=f"sub_{card % SUBSCRIPTIONS}",
+        code=METRIC,
+        property_name="kwh",
+        wh=one.stop_wh - one.start_wh,
+        timestamp=one.stop_timestamp,
+        session=f"{STEVE_ID}:{one.pk}",
+        charge_box_id=one.charge_box_id,
+    )
+    assert event.properties["kwh"] == kwh(one.stop_wh - one.start_wh)
+    assert event.timestamp == unix_seconds(one.stop_timestamp)
+    return event.model_dump()
+
+
+async def through_sync(world: BenchWorld, count: int) -> Measured:
+    """From sync's first question about transactions until Lago has every event."""
+    before = await world.lago_state()
+    seen = (await world.steve_state())["requests"].get("GET /transactions", 0)
+    process = world.start_sync(poll_s="0.5", in_flight=str(IN_FLIGHT), page_size=str(PAGE))
+    async with asyncio.timeout(60):
+        while (await world.steve_state())["requests"].get("GET /transactions", 0) == seen:  # noqa: ASYNC110 - outside
+            await asyncio.sleep(0.02)
+    started = time.perf_counter()
+    asked = sum((await world.steve_state())["requests"].values())
+    async with asyncio.timeout(LONGEST_S):
+        while (state := await world.lago_state())["events"] < before["events"] + count:  # noqa: ASYNC110 - outside
+            await asyncio.sleep(min(0.25, count / 40_000))
+    seconds = time.perf_counter() - started
+    steve_requests = sum((await world.steve_state())["requests"].values()) - asked + 1
+    lago_requests = state["requests"]["total"] - before["requests"]["total"]
+    measured = Measured(seconds, count, steve_requests + lago_requests, process.peak_rss_mb())
+    process.end()
+    return measured
+
+
+async def one_size(infra: Infra, folder: Path, count: int) -> tuple[Measured, Measured]:
+    async with bench_world(infra, folder) as world:
+        await world.seed_cards(CARDS)
+        await world.seed_history(count)
+        bare_loop = await bare(world, count)
+        return await through_sync(world, count), bare_loop
+
+
+async def measure(infra: Infra, folder: Path, sizes: tuple[int, ...]) -> dict[str, Any]:
+    figures: dict[str, Any] = {}
+    measured: dict[int, Measured] = {}
+    for size in sizes:
+        ours, theirs = await one_size(infra, folder, size)
+        measured[size] = ours
+        name = f"{size // 1000}k"
+        figures |= {
+            f"sessions_per_s_{name}": round(ours.per_s),
+            f"bare_sessions_per_s_{name}": round(theirs.per_s),
+            f"ratio_to_bare_loop_{name}": round(ours.per_s / theirs.per_s, 3),
+            f"requests_per_session_{name}": round(ours.requests / size, 4),
+            f"bare_requests_per_session_{name}": round(theirs.requests / size, 4),
+            f"peak_rss_mb_{name}": round(ours.peak_rss_mb),
+        }
+    largest, smallest = sizes[-1], sizes[0]
+    name = f"{largest // 1000}k"
+    return {
+        "sessions": largest,
+        "ratio_to_bare_loop": figures[f"ratio_to_bare_loop_{name}"],
+        "requests_per_session": figures[f"requests_per_session_{name}"],
+        "peak_rss_mb": max(figures[f"peak_rss_mb_{size // 1000}k"] for size in sizes),
+        f"cost_ratio_{name}_to_{smallest // 1000}k": round(
+            (measured[largest].seconds / largest) / (measured[smallest].seconds / smallest), 3
+        ),
+        **figures,
+    }
+
+
+def main() -> dict[str, Any]:
+    sizes = tuple(int(size) for size in os.environ.get("EXPRESSYNC_BENCH_SYNC_SIZES", "").split(",") if size) or SIZES
+    with tempfile.TemporaryDirectory() as folder, provided(Path(folder)) as infra:
+        return uvloop.run(measure(infra, Path(folder), sizes))
