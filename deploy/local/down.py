@@ -25,7 +25,10 @@ def run_down(*, yes: bool, keep: bool) -> int:
             return 0
         shutil.rmtree(live.folder)
         print(f"Deleted {live.folder}.")
-    if demo.packages.exists():
+    if demo.packages.is_symlink():
+        # Shared with another home, whose packages they are.
+        demo.packages.unlink()
+    elif demo.packages.exists():
         shutil.rmtree(demo.packages)
         print(f"Deleted {demo.packages}.")
     if demo.base.exists() and not any(demo.base.iterdir()):
