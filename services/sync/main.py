@@ -17,7 +17,9 @@ from services.sync.lago.subscriptions import Subscriptions
 from services.sync.ledger.counting import Counting
 from services.sync.ledger.delivery import Delivery
 from services.sync.ledger.held import HeldQueue
+from services.sync.ledger.progress import Progress, Steps
 from services.sync.ledger.settle import Settler
+from services.sync.links.follow import Follow
 from services.sync.links.handlers import Links
 from services.sync.links.undo import Undo
 from services.sync.operations.handlers import Operations
@@ -54,6 +56,8 @@ from shared.web.server import HttpServer, bind
 SETTLE_EVERY_S = 1.0
 DELIVER_EVERY_S = 1.0
 COUNT_EVERY_S = 1.0
+FOLLOW_EVERY_S = 30.0
+PROGRESS_EVERY_S = 60.0
 DISPATCH_EVERY_S = 1.0
 COMPARE_EVERY_S = 30.0
 # Requests may hold a connection while a charger thinks for 30 s; the work of the house goes on beside them.
@@ -77,6 +81,7 @@ class CardRooms:
     policy: Policy
     links: Links
     undo: Undo
+    follow: Follow
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ class SessionRooms:
     poller: Poller
     runner: Runner
     runs: Runs
+    progress: Progress
     settler: Settler
     delivery: Delivery
     counting: Counting
@@ -205,7 +211,9 @@ def wire_cards(service: Service, settings: SyncSettings, upstreams: Upstreams) -
     dispatcher.query(card_requests.GetPortalUrl, links.get_portal_url)
     dispatcher.query(requests.SearchCustomers, links.search_customers)
     dispatcher.query(requests.GetSubscription, links.get_subscription)
-    return CardRooms(mirror, queries, cards, policy, links, undo)
+    follow = Follow(database, upstreams.subscriptions, cards, links, clock=clock, new_id=new_id)
+    service.parts.append(Loop("links.follow", follow.follow, FOLLOW_EVERY_S))
+    return CardRooms(mirror, queries, cards, policy, links, undo, follow)
 
 
 def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams, mirror: Mirror) -> SessionRooms:
@@ -215,6 +223,7 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
     delivery = Delivery(
         lago,
         upstreams.gate,
+        upstreams.subscriptions,
         database,
         outbox,
         in_flight=settings.in_flight,
@@ -259,6 +268,15 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         refuse=lambda error: upstreams.health.object_to("steve", error),
     )
 
+    progress = Progress(
+        upstreams.steve,
+        database,
+        settler,
+        steve_id=settings.steve_id,
+        steps=Steps(timedelta(minutes=settings.incremental_minutes), settings.incremental_kwh * 1000),
+        clock=clock,
+    )
+    service.parts.append(Loop("ledger.progress", progress.bill_running, PROGRESS_EVERY_S))
     intervals = Intervals(settings.poll_s, max(settings.idle_poll_s, settings.poll_s), settings.dormant_poll_s)
     runner = Runner(
         database,
@@ -295,7 +313,7 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         deliver,
         count,
     ]
-    return SessionRooms(poller, runner, runs, settler, delivery, counting, held, look, settle, deliver, count)
+    return SessionRooms(poller, runner, runs, progress, settler, delivery, counting, held, look, settle, deliver, count)
 
 
 def wire_proof(service: Service, settings: SyncSettings, upstreams: Upstreams, sessions: SessionRooms) -> ProofRooms:

@@ -3,12 +3,14 @@
 import asyncio
 import random
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from services.sync.lago.client import MAX_BATCH, BatchRefused, LagoClient
 from services.sync.lago.gate import Gate
 from services.sync.lago.models import UsageEvent
+from services.sync.lago.store import Subscribed, subscribed
+from services.sync.lago.subscriptions import Subscriptions
 from services.sync.ledger import rules, store
 from services.sync.ledger.readback import ReadBack, Verdict
 from services.sync.ledger.store import Entry
@@ -28,6 +30,8 @@ FIRST_BACKOFF_S: Final = 1.0
 LONGEST_BACKOFF_S: Final = 300.0
 # Server errors on a batch before it is suspected that one of its events causes them.
 SUSPECT_AFTER: Final = 2
+# An entry that waited longer may have come into another billing period.
+MAY_BE_LATE_AFTER: Final = timedelta(minutes=30)
 # Entries that a lane takes at once and sends in batches: fewer transactions, and one that dies leaves no more behind.
 CLAIM: Final = 5 * MAX_BATCH
 LAGO: Final = Actor(kind="upstream", id="lago")
@@ -36,6 +40,13 @@ LAGO: Final = Actor(kind="upstream", id="lago")
 def backoff_s(attempts: int, chance: float) -> float:
     """Seconds until attempt `attempts` + 1: doubling from 1 to 300, jittered by half. `chance` is 0 to 1."""
     return float(min(FIRST_BACKOFF_S * 2.0 ** min(attempts - 1, 12), LONGEST_BACKOFF_S)) * (0.5 + 0.5 * chance)
+
+
+def is_over(subscription: Subscribed, at: datetime) -> bool:
+    """Whether that moment's billing period has been invoiced."""
+    if not subscription.active:
+        return subscription.ended_at is not None and subscription.ended_at >= at
+    return subscription.period_from is not None and at < subscription.period_from
 
 
 def as_event(one: Entry) -> UsageEvent:
@@ -58,6 +69,7 @@ class Delivery:
         self,
         lago: LagoClient,
         gate: Gate,
+        subscriptions: Subscriptions,
         database: Database,
         outbox: Outbox,
         *,
@@ -66,7 +78,8 @@ class Delivery:
         clock: Clock,
         new_id: NewId,
     ) -> None:
-        self._lago, self._gate, self._database, self._outbox = lago, gate, database, outbox
+        self._lago, self._gate, self._subscriptions = lago, gate, subscriptions
+        self._database, self._outbox = database, outbox
         self._in_flight, self._count_after, self._clock, self._new_id = in_flight, count_after, clock, new_id
         self._read_back = ReadBack(lago)
 
@@ -110,6 +123,8 @@ class Delivery:
             if self._gate.events_store == "clickhouse":
                 # It takes a second one without a word, so what may be there already is looked for first (facts 6).
                 batch = await self._settle_repeats(batch)
+            if batch:
+                batch = await self._in_time(batch)
             return not batch or await self._send(batch, acknowledged)
         except RefusedError as error:
             await self._hold(batch, "lago_refused", f"Lago {error.explanation}.")
@@ -117,6 +132,33 @@ class Delivery:
         except UpstreamError as error:
             await self._put_off(batch, error)
             return False
+
+    async def _in_time(self, batch: Sequence[Entry]) -> Sequence[Entry]:
+        """Set aside what became late while it waited: in a period that is over, Lago takes it and never bills it.
+
+        What was sent before may be there in time; only what is not there is late.
+        """
+        now = self._clock()
+        old = [one for one in batch if now - one.created_at > MAY_BE_LATE_AFTER]
+        if not old:
+            return batch
+        names = {one.external_subscription_id for one in old}
+        answered = await self._subscriptions.refresh(names)
+        async with self._database.read() as tx:
+            known = await subscribed(tx, answered)
+        late = [one for one in old if (its := known.get(one.external_subscription_id)) and is_over(its, one.timestamp)]
+        if not late:
+            return batch
+        verdicts = await self._read_back.compare(late)
+        await self._delivered([one for one in late if verdicts[one.key].same], by="read_back")
+        for one in late:
+            if not verdicts[one.key].found:
+                what = f"It is stamped {one.timestamp:%Y-%m-%d %H:%M} UTC, in a period that ended while it waited."
+                await self._hold([one], "late", what)
+            elif not verdicts[one.key].same:
+                await self._hold([one], "id_conflict", verdicts[one.key].explanation)
+        aside = {one.key for one in late}
+        return [one for one in batch if one.key not in aside]
 
     async def _send(self, batch: Sequence[Entry], acknowledged: list[Entry]) -> bool:
         try:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from services.sync.ledger import held_store as store
 from services.sync.ledger import rules
+from services.sync.ledger import store as ledger
 from services.sync.ledger.held_store import Key
 from services.sync.links import store as links
 from services.sync.links.rules import Owner, resolve
@@ -151,7 +152,7 @@ class HeldQueue:
         ownership = await links.ownership(tx, {row.id_tag for row in rows.values()})
         changed: dict[Key, Any] = {}
         for key, row in rows.items():
-            values = self._release(row, ownership, now)
+            values = await self._take_back(tx, row) or self._release(row, ownership, now)
             if isinstance(values, str):
                 refused[session_id(*key)] = values
                 continue
@@ -163,6 +164,17 @@ class HeldQueue:
         # What else stands against it holds it again, and is told then.
         await self._outbox.add_all(tx, events, cause)
         return _changed(changed, refused, more=more)
+
+    @staticmethod
+    async def _take_back(tx: Write, row: Any) -> dict[str, Any] | None:  # noqa: ANN401 - a row of session
+        """An entry that became late before Lago had it is made anew, with a timestamp of the current period."""
+        if row.hold_reason != "late" or row.entry_state != "held":
+            return None
+        if not await ledger.take_back(tx, row.steve_id, row.transaction_pk, row.last_seq):
+            return None
+        seq, billed_wh = await ledger.end_of_chain(tx, row.steve_id, row.transaction_pk)
+        accepted = sorted({*row.accepted_anomalies, "late"})
+        return {"last_seq": seq, "billed_wh": billed_wh, "accepted_anomalies": accepted}
 
     @staticmethod
     def _release(row: Any, ownership: links.Ownership, now: datetime) -> dict[str, Any] | str:  # noqa: ANN401 - a row of session

@@ -131,6 +131,58 @@ class Settler:
                 after_commit(tx, self._deliver)
         return [(one["steve_id"], one["transaction_pk"]) for one in outcome.updates], outcome.waits
 
+    async def bill_reading(self, steve_id: str, pk: int, wh: int, read_at: datetime) -> int:
+        """Bill a running session up to a reading; returns the number of entries made, 0 or 1.
+
+        Whatever stands against it is left to the session's end, which holds it if it has to.
+        """
+        decision = await self._try_reading(steve_id, pk, wh, read_at)
+        if isinstance(decision, Wait) and await self._subscriptions.refresh({decision.external_subscription_id}):
+            decision = await self._try_reading(steve_id, pk, wh, read_at)
+        return int(isinstance(decision, Bill))
+
+    async def _try_reading(self, steve_id: str, pk: int, wh: int, read_at: datetime) -> Decision:
+        async with self._database.write() as tx:
+            now = self._clock()
+            row = await sessions.locked(tx, steve_id, pk)
+            if row is None or row.stopped_at is not None or row.billing != "open":
+                return Settled()
+            known = await self._gather(tx, [row], now)
+            decision, owner = self._decide_reading(row, wh, read_at, known), known.owners.get(pk)
+            if isinstance(decision, Bill) and owner is not None:
+                seq = row.last_seq + 1
+                await store.add_entries(tx, [self._entry(row, decision, owner, seq, now)])
+                values = {"steve_id": steve_id, "transaction_pk": pk, "last_seq": seq, "billed_wh": decision.to_wh}
+                await sessions.update_sessions(tx, ("last_seq", "billed_wh"), [values])
+                after_commit(tx, self._deliver)
+        return decision
+
+    def _decide_reading(self, row: Any, wh: int, read_at: datetime, known: _Known) -> Decision:  # noqa: ANN401 - a row of session
+        card, owner = known.cards.get(row.id_tag), known.owners.get(row.transaction_pk)
+        found = anomalies.find(
+            Recorded(row.started_at, row.start_wh, read_at, wh),
+            self._around(row, card, known),
+            now=known.now,
+            limits=self._limits,
+        )
+        against = _against_card(row, card, owner)
+        if found or against is not None or owner is None or row.start_wh is None:
+            return Settled()
+        subscription = known.subscribed.get(owner.external_subscription_id)
+        if subscription is None or known.now - subscription.checked_at > self._age:
+            return Wait(owner.external_subscription_id)
+        return rules.settle(
+            start_wh=row.start_wh,
+            to_wh=wh,
+            read_at=read_at,
+            final=False,
+            chain=Chain(row.last_seq, row.billed_wh),
+            subscribed=subscription,
+            customer=owner.external_customer_id,
+            now=known.now,
+            late_policy=self._late_policy,
+        )
+
     async def _gather(self, tx: Write, rows: list[Any], now: datetime) -> _Known:
         unowned = [row for row in rows if row.owner_subscription is None]
         ownership = await links.ownership(tx, {row.id_tag for row in unowned})
@@ -162,9 +214,10 @@ class Settler:
             now=known.now,
             limits=self._limits,
         )
-        # What was billed already is corrected whatever the session looks like now.
-        serious = [one for one in found if one.anomaly not in row.accepted_anomalies]
-        if serious and row.last_seq == 0:
+        # What was billed may turn out to be nothing, and is then taken back.
+        passing = {*row.accepted_anomalies, *(["no_energy"] if row.last_seq else [])}
+        serious = [one for one in found if one.anomaly not in passing]
+        if serious:
             first = serious[0]
             return Hold(first.anomaly, first.explanation, recheck=first.anomaly in {"in_future", "open_too_long"})
         if row.stopped_at is None:

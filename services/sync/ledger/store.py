@@ -33,6 +33,7 @@ class Entry:
     final: bool
     attempts: int
     server_errors: int
+    created_at: datetime
     id_tag: str = ""
 
     @property
@@ -64,6 +65,7 @@ _CLAIMED = (
     "final",
     "attempts",
     "server_errors",
+    "created_at",
 )
 KEY = (entry.c.steve_id, entry.c.transaction_pk, entry.c.seq)
 
@@ -218,6 +220,26 @@ async def hold_sessions(
         .where(pks.in_(sorted(sessions)))
         .values(billing="held", hold_reason=reason, hold_explanation=explanation, held_at=at, settle_at=None)
     )
+
+
+async def take_back(tx: Write, steve_id: str, pk: int, seq: int) -> bool:
+    """Delete a session's held last entry, of which it is known that Lago has nothing; False where it is none."""
+    statement = sa.delete(entry).where(
+        entry.c.steve_id == steve_id, entry.c.transaction_pk == pk, entry.c.seq == seq, entry.c.state == "held"
+    )
+    return (await tx.execute(statement)).rowcount == 1
+
+
+async def end_of_chain(tx: Read, steve_id: str, pk: int) -> tuple[int, int | None]:
+    """The last entry's number and reading; 0 and None where there is none."""
+    statement = (
+        sa.select(entry.c.seq, entry.c.to_wh)
+        .where(entry.c.steve_id == steve_id, entry.c.transaction_pk == pk)
+        .order_by(entry.c.seq.desc())
+        .limit(1)
+    )
+    row = (await tx.execute(statement)).first()
+    return (int(row.seq), int(row.to_wh)) if row is not None else (0, None)
 
 
 async def waiting(tx: Read) -> tuple[int, datetime | None]:

@@ -95,6 +95,28 @@ async def watched(tx: Read, steve_id: str, *, started_after: datetime | None, li
     return list(found.scalars())
 
 
+async def running(tx: Read, steve_id: str, *, limit: int) -> list[Any]:
+    """Open sessions with an owner that are not held, and `last_read_at`, the time of their last entry's reading."""
+    last = sa.and_(
+        entry.c.steve_id == session.c.steve_id,
+        entry.c.transaction_pk == session.c.transaction_pk,
+        entry.c.seq == session.c.last_seq,
+    )
+    statement = (
+        sa.select(session, entry.c.timestamp.label("last_read_at"))
+        .select_from(session.outerjoin(entry, last))
+        .where(
+            session.c.steve_id == steve_id,
+            session.c.stopped_at.is_(None),
+            session.c.billing == "open",
+            session.c.owner_subscription.is_not(None),
+        )
+        .order_by(session.c.transaction_pk)
+        .limit(limit)
+    )
+    return list((await tx.execute(statement)).all())
+
+
 async def newest_start(tx: Read, steve_id: str) -> datetime | None:
     statement = sa.select(sa.func.max(session.c.started_at)).where(session.c.steve_id == steve_id)
     newest: datetime | None = (await tx.execute(statement)).scalar_one()
@@ -115,6 +137,11 @@ async def settle_stuck(tx: Write, steve_id: str, *, started_before: datetime, at
         .values(settle_at=at)
     )
     return result.rowcount
+
+
+async def locked(tx: Write, steve_id: str, pk: int) -> Any:  # noqa: ANN401 - the row, or None
+    statement = sa.select(session).where(session.c.steve_id == steve_id, session.c.transaction_pk == pk)
+    return (await tx.execute(statement.with_for_update())).first()
 
 
 async def due(tx: Write, now: datetime, *, limit: int) -> list[sa.Row[Any]]:

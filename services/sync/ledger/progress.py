@@ -1,0 +1,74 @@
+"""Billing running sessions as they go: by the meter values that SteVe has, settled at the end like any other."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from services.sync.ledger.settle import Settler
+from services.sync.sessions import store as sessions
+from services.sync.steve.client import SteveClient
+from services.sync.steve.models import MeterValue
+from shared.database.engine import Database
+from shared.runtime.clock import Clock
+from shared.runtime.log import get_logger
+
+log = get_logger(__name__)
+
+# Sessions looked at in one turn: each is a request to SteVe.
+MOST: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """Bill again after so long, or after so much; 0 switches either off."""
+
+    every: timedelta
+    wh: int
+
+    @property
+    def wanted(self) -> bool:
+        return bool(self.every) or self.wh > 0
+
+    def reached(self, *, since: datetime, read_at: datetime, wh: int) -> bool:
+        """Whether a reading at `read_at`, `wh` beyond the last one billed at `since`, is to be billed."""
+        by_time = bool(self.every) and read_at - since >= self.every
+        return wh > 0 and (by_time or 0 < self.wh <= wh)
+
+
+def last_reading(values: list[MeterValue]) -> tuple[datetime, int] | None:
+    """The newest reading of the energy register, in Wh. At the outlet, where a station measures at the inlet too."""
+    registers = [
+        (one.value_timestamp, wh)
+        for one in values
+        if one.location in (None, "", "Outlet") and (wh := one.register_wh()) is not None
+    ]
+    return max(registers, default=None)
+
+
+class Progress:
+    def __init__(
+        self, steve: SteveClient, database: Database, settler: Settler, *, steve_id: str, steps: Steps, clock: Clock
+    ) -> None:
+        self._steve, self._database, self._settler = steve, database, settler
+        self._steve_id, self._steps, self._clock = steve_id, steps, clock
+
+    async def bill_running(self) -> int:
+        """Look at running sessions; returns how many entries were made.
+
+        :raises UpstreamError: SteVe does not answer; what was found before is kept.
+        """
+        if not self._steps.wanted:
+            return 0
+        async with self._database.read() as tx:
+            running = await sessions.running(tx, self._steve_id, limit=MOST)
+        billed = 0
+        for row in running:
+            details = await self._steve.details(row.transaction_pk)
+            reading = last_reading(details.values) if details is not None else None
+            if reading is None or row.start_wh is None:
+                continue
+            read_at, wh = reading
+            from_wh = row.billed_wh if row.billed_wh is not None else row.start_wh
+            if self._steps.reached(since=row.last_read_at or row.started_at, read_at=read_at, wh=wh - from_wh):
+                billed += await self._settler.bill_reading(self._steve_id, row.transaction_pk, wh, read_at)
+        return billed

@@ -1,0 +1,69 @@
+"""Ending with Lago: a link whose subscription has ended ends at that moment."""
+
+from datetime import timedelta
+from typing import Final
+
+from services.sync.cards.commands import Cards
+from services.sync.lago.store import subscribed
+from services.sync.lago.subscriptions import Subscriptions
+from services.sync.links import store
+from services.sync.links.handlers import Links
+from shared.contracts.identity import Actor, Cause
+from shared.database.engine import Database
+from shared.runtime.clock import Clock, NewId
+from shared.runtime.log import get_logger
+
+log = get_logger(__name__)
+
+# Webhooks make what is known stale at once; without them it is asked for again this often.
+ASK_EVERY: Final = timedelta(minutes=10)
+LAGO: Final = Actor(kind="upstream", id="lago")
+# An interval has a length.
+SHORTEST: Final = timedelta(milliseconds=1)
+
+
+class Follow:
+    def __init__(
+        self,
+        database: Database,
+        subscriptions: Subscriptions,
+        cards: Cards,
+        links: Links,
+        *,
+        clock: Clock,
+        new_id: NewId,
+    ) -> None:
+        self._database, self._subscriptions, self._cards, self._links = database, subscriptions, cards, links
+        self._clock, self._new_id = clock, new_id
+
+    async def follow(self) -> int:
+        """End links whose subscription has ended; returns how many. Lago's silence ends nothing."""
+        async with self._database.read() as tx:
+            names = await store.linked_subscriptions(tx)
+            known = await subscribed(tx, names)
+        now = self._clock()
+        stale = {name for name in names if name not in known or now - known[name].checked_at >= ASK_EVERY}
+        if stale:
+            await self._subscriptions.refresh(stale)
+            async with self._database.read() as tx:
+                known = await subscribed(tx, names)
+        ended = 0
+        for name, one in known.items():
+            if not one.active and one.ended_at is not None and one.ended_at <= now:
+                ended += await self._end(name)
+        return ended
+
+    async def _end(self, name: str) -> int:
+        async with self._database.write() as tx:
+            known = (await subscribed(tx, [name])).get(name)
+            if known is None or known.active or known.ended_at is None:
+                return 0
+            links = await store.open_ended(tx, name)
+            for link in links:
+                row = await self._cards.take(tx, link.id_tag)
+                cause = Cause(actor=LAGO, correlation_id=self._new_id())
+                until = max(known.ended_at, link.valid_from + SHORTEST)
+                await self._links.end(tx, row, link, until, cause)
+        if links:
+            log.info("Links ended with their subscription.", action="links.ended", subscription=name, links=len(links))
+        return len(links)

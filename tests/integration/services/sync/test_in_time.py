@@ -1,0 +1,146 @@
+"""What time does: running sessions, subscriptions that end, periods that pass while something waits."""
+
+from contextlib import AsyncExitStack
+from datetime import timedelta
+
+import pytest
+
+from deploy.demo.lago import LagoSettings, lifecycle
+from deploy.demo.steve.model import MeterValue, Transaction
+from shared.contracts.requests.sync_work import ReleaseHeld
+from tests.integration.services.sync.conftest import ADA, LAGO_SEED, Build, World, a_replica, ago
+
+BATCH = "/api/v1/events/batch"
+
+
+def read(world: World, one: Transaction, wh: int, minutes: float, unit: str = "Wh") -> None:
+    """A meter value `minutes` after the start, `wh` beyond it."""
+    value = int(one.start_value) + wh
+    text = str(value) if unit == "Wh" else f"{value / 1000:.3f}"
+    at = one.start_at + timedelta(minutes=minutes)
+    reading = MeterValue(at=at, value=text, measurand="Energy.Active.Import.Register", unit=unit)
+    world.steve.state.add_meter_values(one.pk, [reading])
+
+
+@pytest.mark.parametrize("unit", ["Wh", "kWh"])
+async def test_a_running_session_is_billed_as_it_goes(build_world: Build, unit: str) -> None:
+    """By energy: each step is an entry of the chain, and the end settles the rest, exactly."""
+    world = await build_world(incremental_kwh=5)
+    await world.link("A")
+    one = world.charge("A", None, start_at=ago(hours=2))
+    read(world, one, 4_000, 10, unit)
+    await world.turn()
+    assert await world.rooms.progress.bill_running() == 0
+    read(world, one, 6_000, 20, unit)
+    assert await world.rooms.progress.bill_running() == 1
+    assert await world.rooms.progress.bill_running() == 0
+    read(world, one, 13_000, 40, unit)
+    assert await world.rooms.progress.bill_running() == 1
+    await world.turn()
+    assert world.counted() == (13_000, 2)
+    assert (await world.session(one.pk)).billing == "open"
+    world.steve.state.stop_by_station(
+        charge_box_id="CP-1", pk=one.pk, stop_at=ago(hours=1), stop_wh=int(one.start_value) + 13_400, reason=None
+    )
+    await world.turn()
+    assert world.counted() == (13_400, 3)
+    assert [row.final for row in await world.entries(one.pk)] == [False, False, True]
+    assert (await world.session(one.pk)).billing == "synced"
+
+
+async def test_steps_survive_a_restart(build_world: Build) -> None:
+    """By time: another process goes on where the first one was, and bills nothing twice."""
+    world = await build_world(incremental_minutes=15)
+    await world.link("A")
+    one = world.charge("A", None, start_at=ago(hours=2))
+    read(world, one, 3_000, 16)
+    await world.turn()
+    assert await world.rooms.progress.bill_running() == 1
+    async with AsyncExitStack() as stack:
+        _, second = await a_replica(stack, world.settings, world.clock)
+        assert await second.progress.bill_running() == 0
+        read(world, one, 5_000, 25)
+        assert await second.progress.bill_running() == 0
+        read(world, one, 7_000, 33)
+        assert await second.progress.bill_running() == 1
+        await world.turn(second)
+    assert world.counted() == (7_000, 2)
+
+
+async def test_a_stop_that_makes_no_sense_is_held_also_after_steps(build_world: Build) -> None:
+    """A running session was billed in part, and then stops with an impossible reading: the rest is held."""
+    world = await build_world(incremental_kwh=1)
+    await world.link("A")
+    one = world.charge("A", None, start_at=ago(hours=2))
+    read(world, one, 2_000, 10)
+    await world.turn()
+    await world.rooms.progress.bill_running()
+    world.steve.state.stop_by_station(
+        charge_box_id="CP-1", pk=one.pk, stop_at=ago(hours=1), stop_wh=99_000_000, reason=None
+    )
+    await world.turn()
+    assert (await world.session(one.pk)).hold_reason == "too_much_energy"
+    assert world.counted() == (2_000, 1)
+
+
+async def test_a_link_ends_with_its_subscription(world: World) -> None:
+    """When Lago ended the subscription, the link ends then, and Lago's silence ends none."""
+    await world.link("A")
+    await world.link("B", "cus_bob", "sub_bob")
+    lifecycle.terminate(world.lago.state, "sub_ada")
+    world.clock.advance(minutes=1)
+    world.lago.faults.add("down")
+    assert await world.rooms.follow.follow() == 0
+    world.lago.faults.clear()
+    world.rooms.lago._caller._breaker.succeeded()
+    assert await world.rooms.follow.follow() == 1
+    [link] = await world.rows(
+        "SELECT valid_to FROM sync.link WHERE external_subscription_id = 'sub_ada' AND valid_to IS NOT NULL"
+    )
+    assert world.clock() - link.valid_to < timedelta(minutes=15)
+    [open_link] = await world.rows("SELECT external_subscription_id FROM sync.link WHERE valid_to IS NULL")
+    assert open_link.external_subscription_id == "sub_bob"
+    [event] = await world.events("card.unlinked")
+    assert (event.actorkind, event.actorid) == ("upstream", "lago")
+
+
+async def test_what_became_late_while_it_waited_is_held_and_can_be_billed_anew(build_world: Build) -> None:
+    """An event that never reached Lago before its period ended is not sent into it; released, it is billed once."""
+    plans = [{**LAGO_SEED["plans"][0], "interval": "weekly"}]
+    subscription = {**LAGO_SEED["subscriptions"][0], "started_at": ago(days=100).isoformat()}
+    world = await build_world(lago=LagoSettings(seed={**LAGO_SEED, "plans": plans, "subscriptions": [subscription]}))
+    await world.link("A")
+    pk = world.charge("A", 4_000, start_at=ago(minutes=30)).pk
+    world.lago.faults.add("drop_before", path=BATCH, count=1)
+    await world.turn()
+    [before] = await world.entries(pk)
+    world.clock.advance(days=8)
+    world.rooms.lago._caller._breaker.succeeded()
+    await world.rooms.delivery.deliver()
+    row = await world.session(pk)
+    assert (row.billing, row.hold_reason) == ("held", "late")
+    assert world.counted() == (0, 0)
+    async with world.service.database.write() as tx:
+        changed = await world.rooms.held.release_held(tx, ReleaseHeld(sessions=[f"main:{pk}"]), ADA)
+    assert changed.sessions == [f"main:{pk}"]
+    await world.turn()
+    assert world.counted() == (4_000, 1)
+    [after] = await world.entries(pk)
+    assert after.usage_event_id == before.usage_event_id
+    assert after.timestamp > before.timestamp
+
+
+async def test_what_reached_lago_in_time_is_not_late(build_world: Build) -> None:
+    """Its answer was lost and its period ended meanwhile: it is found there, and nothing is billed again."""
+    plans = [{**LAGO_SEED["plans"][0], "interval": "weekly"}]
+    subscription = {**LAGO_SEED["subscriptions"][0], "started_at": ago(days=100).isoformat()}
+    world = await build_world(lago=LagoSettings(seed={**LAGO_SEED, "plans": plans, "subscriptions": [subscription]}))
+    await world.link("A")
+    pk = world.charge("A", 4_000, start_at=ago(minutes=30)).pk
+    world.lago.faults.add("drop_after_commit", path=BATCH, count=1)
+    await world.turn()
+    world.clock.advance(days=8)
+    world.rooms.lago._caller._breaker.succeeded()
+    await world.rooms.delivery.deliver()
+    assert (await world.session(pk)).billing == "synced"
+    assert world.counted() == (4_000, 1)

@@ -1,0 +1,125 @@
+"""SteVe and Lago in every bad state: named, told once, no work lost, no secret in a log."""
+
+import contextlib
+
+import pytest
+
+from deploy.demo.steve.settings import SteveSettings, SteveVersion
+from services.sync.upstreams.errors import UpstreamError
+from services.sync.upstreams.health import UPSTREAMS
+from shared.contracts.requests.sync import GetUpstreams, ReadCardInSteve
+from tests.integration.services.sync.conftest import ADA, Build, World
+
+SECRETS = ("pa55word-of-steve", "key-of-steve", "lago-simulator-key")
+
+
+async def write_health(world: World) -> dict[str, tuple[str, str | None]]:
+    """What the running service would write now, and what it then answers."""
+    for name in UPSTREAMS:
+        await world.rooms.health._write(name)
+    answer = await world.rooms.health.get_upstreams(GetUpstreams(), ADA)
+    return {one.upstream: (one.state, one.reason) for one in answer.upstreams}
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("down", "unreachable"),
+        ("5xx", "server_error"),
+        ("html", "server_error"),
+        ("login_redirect", "redirected"),
+        ("wrong_credentials", "unauthorized"),
+    ],
+)
+async def test_a_steve_that_fails_is_lost_by_name_and_comes_back(world: World, fault: str, reason: str) -> None:
+    """Each fault has its name; it is told once, and so is the recovery; the work is done then."""
+    await world.link("A")
+    await write_health(world)
+    world.charge("A", 1_000)
+    world.steve.faults.set(fault)  # type: ignore[arg-type]
+    for _ in range(5):
+        with contextlib.suppress(UpstreamError):
+            await world.rooms.runner.turn()
+        world.clock.advance(seconds=30)
+    assert (await write_health(world))["steve"] == ("lost", reason)
+    await write_health(world)
+    world.steve.faults.clear()
+    world.rooms.steve._caller._breaker.succeeded()
+    await world.rooms.runner.turn()
+    assert (await write_health(world))["steve"] == ("ok", None)
+    told = await world.events("upstream.lost", "upstream.recovered")
+    assert [one.type for one in told] == ["upstream.lost", "upstream.recovered"]
+    assert told[0].data["reason"] == reason
+    assert world.counted() == (1_000, 1)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("down", "unreachable"),
+        ("html_502", "server_error"),
+        ("login_redirect", "redirected"),
+        ("http_503", "server_error"),
+    ],
+)
+async def test_a_lago_that_fails_is_lost_by_name(world: World, fault: str, reason: str) -> None:
+    """Each fault of Lago's has its name, and no session is called unsubscribed by it."""
+    await world.link("A")
+    pk = world.charge("A", 1_000).pk
+    world.lago.faults.add(fault)
+    for _ in range(4):
+        with contextlib.suppress(UpstreamError):
+            await world.turn()
+        world.clock.advance(minutes=6)
+    assert (await write_health(world))["lago"] == ("lost", reason)
+    assert (await world.session(pk)).billing == "pending"
+
+
+async def test_wrong_credentials_are_named_and_not_written_down(
+    build_world: Build, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong password is a fault of configuration; it stands in no log, no event and no answer."""
+    world = await build_world(steve_password=SECRETS[0], steve_api_key=SECRETS[1])
+    for _ in range(3):
+        with contextlib.suppress(UpstreamError):
+            await world.rooms.runner.turn()
+        world.clock.advance(seconds=30)
+    assert (await write_health(world))["steve"] == ("lost", "unauthorized")
+    answer = await world.rooms.card_queries.read_card_in_steve(ReadCardInSteve(id_tag="A"), ADA)
+    assert not answer.answered
+    assert "credentials" in (answer.problem or "")
+    written = caplog.text + "".join(capsys.readouterr()) + str(await world.events()) + str(answer)
+    assert not any(secret in written for secret in SECRETS)
+
+
+@pytest.mark.parametrize(
+    ("version", "given"),
+    [
+        ("3.7", {"steve_user": "", "steve_password": "", "steve_api_key": "key-of-steve"}),
+        ("3.8", {}),
+        ("3.10", {}),
+        ("3.11", {}),
+        ("3.15", {}),
+    ],
+)
+async def test_every_release_of_steve_is_understood(build_world: Build, version: str, given: dict[str, str]) -> None:
+    """By API key or by password, with lists or one by one: all sessions are found, gaps and open ones included."""
+    steve = SteveSettings(auth_delay_ms=0, version=SteveVersion.parse(version), api_key="key-of-steve")
+    world = await build_world(steve=steve, steve_version=version, **given)
+    await world.link("A")
+    for _ in range(12):
+        world.charge("A", 1_000)
+    world.steve.state.skip_transaction_pks(3)
+    running = world.charge("A", None)
+    await world.turn()
+    world.steve.state.stop_by_station(
+        charge_box_id="CP-1",
+        pk=running.pk,
+        stop_at=running.start_at,
+        stop_wh=int(running.start_value),
+        reason=None,
+    )
+    world.clock.advance(minutes=2)
+    await world.turn()
+    assert world.counted() == (12_000, 12)
+    assert (await world.session(running.pk)).hold_reason == "no_energy"
