@@ -24,11 +24,12 @@ METER_VALUES: Final = (
     '[{"value":"123456","context":"Sample.Periodic","measurand":"Energy.Active.Import.Register","unit":"Wh"}]}]}'
 )
 STATUS: Final = '{"connectorId":1,"errorCode":"NoError","status":"Charging","timestamp":"2026-05-01T10:00:00.000Z"}'
-# What a busy charger sends: mostly readings, and now and then a card. About 200 bytes on average.
+# What a charging charger sends in an hour or two of readings every ten seconds: now and then a status, seldom a card.
+# About 200 bytes on average.
 MIX: Final = (
-    *(("MeterValues", METER_VALUES),) * 40,
-    *(("StatusNotification", STATUS),) * 4,
-    *(("Heartbeat", "{}"),) * 5,
+    *(("MeterValues", METER_VALUES),) * 450,
+    *(("Heartbeat", "{}"),) * 40,
+    *(("StatusNotification", STATUS),) * 9,
     ("Authorize", '{"idTag":"04A1B2C3D4E5F6"}'),
 )
 FRAMES: Final = [
