@@ -15,11 +15,12 @@ from websockets.http11 import Response
 from services.preauth.gateway import handshake
 from services.preauth.gateway.admission import Admission, Door
 from services.preauth.gateway.handshake import Network, Upstream
+from services.preauth.gateway.house import House, Limits
 from services.preauth.gateway.legs import Leg, Memory
 from services.preauth.gateway.meter import Meter
 from services.preauth.gateway.pacer import Pacer
 from services.preauth.gateway.ports import TapDesk, Watcher
-from services.preauth.gateway.tunnel import House, Limits, Tunnel
+from services.preauth.gateway.tunnel import Tunnel
 from shared.runtime.clock import Clock, NewId, utc_now, uuid7
 from shared.runtime.log import get_logger
 

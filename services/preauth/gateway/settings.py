@@ -4,8 +4,8 @@ from pathlib import Path
 from pydantic import Field, field_validator
 
 from services.preauth.gateway.handshake import Network, Upstream
+from services.preauth.gateway.house import Limits
 from services.preauth.gateway.server import GatewayConfig
-from services.preauth.gateway.tunnel import Limits
 from shared.runtime.settings import ServiceSettings
 
 

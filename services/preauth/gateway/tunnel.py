@@ -7,7 +7,6 @@ than the deadline; the way back never waits (facts: what a gateway in between mu
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
@@ -18,12 +17,12 @@ from websockets.http11 import Request, Response
 from services.preauth.chargers.seen import Connected, Disconnected, Seen
 from services.preauth.gateway import rules
 from services.preauth.gateway.conversation import Conversation, Heard, attempt
+from services.preauth.gateway.house import House, Share
 from services.preauth.gateway.legs import ABNORMAL, Leg, Why
-from services.preauth.gateway.meter import Meter
-from services.preauth.gateway.ports import Presented, TapDesk, Watcher
+from services.preauth.gateway.ports import Presented
+from services.preauth.gateway.question import Question
 from services.preauth.gateway.rules import Authorize, Call, StartTransaction
 from shared.contracts.events.preauth import Told
-from shared.runtime.clock import Clock, NewId
 from shared.runtime.log import get_logger
 
 log = get_logger(__name__)
@@ -34,30 +33,6 @@ TRY_AGAIN_LATER: Final = 1013
 # Frames and bytes that may wait behind a tap before the charger is not read any more.
 HELD_FRAMES: Final = 64
 HELD_BYTES: Final = 256 * 1024
-LONGEST_PAUSE_S: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How long a tap may wait, how long its Blocked may be cached, what a peer may do to us."""
-
-    deadline_s: float = 0.2
-    blocked_for_s: float = 5.0
-    frames_per_s: float = 200.0
-    burst_frames: int = 1_000
-    stall_s: float = 60.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class House:
-    """What all tunnels share."""
-
-    desk: TapDesk
-    watcher: Watcher
-    meter: Meter
-    limits: Limits
-    clock: Clock
-    new_id: NewId
 
 
 class Owner(Protocol):
@@ -73,7 +48,6 @@ class Tunnel:
     """Made when both sides have said 101. `charger` and `steve` are told from now on to nobody else."""
 
     __slots__ = (
-        "_asking",
         "_close",
         "_closing",
         "_draining",
@@ -85,11 +59,11 @@ class Tunnel:
         "_lost",
         "_open_calls",
         "_owner",
+        "_question",
         "_reads",
+        "_share",
         "_stall",
         "_talk",
-        "_tokens",
-        "_tokens_at",
         "_work",
         "charge_box_id",
         "charger",
@@ -114,14 +88,13 @@ class Tunnel:
         self._talk = Conversation(charge_box_id)
         self.seen_at: datetime = house.clock()
         self.heartbeat_at: datetime | None = None
-        self._asking: asyncio.Task[bool] | None = None
+        self._question: Question | None = None
         self._hurry = False
         # Not None: a tap is being decided, and this waits behind it.
         self._held: deque[_Held] | None = None
         self._held_bytes = 0
         self._work: asyncio.Task[None] | None = None
-        self._tokens = float(house.limits.burst_frames)
-        self._tokens_at = self._loop.time()
+        self._share = Share(house.limits, self._loop.time())
         self._stall: dict[int, asyncio.TimerHandle] = {}
         self._close: tuple[int, str] | None = None
         self._closing = False
@@ -165,13 +138,10 @@ class Tunnel:
             return
         self.steve.flush()
         self.seen_at = self._house.clock()
-        limits, now = self._house.limits, self._loop.time()
-        self._tokens = min(self._tokens + (now - self._tokens_at) * limits.frames_per_s, limits.burst_frames) - frames
-        self._tokens_at = now
-        if self._tokens < 0:
+        pause_s = self._share.use(frames, self._loop.time())
+        if pause_s > 0:
             self._house.meter.throttled += 1
             leg.pause(Why.TOO_FAST)
-            pause_s = min(-self._tokens / limits.frames_per_s, LONGEST_PAUSE_S)
             self._loop.call_later(pause_s, leg.resume, Why.TOO_FAST)
 
     def on_full(self, leg: Leg, *, full: bool) -> None:
@@ -232,8 +202,8 @@ class Tunnel:
         self._hurry = True
         self._take_what_was_read()
         if self._held is not None:
-            if self._asking is not None:
-                self._asking.cancel()
+            if self._question is not None:
+                self._question.give_up()
             return
         self.steve.flush()
         if self._close is None:
@@ -301,7 +271,8 @@ class Tunnel:
             at=self._house.clock(),
             remote_start=self._talk.started_remotely(message.id_tag, self._loop.time()),
         )
-        intercept, in_time = await self._ask(tap)
+        self._question = Question(self._house, tap)
+        intercept, in_time = await self._question.answer()
         if intercept and tap.kind == "authorize" and not tap.remote_start:
             self._answer_blocked(call.message_id, tap)
         else:
@@ -312,34 +283,6 @@ class Tunnel:
         if tap.kind == "start":
             self._talk.session_began(tap.id_tag)
         self._release()
-
-    async def _ask(self, tap: Presented) -> tuple[bool, bool]:
-        """The desk's word and whether it came in time. No word is no interception: charging fails open."""
-        meter, started = self._house.meter, self._loop.time()
-        asking = self._asking = self._loop.create_task(self._decide(tap))
-        try:
-            # Not `asyncio.timeout`: a desk that swallows its cancellation would be waited for.
-            done, _ = await asyncio.wait({asking}, timeout=self._house.limits.deadline_s)
-        except asyncio.CancelledError:
-            asking.cancel()
-            raise
-        meter.asked(self._loop.time() - started)
-        if not done:
-            asking.cancel()
-            asking.add_done_callback(_swallow)
-            meter.taps["late"] += 1
-            return False, False
-        error = asking.exception() if not asking.cancelled() else asyncio.CancelledError()
-        if error is not None:
-            meter.taps["failed"] += 1
-            log.warning(
-                "A tap could not be decided and was passed on.", action="gateway.desk_failed", error=repr(error)
-            )
-            return False, False
-        return asking.result(), True
-
-    async def _decide(self, tap: Presented) -> bool:
-        return await self._house.desk.decide(tap)
 
     def _answer_blocked(self, message_id: str, tap: Presented) -> None:
         until = self._house.clock() + timedelta(seconds=self._house.limits.blocked_for_s)
@@ -353,7 +296,7 @@ class Tunnel:
     def _release(self) -> None:
         """Pass on what waited, up to the next tap."""
         held, self._held, self._held_bytes = self._held, None, 0
-        self._work = self._asking = None
+        self._work = self._question = None
         while held:
             opcode, data = held.popleft()
             if opcode is Opcode.TEXT:
@@ -455,9 +398,3 @@ class Tunnel:
             told()
         except Exception as error:  # noqa: BLE001 - see above
             log.error("What passed could not be told.", action="gateway.tell_failed", error=repr(error))  # noqa: TRY400
-
-
-def _swallow(asking: "asyncio.Future[bool]") -> None:
-    """Nobody waits for this answer any more; an error in it is logged where it was made."""
-    if not asking.cancelled():
-        asking.exception()

@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.frames import CloseCode
 
 from services.preauth.chargers.seen import Disconnected
-from services.preauth.gateway.tunnel import Limits
+from services.preauth.gateway.house import Limits
 from tests.integration.services.preauth.gateway.support import (
     DEADLINE_S,
     Notes,

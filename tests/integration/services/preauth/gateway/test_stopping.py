@@ -9,7 +9,7 @@ from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus
 
 from deploy.demo.steve.simulator import SteveSimulator
-from services.preauth.gateway.tunnel import Limits
+from services.preauth.gateway.house import Limits
 from tests.integration.services.preauth.gateway.support import (
     DEADLINE_S,
     Notes,

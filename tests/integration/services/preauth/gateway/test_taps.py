@@ -16,8 +16,8 @@ from websockets.asyncio.server import ServerConnection
 from deploy.demo.chargers.charger import Charger
 from deploy.demo.chargers.settings import ChargerSettings
 from deploy.demo.steve.simulator import SteveSimulator
+from services.preauth.gateway.house import Limits
 from services.preauth.gateway.ports import Presented
-from services.preauth.gateway.tunnel import Limits
 from tests.integration.services.preauth.gateway.support import (
     DEADLINE_S,
     Notes,
