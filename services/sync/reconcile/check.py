@@ -1,5 +1,6 @@
 """Comparing one subscription's period: Lago's total first, its events one by one only where that differs."""
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from services.sync.lago.client import LagoClient
 from services.sync.lago.models import StoredEvent, Usage
 from services.sync.reconcile import rules, store
 from services.sync.reconcile.rules import Elsewhere, Entry, EntryState, Findings, Scope, Session, Span, Stored
+from services.sync.sessions.observe import AnotherSteveError
 from services.sync.upstreams.errors import UpstreamError
 from shared.contracts.identity import session_id
 from shared.database.engine import Database
@@ -27,6 +29,8 @@ STUCK_AFTER: Final = timedelta(hours=1)
 MOST_LOOKED_FOR: Final = 200
 # Sessions that SteVe is asked about again where a person asks.
 MOST_REREAD: Final = 500
+# Whoever asked does not wait for long, and Lago is still to be asked.
+REREAD_WITHIN_S: Final = 4.0
 
 # What Lago counts; anything else in the property is skipped there (facts 7).
 _PLAIN: Final = re.compile(r"-?\d+(\.\d+)?")
@@ -196,9 +200,14 @@ class Check:
     async def _ask_steve(self, pks: Sequence[int]) -> str | None:
         """Have SteVe's record read again; what changed is settled first. Returns what prevented it."""
         try:
-            await self._reread(pks[-MOST_REREAD:])
+            async with asyncio.timeout(REREAD_WITHIN_S):
+                await self._reread(pks[-MOST_REREAD:])
         except UpstreamError as error:
             return f"SteVe's record is as it was read last: it {error.explanation}."
+        except AnotherSteveError as error:
+            return f"SteVe's record is as it was read last. {error}"
+        except TimeoutError:
+            return f"SteVe's record is as it was read last: it did not answer within {REREAD_WITHIN_S:g} s."
         return None
 
     async def _stored(self, subscription: str, span: Span, local: _Local) -> list[Stored]:

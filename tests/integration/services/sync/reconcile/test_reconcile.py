@@ -10,7 +10,7 @@ import pytest
 
 from deploy.demo.lago import LagoSettings, RateLimits, lifecycle
 from deploy.demo.lago.model import Event
-from services.sync.reconcile import store
+from services.sync.reconcile import check, store
 from services.sync.reconcile.handlers import NothingBilled
 from services.sync.reconcile.rules import Span
 from shared.contracts.events.sync import ReconcileMismatchFound
@@ -256,14 +256,27 @@ async def test_what_steve_changed_is_read_first(world: World) -> None:
     assert (row.equal, sums(row)) == (True, (2_500,) * 4)
 
 
-async def test_a_silent_steve_is_told_and_no_difference(world: World) -> None:
-    """Its record is then as it was read last, and the answer says so."""
-    await billed(world, 2_000)
+async def test_a_silent_steve_is_told_and_no_difference(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gone, slow, or another one by now: its record is as it was read last, the answer says so, and says it soon."""
+    (pk,) = await billed(world, 2_000)
+    monkeypatch.setattr(check, "REREAD_WITHIN_S", 0.3)
     world.steve.faults.set("down")
+    assert "as it was read last: it cannot be reached" in await problem(world)
+    world.steve.faults.clear()
+    world.rooms.steve._caller._breaker.succeeded()
+    world.steve.faults.set("slow", 5_000)
+    assert "within 0.3 s" in await problem(world)
+    world.steve.faults.clear()
+    world.rooms.steve._caller._breaker.succeeded()
+    world.steve.state.transactions[pk].start_at += timedelta(hours=1)
+    assert "not the SteVe database called main" in await problem(world)
+
+
+async def problem(world: World) -> str:
     row = await prove(world)
-    assert row.equal is True
+    assert (row.equal, sums(row)) == (True, (2_000,) * 4)
     assert row.problem is not None
-    assert "as it was read last" in row.problem
+    return row.problem
 
 
 async def test_held_and_running_sessions_are_no_difference(world: World) -> None:
