@@ -11,6 +11,7 @@ from uuid import UUID
 
 import aio_pika
 import sqlalchemy as sa
+from aio_pika.abc import AbstractConnection
 from faststream import AckPolicy
 from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
 from faststream.rabbit.annotations import RabbitMessage
@@ -34,6 +35,7 @@ Handler = Callable[[Write, Any, Envelope], Awaitable[None]]
 AnyHandler = Callable[[Write, Envelope, Event | None, bytes], Awaitable[None]]
 
 PREFETCH: Final = 50
+GRACEFUL_S: Final = 10.0
 DATABASE_RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -78,15 +80,34 @@ class Consumer:
         async with Publisher(self._url, name=f"{self._service}.parking", topology=self._topology) as publisher:
             self._publisher = publisher
             broker = self._broker()
+            connection: AbstractConnection | None = None
+            finish_s = 0.0
             try:
                 async with asyncio.timeout(10):
+                    connection = await broker.connect()
                     await broker.start()
                 self.connected = True
                 # Not FastStream's ping: it looks at a flag, which stays set while the broker is silent.
-                await watch(await broker.connect(), self._broken, stop)
+                await watch(connection, self._broken, stop)
+                finish_s = GRACEFUL_S
             finally:
                 self.connected = False
-                await broker.stop()
+                await self._take_down(broker, connection, finish_s=finish_s)
+
+    @staticmethod
+    async def _take_down(broker: RabbitBroker, connection: AbstractConnection | None, *, finish_s: float) -> None:
+        """Stop consuming and finish what is in hand, within `finish_s` seconds; then cut the connection.
+
+        FastStream waits for the broker's word that it sends no more, for ever and against being cancelled: a silent
+        broker would keep this consumer down until its heartbeats were missed, and the service from stopping.
+        """
+        stopping = asyncio.create_task(broker.stop())
+        try:
+            await asyncio.wait([stopping], timeout=finish_s)
+        finally:
+            if not stopping.done() and connection is not None:
+                await connection.close()
+            await asyncio.gather(stopping, return_exceptions=True)
 
     def _broker(self) -> RabbitBroker:
         async def as_it_is(message: RabbitMessage) -> RabbitMessage:
@@ -99,7 +120,7 @@ class Consumer:
             default_channel=Channel(prefetch_count=PREFETCH),
             decoder=as_it_is,
             apply_types=False,
-            graceful_timeout=10.0,
+            graceful_timeout=GRACEFUL_S,
             fail_fast=True,
             on_close=[lambda *_: self._broken.set()],
             logger=None,
