@@ -20,9 +20,6 @@ from tests.waiting import until
 
 HOOK_KEY = "hook-key-of-the-fault-tests"
 UP_WITHIN_S = 60.0
-# Signals that end a process, in the manner of a shell: 128 + the signal's number.
-KILLED = 128 + signal.SIGKILL
-BEGINNING = "process"
 
 
 @dataclass
@@ -76,7 +73,7 @@ class Process:
         try:
             answer = await self.http.get(f"http://127.0.0.1:{self.ops_port}/readyz", timeout=5)
         except httpx.HTTPError as error:
-            return {BEGINNING: repr(error)}
+            return {"process": repr(error)}
         body = answer.json()
         checks: dict[str, str] = body["checks"]
         # The status and the words must say the same.
@@ -157,6 +154,8 @@ async def prepare(
     own = {"DATABASE_URL": database_url, "PORT": str(port), "OPS_PORT": str(ops_port), **service_settings(name, folder)}
     given = {
         "EXPRESSYNC_AMQP_URL": broker_url,
+        # Where a stop cannot finish, it waits as long.
+        "EXPRESSYNC_STOP_GRACE_S": "5",
         **{f"{prefix}{key}": value for key, value in own.items()},
         **(more or {}),
     }

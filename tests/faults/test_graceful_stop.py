@@ -1,5 +1,6 @@
 """SIGTERM, as a service manager sends it, at any moment: a service ends with 0, and nothing is lost or done twice."""
 
+import asyncio
 import time
 
 import pytest
@@ -8,8 +9,8 @@ from tests.faults.processes import Process
 from tests.faults.world import World, do
 from tests.waiting import until
 
-# The services' own grace period is 10 s, and service managers wait 30.
-STOPPED_WITHIN_S = 25.0
+# The grace period is 5 s here; then all is cancelled at once, on a busy machine.
+STOPPED_WITHIN_S = 20.0
 
 
 async def stop(process: Process) -> None:
@@ -54,8 +55,7 @@ async def test_services_stop_without_a_broker(world: World, how: str) -> None:
         else:
             broker.stall()
     answers = await world.taps.many(20)
-    await stop(world.preauth)
-    await stop(world.audit)
+    await asyncio.gather(stop(world.preauth), stop(world.audit))
     assert await world.evidence.count("preauth.outbox") >= 20
     for broker in brokers:
         broker.resume()
@@ -71,8 +71,7 @@ async def test_services_stop_without_a_database(world: World) -> None:
     await world.settled()
     await do(world.postgres.stop)
     answers = await world.taps.many(20)
-    await stop(world.preauth)
-    await stop(world.audit)
+    await asyncio.gather(stop(world.preauth), stop(world.audit))
     await world.restore()
     await world.settled()
     await world.check_journal([*before, *answers])

@@ -16,17 +16,20 @@ from tests.waiting import until
 
 DATABASE, BROKER = "database", "broker"
 # What each service says that it lacks, by what is missing.
+LISTENS_AND_ANSWERS = {"broker", "events", "requests"}
 LACKS = {
-    "preauth": {DATABASE: {"database", "taps"}, BROKER: {"broker", "events", "requests"}},
-    "audit": {DATABASE: {"database"}, BROKER: {"broker", "events", "requests"}},
+    "preauth": {DATABASE: {"database", "taps"}, BROKER: LISTENS_AND_ANSWERS},
+    "sync": {DATABASE: {"database"}, BROKER: LISTENS_AND_ANSWERS},
+    "audit": {DATABASE: {"database"}, BROKER: LISTENS_AND_ANSWERS},
+    "admin_api": {DATABASE: {"database"}, BROKER: {"broker"}},
 }
 
 
 @pytest.fixture
-async def fresh(worlds: Worlds, breakable: Infra, tmp_path: Path) -> AsyncIterator[World]:
+async def fresh(worlds: Worlds, breakable: Infra, tmp_path: Path, order: Sequence[str]) -> AsyncIterator[World]:
     """Services that were never started, and a broker that has never seen them."""
     await worlds.leave()
-    async with new_world(breakable, tmp_path, tuple(LACKS)) as world:
+    async with new_world(breakable, tmp_path, order) as world:
         await delete_queues(world.rabbitmq.url)
         yield world
 
@@ -53,8 +56,8 @@ async def all_lack(world: World, missing: Sequence[str]) -> None:
 @pytest.mark.parametrize(
     ("order", "missing"),
     [
-        pytest.param(("preauth", "audit"), (DATABASE, BROKER), id="preauth first, database back first"),
-        pytest.param(("audit", "preauth"), (BROKER, DATABASE), id="audit first, broker back first"),
+        pytest.param(("preauth", "sync", "admin_api", "audit"), (DATABASE, BROKER), id="preauth first, all missing"),
+        pytest.param(("audit", "admin_api", "sync", "preauth"), (BROKER, DATABASE), id="audit first, all missing"),
         pytest.param(("preauth", "audit"), (BROKER,), id="preauth first, without a broker"),
         pytest.param(("audit", "preauth"), (DATABASE,), id="audit first, without a database"),
     ],
@@ -73,6 +76,7 @@ async def test_services_start_in_any_order_and_without_what_they_need(
     answers = await fresh.taps.many(30)
     assert {answer.override for answer in answers} == {None}
     check_answers(answers)
+    # What is named first comes back first.
     for number, what in enumerate(missing, 1):
         for proxy in ways_to(fresh, what):
             await proxy.accept()
