@@ -9,7 +9,8 @@ from typing import Final
 from services.sync.lago.client import MAX_BATCH, BatchRefused, LagoClient
 from services.sync.lago.gate import Gate
 from services.sync.lago.models import UsageEvent
-from services.sync.lago.store import Subscribed, subscribed
+from services.sync.lago.rules import Subscribed
+from services.sync.lago.store import subscribed
 from services.sync.lago.subscriptions import Subscriptions
 from services.sync.ledger import rules, store
 from services.sync.ledger.readback import ReadBack, Verdict

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Final, Literal
 
 from services.sync.lago.models import UsageEvent
-from services.sync.lago.store import Subscribed
+from services.sync.lago.rules import Subscribed
 
 LatePolicy = Literal["hold", "bill_in_current_period"]
 # Lago compares milliseconds; its clock and ours differ.

@@ -6,7 +6,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from services.sync.cards import store as cards
-from services.sync.lago.store import Subscribed, subscribed
+from services.sync.lago.rules import Subscribed
+from services.sync.lago.store import subscribed
 from services.sync.lago.subscriptions import Subscriptions
 from services.sync.ledger import rules, store
 from services.sync.ledger.rules import Bill, Chain, Hold, LatePolicy, Settled
