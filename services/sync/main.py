@@ -40,6 +40,7 @@ from services.sync.tables import metadata
 from services.sync.upstreams.breaker import Breaker
 from services.sync.upstreams.health import Health
 from services.sync.webhooks.dispatch import Dispatch
+from services.sync.webhooks.handlers import WebhookQueries
 from services.sync.webhooks.http import Intake
 from services.sync.webhooks.issuer import IssuerCache
 from services.sync.webhooks.signature import parse_keys
@@ -165,7 +166,6 @@ def wire_upstreams(service: Service, settings: SyncSettings) -> Upstreams:
     health.probes = {"steve": steve.probe, "lago": lago.probe}
     service.closing += [steve.close, lago.close]
     service.parts.append(health)
-    service.dispatcher.query(requests.GetUpstreams, health.get_upstreams)
     gate = Gate(
         lago,
         metric_code=settings.metric_code,
@@ -358,6 +358,8 @@ def wire_proof(service: Service, settings: SyncSettings, upstreams: Upstreams, s
         registry=service.registry,
     )
     service.dispatcher.query(work.Reconcile, reconciler.reconcile)
+    queries = WebhookQueries(database, upstreams.health.get_upstreams)
+    service.dispatcher.query(requests.GetUpstreams, queries.get_upstreams)
     service.parts += [
         dispatching,
         Every("webhooks.measure", 5.0, dispatch.measure),

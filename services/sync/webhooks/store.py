@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from services.sync.lago.tables import subscription
 from services.sync.sessions.tables import session
 from services.sync.webhooks.tables import webhook
+from shared.contracts.requests.sync import FailedWebhook
 from shared.database.engine import Read, Write
 
 Stored = Literal["new", "known", "revived", "other_body"]
@@ -117,6 +118,24 @@ async def standing(tx: Read) -> Standing:
         sa.select(sa.func.max(webhook.c.received_at)).scalar_subquery().label("received_at"),
     )
     return Standing(*(await tx.execute(statement)).one())
+
+
+async def newest_failed(tx: Read, *, limit: int) -> list[FailedWebhook]:
+    statement = (
+        sa.select(webhook.c.unique_key, webhook.c.webhook_type, webhook.c.received_at, webhook.c.last_error)
+        .where(webhook.c.state == "failed")
+        .order_by(webhook.c.received_at.desc())
+        .limit(limit)
+    )
+    return [
+        FailedWebhook(
+            unique_key=row.unique_key,
+            webhook_type=row.webhook_type,
+            received_at=row.received_at,
+            why=row.last_error or "",
+        )
+        for row in await tx.execute(statement)
+    ]
 
 
 async def forget(tx: Write, *, before: datetime) -> int:

@@ -237,8 +237,25 @@ class UpstreamView(Frozen):
     explanation: str | None = None
 
 
+class FailedWebhook(Frozen):
+    unique_key: str
+    webhook_type: str
+    received_at: AwareDatetime
+    why: str
+
+
+class WebhookStanding(Frozen):
+    """How Lago's webhooks stand. A failed one is tried anew when Lago sends it again; polling finds what it told."""
+
+    received_at: AwareDatetime | None = Field(description="the newest; None: none ever came")
+    waiting: int
+    failed: int
+    newest_failed: list[FailedWebhook] = Field(default_factory=list, description="at most 10")
+
+
 class UpstreamList(Frozen):
     upstreams: list[UpstreamView]
+    webhooks: WebhookStanding | None = None
 
 
 class GetUpstreams(Request[UpstreamList]):

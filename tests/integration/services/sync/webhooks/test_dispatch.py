@@ -11,7 +11,9 @@ import pytest
 from deploy.demo.lago import lifecycle
 from deploy.demo.lago.model import Charge
 from services.sync.webhooks import dispatch, rules, store
-from tests.integration.services.sync.conftest import World, a_replica, ago
+from services.sync.webhooks.handlers import WebhookQueries
+from shared.contracts.requests.sync import GetUpstreams, WebhookStanding
+from tests.integration.services.sync.conftest import ADA, World, a_replica, ago
 
 
 async def receive(world: World, webhook_type: str, object_type: str, content: Any, key: str = "key-1") -> None:  # noqa: ANN401
@@ -120,9 +122,18 @@ async def test_an_unknown_type_is_kept_and_ignored(world: World) -> None:
 
 async def test_a_known_type_of_another_form_is_given_up_at_once(world: World) -> None:
     """No later attempt would read it: it is shown as failed, with why, and does not stop the others."""
+    queries = WebhookQueries(world.service.database, world.rooms.health.get_upstreams)
+    before = (await queries.get_upstreams(GetUpstreams(), ADA)).webhooks
+    assert before == WebhookStanding(received_at=None, waiting=0, failed=0)
     await receive(world, "subscription.updated", "subscription", {"external_id": 7}, "bad")
     await told(world)
     await world.rooms.dispatch.dispatch()
+    shown = (await queries.get_upstreams(GetUpstreams(), ADA)).webhooks
+    assert shown is not None
+    assert (shown.waiting, shown.failed) == (0, 1)
+    assert [(one.unique_key, one.why) for one in shown.newest_failed] == [
+        ("bad", "subscription.updated has no external_id.")
+    ]
     assert ((await webhook(world, "bad")).state, (await webhook(world)).state) == ("failed", "done")
     assert "has no external_id" in (await webhook(world, "bad")).last_error
 
