@@ -48,19 +48,16 @@ class World:
         pairing = await (at or self.two).done(ArmPairing(charge_box_id=charger, purpose="find_card", **more))
         return str(pairing["pairing_id"])
 
-    async def blocked(self, charger: Charger, id_tag: str, **more: Any) -> str:  # noqa: ANN401
-        """Arm and present the card; the pairing that took it. A machine too busy to decide in time gets another try."""
-        for _ in range(10):
-            pairing_id = await self.arm(charger.charge_box_id, **more)
-            if (await charger.authorize(id_tag))[0] == "Blocked":
-                return pairing_id
-            await self.two.ask(CancelPairing(pairing_id=pairing_id))
-        raise AssertionError("never decided in time")
+    async def blocked(self, charger: Charger, id_tag: str) -> str:
+        """Arm and present the card, which is told Blocked; the pairing that took it."""
+        pairing_id = await self.arm(charger.charge_box_id)
+        assert (await charger.authorize(id_tag))[0] == "Blocked"
+        return pairing_id
 
     def reasons(self, id_tag: str) -> list[str]:
-        """Why taps of this card were decided as they were, oldest first, without those nobody had time to decide."""
-        rows = self.one.rows("SELECT reason FROM tap WHERE id_tag = %s ORDER BY received_at", id_tag)
-        return [row["reason"] for row in rows if row["reason"] not in ("database_slow", "database_away")]
+        """Why the Authorizes of this card were decided as they were, oldest first."""
+        sql = "SELECT reason FROM tap WHERE id_tag = %s AND kind = 'authorize' ORDER BY received_at"
+        return [row["reason"] for row in self.one.rows(sql, id_tag)]
 
 
 @asynccontextmanager
@@ -72,7 +69,8 @@ async def world(database: TestDatabase, folder: Path, *, patched: bool = False, 
         for name in ("CARD", "OTHER"):
             steve.state.add_tag(name)
         steve.state.add_tag("BLOCKED", limit=0)
-        more = {"steve_ocpp_url": steve.ocpp_url, "ocpp_port": 0, **more}
+        # As with the decision's own deadlines: what is tested is the order of things, not a busy machine's speed.
+        more = {"steve_ocpp_url": steve.ocpp_url, "ocpp_port": 0, "ocpp_deadline_ms": 3500, **more}
         async with (
             running(database, folder / "one", **more) as one,
             running(database, folder / "two", **more) as two,
@@ -100,7 +98,7 @@ async def test_nothing_armed_charges(here: World) -> None:
     """Without an armed pairing a card charges, and the tap is in the journal with SteVe's answer."""
     async with here.charger() as charger:
         assert (await charger.tap(1, "CARD")).charging
-    assert here.reasons("CARD")[:1] in (["nothing_armed"], [])
+    assert here.reasons("CARD") == ["nothing_armed"]
     await here.one.until("SELECT FROM tap WHERE id_tag = 'CARD' AND kind = 'start'")
 
 
@@ -111,7 +109,7 @@ async def test_armed_elsewhere_charges(here: World) -> None:
         assert (await second.tap(1, "OTHER")).charging
         await here.blocked(second, "CARD")
         assert here.one.rows("SELECT FROM pairing WHERE charge_box_id = 'CP-1' AND state = 'armed'")
-        assert (await first.authorize("CARD"))[0] in {"Blocked", "Accepted"}
+        assert (await first.authorize("CARD"))[0] == "Blocked"
 
 
 @pytest.mark.parametrize("card", ["NOBODY", "BLOCKED", " card "])
@@ -132,8 +130,8 @@ async def test_same_card_again_is_blocked_again_with_one_event(here: World) -> N
     async with here.charger() as charger:
         await here.blocked(charger, "CARD")
         await here.one.until("SELECT FROM pairing WHERE state = 'intercepted'")
-        assert (await charger.authorize("CARD"))[0] in {"Blocked", "Accepted"}
-        assert "repeated" in here.reasons("CARD") or here.one.rows("SELECT FROM tap WHERE reason LIKE 'database%%'")
+        assert (await charger.authorize("CARD"))[0] == "Blocked"
+        assert here.reasons("CARD") == ["matched", "repeated"]
     assert len(here.one.events("scan.intercepted")) == 1
 
 
@@ -142,12 +140,7 @@ async def test_another_card_after_the_match_charges(here: World) -> None:
     async with here.charger() as charger:
         await here.blocked(charger, "CARD")
         assert (await charger.tap(1, "OTHER")).charging
-    assert set(here.reasons("OTHER")) <= {
-        "other_card_matched",
-        "nothing_armed",
-        "start_follows_authorize",
-        "not_answered_here",
-    }
+    assert here.reasons("OTHER") == ["other_card_matched"]
 
 
 async def test_expired_and_cancelled_pairings_let_pass(here: World) -> None:
@@ -161,7 +154,7 @@ async def test_expired_and_cancelled_pairings_let_pass(here: World) -> None:
             "UPDATE preauth.pairing SET armed_at = armed_at - interval '20 s', expires_at = now() - interval '1 s'"
         )
         assert (await charger.authorize("CARD"))[0] == "Accepted"
-    assert set(here.reasons("CARD")) <= {"cancelled", "expired"}
+    assert here.reasons("CARD") == ["cancelled", "expired"]
 
 
 async def test_tap_that_arrives_only_as_a_start_charges(here: World) -> None:
@@ -181,11 +174,7 @@ async def test_card_that_stops_its_own_session_is_no_scan(here: World) -> None:
         await here.one.until("SELECT FROM open_session WHERE stopped_at IS NULL")
         await here.arm()
         assert (await charger.authorize("CARD"))[0] == "Accepted"
-        assert (
-            "stops_own_session" in here.reasons("CARD")
-            or "database_slow" in here.reasons("CARD")
-            or not here.reasons("CARD")
-        )
+        assert here.reasons("CARD") == ["nothing_armed", "stops_own_session"]
     assert here.one.rows("SELECT FROM pairing WHERE state = 'armed'")
 
 
@@ -202,7 +191,7 @@ async def test_remote_start_while_armed_charges(here: World) -> None:
         assert charger.charge_box_id == "CP-1"
         await here.one.until("SELECT FROM remote_start")
     assert here.one.rows("SELECT FROM pairing WHERE state = 'armed'")
-    assert set(here.reasons("CARD")) <= {"remote_start_pending", "not_answered_here"}
+    assert here.reasons("CARD") == ["remote_start_pending"]
 
 
 async def test_hook_and_gateway_see_one_tap(database: TestDatabase, tmp_path: Path) -> None:
@@ -210,7 +199,7 @@ async def test_hook_and_gateway_see_one_tap(database: TestDatabase, tmp_path: Pa
     async with world(database, tmp_path, patched=True) as here, here.charger() as charger:
         assert (await charger.authorize("CARD"))[0] == "Accepted"
         await here.blocked(charger, "CARD")
-        await here.one.until("SELECT FROM tap WHERE also_via IS NOT NULL OR reason LIKE 'database%%'")
+        await here.one.until("SELECT FROM tap WHERE also_via = 'hook'")
         (blocked,) = await here.one.until("SELECT via FROM tap WHERE told = 'blocked'")
         assert blocked["via"] == "gateway"
 
@@ -225,7 +214,8 @@ async def test_pairing_armed_on_one_replica_is_found_by_the_other(here: World) -
 async def test_database_that_is_away_lets_taps_pass_in_time(tmp_path: Path, own_infra: Infra) -> None:
     """With PostgreSQL frozen or gone every card gets SteVe's answer within the deadline, on the same connection."""
     with fresh_database(own_infra.postgres.url, ["preauth"]) as database:
-        async with world(database, tmp_path) as here, here.charger() as charger:
+        short: dict[str, Any] = {"decide_within_ms": 100, "answer_within_ms": 150, "ocpp_deadline_ms": 200}
+        async with world(database, tmp_path, **short) as here, here.charger() as charger:
             await here.arm()
             await asyncio.to_thread(own_infra.postgres.freeze)
             try:
