@@ -1,0 +1,109 @@
+"""A charger forgets the Blocked of a scan."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from uuid import UUID, uuid4
+
+import pytest
+
+from services.preauth.chargers.cache import CacheCleaner, ClearingDesk
+from services.preauth.gateway.ports import PassAll, Presented
+from shared.bus.requests import NoAnswerError
+from shared.contracts.events.preauth import Told
+from shared.contracts.identity import Actor
+from shared.contracts.requests.sync import OperateCharger, OperationOutcome, OperationResult
+
+AT = datetime(2026, 5, 1, 10, tzinfo=UTC)
+
+
+@dataclass
+class Sync:
+    outcome: OperationOutcome | None = "accepted"
+    asked: list[str] = field(default_factory=list)
+    hang: bool = False
+    connected: bool = True
+
+    async def ask(
+        self, request: OperateCharger, *, actor: Actor, correlation_id: UUID, deadline_s: float, key: str
+    ) -> OperationResult:
+        assert (request.operation, actor.kind) == ("ClearCache", "system")
+        assert str(correlation_id) in key
+        self.asked.append(request.charge_box_id)
+        if self.hang:
+            await asyncio.sleep(deadline_s)
+        if self.outcome is None:
+            raise NoAnswerError(request.name, request.owner, "no reply")
+        return OperationResult(
+            charge_box_id=request.charge_box_id, operation=request.operation, outcome=self.outcome, asked_at=AT
+        )
+
+    async def until(self, asked: list[str]) -> None:
+        async with asyncio.timeout(5):
+            while self.asked != asked:  # noqa: ASYNC110 - a list has no event
+                await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def cleaning(sync: Sync) -> AsyncIterator[CacheCleaner]:
+    cleaner = CacheCleaner(sync, clock=lambda: AT, new_id=uuid4, pause_s=0)
+    stop = asyncio.Event()
+    task = asyncio.create_task(cleaner.run(stop))
+    yield cleaner
+    stop.set()
+    async with asyncio.timeout(1):
+        await task
+
+
+def presented(charge_box_id: str = "CP") -> Presented:
+    return Presented(
+        tap_id=uuid4(),
+        charge_box_id=charge_box_id,
+        id_tag="A",
+        kind="authorize",
+        connector_id=None,
+        at=AT,
+        remote_start=False,
+    )
+
+
+async def test_only_a_told_blocked_clears_the_cache() -> None:
+    """Each charger that was told Blocked is asked once to clear its cache, in order; a pass changes nothing."""
+    sync = Sync()
+    async with cleaning(sync) as cleaner:
+        desk = ClearingDesk(PassAll(), cleaner)
+        answers: tuple[tuple[str, Told], ...] = (
+            ("A", "passed"),
+            ("B", "blocked"),
+            ("C", "unknown"),
+            ("B", "blocked"),
+            ("D", "blocked"),
+        )
+        for name, told in answers:
+            desk.told(presented(name), told, in_time=True)
+        await sync.until(["B", "D"])
+
+
+@pytest.mark.parametrize(
+    ("outcome", "again"), [("rejected", False), ("failed", False), ("unknown", True), (None, True)]
+)
+async def test_charger_that_cannot_is_left_alone(outcome: OperationOutcome | None, again: bool) -> None:  # noqa: FBT001
+    """One that refuses is not asked again for a day; one that did not answer is asked the next time."""
+    sync = Sync(outcome=outcome)
+    async with cleaning(sync) as cleaner:
+        cleaner.blocked("CP")
+        await sync.until(["CP"])
+        await asyncio.sleep(0.01)
+        cleaner.blocked("CP")
+        cleaner.blocked("OTHER")
+        await sync.until(["CP", "CP", "OTHER"] if again else ["CP", "OTHER"])
+
+
+async def test_stop_does_not_wait_for_a_charger() -> None:
+    """A charger that takes its time does not hold up the end of the process."""
+    sync = Sync(hang=True)
+    async with cleaning(sync) as cleaner:
+        cleaner.blocked("CP")
+        await sync.until(["CP"])
