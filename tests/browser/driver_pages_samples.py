@@ -57,8 +57,11 @@ def scans() -> list[Sample]:
         for screen in LOOKS
         if screen is not Screen.UNABLE
     ]
-    found.append(Sample("scan-unable", PHONE, Scan("CP-7", unable=WHY)))
+    found.append(Sample("scan-unable", PHONE, Scan("CP-7", screen=Screen.UNABLE, unable=WHY)))
     found.append(Sample("scan-long", PHONE, Scan(LONG, screen=Screen.WAIT, known=KNOWN)))
+    for screen in (Screen.WAIT, Screen.WORKING):
+        plain = Scan("CP-7", screen=screen, known=KNOWN, pairing_id="018f0000-0000-7000-8000-000000000007")
+        found.append(Sample(f"scan-{screen}-plain", PHONE, plain))
     found.append(Sample("scan-none", PHONE, NoCharger()))
     found += [
         Sample(f"kiosk-{screen.replace('_', '-')}", KIOSK, Scan("CP-7", screen=screen, known=KNOWN))

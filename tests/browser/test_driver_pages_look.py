@@ -76,13 +76,18 @@ def test_nothing_moves_for_those_who_asked_for_that(browser: Browser, preview: P
         assert page.evaluate("document.getAnimations().length") == 0
 
 
-def test_a_page_says_without_scripts_what_it_needs_them_for(browser: Browser, preview: Preview) -> None:
-    """Without JavaScript a scan says so; the account, the list of chargers and the enrolment still show."""
+def test_the_pages_work_without_scripts(browser: Browser, preview: Preview) -> None:
+    """Without JavaScript a scan is started by its form and looks again by itself; other pages show all they have."""
     context = browser.new_context(java_script_enabled=False)
     try:
         page = context.new_page()
+        page.goto(f"{preview.address}/scan-wait-plain")
+        expect(page.locator("noscript meta[http-equiv=refresh]")).to_have_attribute("content", "3")
+        expect(page.locator(".code [aria-hidden]")).to_have_text("K7PX")
+        expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
         page.goto(f"{preview.address}/scan-ready")
-        expect(page.get_by_text("needs JavaScript")).to_be_visible()
+        page.get_by_role("button", name="Start").click()
+        assert [each[2] for each in preview.desk.calls("POST", "/scan")] == ["charger=CP-7&do=start"]
         page.goto(f"{preview.address}/me")
         expect(page.get_by_text("12.4 kWh")).to_be_visible()
         expect(page.get_by_role("button", name="Sign out")).to_be_visible()

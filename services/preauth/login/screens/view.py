@@ -1,7 +1,7 @@
 """What the driver pages show, before it is HTML. Nothing here holds the id of a card."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Literal
 
@@ -32,7 +32,8 @@ class Scan:
     """One charger's scan. `unable`: why taps there do not reach us, for the operator's eyes; empty where they may.
 
     `client` is what another application asked with, handed back to `/api/pairings/{id}/login` as it came. `known` fills
-    in what a stage's words leave open, where the server knows it (`wait`, `code`, `spelled`, `seconds`).
+    in what a stage's words leave open, where the server knows it (`wait`, `code`, `spelled`, `seconds`). `key` and
+    `pairing_id` are what the forms of a page without scripts send back.
     """
 
     charge_box_id: str
@@ -42,10 +43,19 @@ class Scan:
     client: Mapping[str, str] = field(default_factory=dict)
     known: Mapping[str, object] = field(default_factory=dict)
     window_s: int = WINDOW_S
+    key: str = field(default="", repr=False)
+    pairing_id: str = ""
+
+    def at(
+        self, screen: Screen, *, pairing_id: str = "", unable: str = "", known: Mapping[str, object] | None = None
+    ) -> "Scan":
+        """The same scan at another stage."""
+        return replace(self, screen=screen, pairing_id=pairing_id, unable=unable, known=known or {})
 
     @property
-    def shown(self) -> Screen:
-        return Screen.UNABLE if self.unable else self.screen
+    def moves(self) -> bool:
+        """Whether something follows by itself, so that a page without scripts looks again."""
+        return bool(self.pairing_id) and self.screen in {Screen.WAIT, Screen.WORKING}
 
 
 ChargerState = Literal["free", "busy", "unable", "off"]

@@ -75,7 +75,9 @@ def test_a_page_leaves_nothing_open_that_nobody_fills_in(sample: Sample) -> None
 def test_what_comes_from_outside_is_escaped() -> None:
     """The ids of chargers and the names of cards are text on the page, never markup."""
     nasty = "<img src=x onerror=alert(1)>\"'"
-    scan = SCREENS.render(Frame(kiosk=nasty), Scan(nasty, unable=nasty, client={"state": nasty}))
+    scan = SCREENS.render(
+        Frame(kiosk=nasty), Scan(nasty, screen=Screen.UNABLE, unable=nasty, client={"state": nasty}, key=nasty)
+    )
     me = SCREENS.render(Frame(), Me(nasty, (SessionRow(nasty, 1, NOW, 1, "open"),), portal=nasty))
     assert "<img" not in scan + me
 

@@ -40,7 +40,10 @@ export class Scan {
     this.#key = this.#takeKey();
     main.addEventListener("click", (event) => {
       const button = event.target.closest?.("[data-do]");
-      if (button && !button.disabled) this.#do(button.dataset.do);
+      if (!button || button.disabled) return;
+      // Its form is for browsers without scripts.
+      event.preventDefault();
+      this.#do(button.dataset.do);
     });
     main.addEventListener("submit", (event) => {
       if (!event.target.matches("[data-pin]")) return;
@@ -103,7 +106,7 @@ export class Scan {
     fill(this.#stage, values);
     const heading = this.#stage.querySelector("h1");
     document.title = heading.textContent;
-    (this.#stage.querySelector("[data-pin] input") ?? heading).focus();
+    (this.#stage.querySelector('[data-pin] [name="pin"]') ?? heading).focus();
     if (this.#stage.querySelector("[data-over]")) this.#forget();
     this.#stopReturning = returnHome(this.#stage);
   }
