@@ -9,6 +9,7 @@ from uuid import UUID
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from services.preauth.chargers.cache import CacheCleaner, ClearingDesk
 from services.preauth.chargers.handlers import Chargers
 from services.preauth.chargers.jobs import Newcomers, Readiness
 from services.preauth.chargers.observer import Observer
@@ -65,6 +66,28 @@ ANSWERS_EVERY_S = 0.5
 JUDGE_EVERY_S = 5.0
 RATES_EVERY_S = 60.0
 
+# What no caller waits for, and what therefore may happen in another process than the one that serves taps.
+WORK = frozenset(
+    {
+        "relay",
+        "outbox.measure",
+        "bus.forget",
+        "consumer",
+        "requests",
+        "journal.months",
+        "taps.sweep",
+        "pairings.expire",
+        "login.end_old",
+        "projections.forget",
+        "evidence.judge",
+        "evidence.rates",
+        "evidence.forget",
+        "chargers.note_tapped",
+        "chargers.readiness",
+        "chargers.forget",
+    }
+)
+
 
 class Front:
     """The hook before everything else: no router, no middleware stands between a tap and its answer."""
@@ -111,8 +134,8 @@ def wire(
 ) -> tuple[Service, TapParts, DriverParts]:
     """The service, and the parts that its rooms consist of.
 
-    What does not face outwards (requests, events, periodic work) is the same in every process, whatever it serves: any
-    of several may do it, and it is done once.
+    What does not face outwards (requests, events, periodic work) is "work": of several processes that do it, any may
+    take a turn, and it is done once.
     """
     service = assemble("preauth", settings, metadata, clock=clock, new_id=new_id)
     served = settings.served()
@@ -130,7 +153,17 @@ def wire(
         service.parts.append(HttpServer("http", Front(hook, pages), listener))
     if gateway is not None:
         service.parts.append(gateway)
+    if "work" not in served:
+        leave_work(service, asks=bool(served & {"pages", "gateway"}))
     return service, taps, drivers
+
+
+def leave_work(service: Service, *, asks: bool) -> None:
+    """Keep only what this process itself serves; another one relays its events and does what is periodic."""
+    left = WORK if asks else WORK | {"requester"}
+    service.parts = [part for part in service.parts if part.name not in left]
+    for check in ("broker", "events", "requests"):
+        service.checks.pop(check, None)
 
 
 def build_taps(service: Service, settings: PreauthSettings, watch: Watch) -> TapParts:
@@ -206,11 +239,18 @@ def build_gateway(service: Service, settings: PreauthSettings, decider: TapDecid
         return None
     desk = GatewayDesk(decider, database)
     listener = bind(settings.host, settings.ocpp_port, setting="EXPRESSYNC_PREAUTH_OCPP_PORT")
+    cleaner = CacheCleaner(service.requester, clock=clock, new_id=new_id)
     gateway = Gateway(
-        config, listener, desk=desk, watcher=observer, clock=clock, new_id=new_id, registry=service.registry
+        config,
+        listener,
+        desk=ClearingDesk(desk, cleaner),
+        watcher=observer,
+        clock=clock,
+        new_id=new_id,
+        registry=service.registry,
     )
     observer.alive = gateway.tunnels
-    service.parts.append(Every("gateway.answers", ANSWERS_EVERY_S, desk.write_answers))
+    service.parts += [Every("gateway.answers", ANSWERS_EVERY_S, desk.write_answers), cleaner]
     return gateway
 
 

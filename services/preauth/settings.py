@@ -10,7 +10,7 @@ from services.preauth.login.browser import parse_proxies
 from services.preauth.login.tokens import parse_audiences
 from services.preauth.login.tokens import parse_keys as parse_token_keys
 
-SERVED: Final = frozenset({"hook", "gateway", "pages"})
+SERVED: Final = frozenset({"hook", "gateway", "pages", "work"})
 
 
 def _parts(text: str) -> set[str]:
@@ -24,9 +24,9 @@ class PreauthSettings(GatewaySettings):
     ops_port: int = Field(8191, ge=0, le=65535, description="Port of /healthz, /readyz and /metrics")
 
     serve: str = Field(
-        "hook,gateway,pages",
-        description="What this process serves: hook, gateway, pages, or some of them, separated by commas. Processes of"
-        " their own keep them out of each other's way",
+        "hook,gateway,pages,work",
+        description="What this process does: hook, gateway, pages, and work (events, requests, what is periodic), or some"
+        " of them, separated by commas. Processes of their own keep out of each other's way; one must do the work",
     )
     hook_keys: SecretStr = Field(
         SecretStr(""),
@@ -100,11 +100,11 @@ class PreauthSettings(GatewaySettings):
     def _are_parts(cls, text: str) -> str:
         unknown = _parts(text) - SERVED
         if unknown or not _parts(text):
-            raise ValueError(f"{text!r} is not made of hook, gateway and pages")
+            raise ValueError(f"{text!r} is not made of hook, gateway, pages and work")
         return text
 
     def served(self) -> frozenset[str]:
-        """Which of hook, gateway and pages this process serves."""
+        """Which of hook, gateway, pages and work this process does."""
         return frozenset(_parts(self.serve))
 
     @field_validator("hook_keys", "token_keys", mode="after")

@@ -72,7 +72,7 @@ class TapDecider:
                 reason = Reason.DATABASE_SLOW
                 decided = await self._ask(tap, tap_id, received_at)
                 if decided is not None:
-                    return _decision(tap, received_at, decided)
+                    return _decision(tap, tap_id, received_at, decided)
         except Exception:
             log.exception("A tap could not be decided; it passes.", action="tap.not_decided", tap_id=str(tap_id))
             reason = Reason.NOT_DECIDED
@@ -110,7 +110,7 @@ class TapDecider:
         event_id = self._new_id()
         event = tap_decided_of(decision, event_id=event_id, at=at, told=told, in_time=in_time, duration_us=duration_us)
         self._group.record(
-            Answered(decision.tap_id, decision.received_at, told, at, in_time, duration_us, event_id, event)
+            Answered(decision.tap_id, decision.received_at, told, at, in_time, duration_us, event_id, event.decode())
         )
 
     async def _ask(self, tap: Tap, tap_id: UUID, received_at: datetime) -> Decided | None:
@@ -178,7 +178,7 @@ def _expire(answer: asyncio.Future[Decided | None]) -> None:
         answer.set_result(None)
 
 
-def _decision(tap: Tap, received_at: datetime, row: Decided) -> Decision:
+def _decision(tap: Tap, tap_id: UUID, received_at: datetime, row: Decided) -> Decision:
     """A decision of its own, or the answer that the same tap was told before."""
     if row.earlier_tap_id is not None:
         return Decision(
@@ -194,7 +194,7 @@ def _decision(tap: Tap, received_at: datetime, row: Decided) -> Decision:
     matched = reason in {Reason.MATCHED, Reason.REPEATED}
     return Decision(
         tap,
-        row.tap_id,
+        tap_id,
         received_at,
         block=matched,
         reason=reason,

@@ -8,7 +8,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,7 +16,6 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from services.preauth.decision import statement
 from services.preauth.decision.statement import Answered, Decided, Waiting, Windows
-from shared.bus.topology import EVENTS
 from shared.database.engine import conninfo, is_unavailable
 from shared.runtime.log import get_logger
 
@@ -58,7 +56,7 @@ class GroupCommit:
 
     def __init__(self, database_url: str, *, windows: Windows, silent_s: float, registry: CollectorRegistry) -> None:
         self._conninfo = conninfo(database_url)
-        self._windows = asdict(windows)
+        self._sql = statement.flush_sql(windows)
         self._silent_s = silent_s
         self._taps: deque[tuple[Waiting, Answer]] = deque()
         self._answers: deque[Answered] = deque()
@@ -121,7 +119,7 @@ class GroupCommit:
         stopping.add_done_callback(lambda _: self._wanted.set())
         try:
             # The first statement is planned now, not while a tap waits.
-            await statement.flush(connection, [], [], windows=self._windows, exchange=EVENTS)
+            await statement.flush(connection, self._sql, [], [])
             self._connected = True
             self._healthy_since = time.monotonic()
             while not (stop.is_set() and not self._taps and not self._answers):
@@ -149,9 +147,7 @@ class GroupCommit:
         # With neither, this is the sign of life: a database that is frozen is noticed before a tap is.
         started = self._asked_at = time.monotonic()
         try:
-            decided = await statement.flush(
-                connection, [one for one, _ in group], answers, windows=self._windows, exchange=EVENTS
-            )
+            decided = await statement.flush(connection, self._sql, [one for one, _ in group], answers)
         except psycopg.Error as error:
             if is_unavailable(error) or connection.broken or isinstance(error, _BUSY):
                 for _, answer in group:
@@ -183,9 +179,8 @@ class GroupCommit:
         return group
 
     def _finish(self, group: list[tuple[Waiting, Answer]], decided: list[Decided], answers: list[Answered]) -> None:
-        by_id = {row.tap_id: row for row in decided}
-        for waiting, answer in group:
-            row = by_id[waiting.tap_id]
+        for row in decided:
+            waiting, answer = group[row.place]
             if row.again:
                 asyncio.get_running_loop().call_later(AGAIN_AFTER_S, self.submit, waiting, answer)
             else:
@@ -210,9 +205,7 @@ class GroupCommit:
         for taps, told in parts:
             self._asked_at = time.monotonic()
             try:
-                decided = await statement.flush(
-                    connection, [one for one, _ in taps], told, windows=self._windows, exchange=EVENTS
-                )
+                decided = await statement.flush(connection, self._sql, [one for one, _ in taps], told)
             except psycopg.Error as alone:
                 if is_unavailable(alone) or connection.broken:
                     raise ConnectionError(f"the database left: {alone}") from alone

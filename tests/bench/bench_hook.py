@@ -1,0 +1,167 @@
+"""The hook, journal and relay running, against the same endpoint that decides nothing.
+
+The service under test has a core for itself where there are two; database, broker and load share the other.
+"""
+
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+import psycopg
+
+from tests.bench.bench_gateway import Program, free_port, pin, program, wait_ready
+from tests.bench.figures import median
+from tests.bench.hook_load import KEY
+from tests.databases import fresh_database
+from tests.infra import provided
+
+CONNECTIONS: Final = 64
+CLOSED_S: Final = 4
+ROUNDS: Final = 3
+OPEN_PER_S: Final = 200
+OPEN_S: Final = 15
+FROZEN_S: Final = 3
+DRAIN_WITHIN_S: Final = 300
+WORK_NICENESS: Final = 10
+
+
+@contextmanager
+def preauth(folder: Path, own: Sequence[int], others: Sequence[int]) -> Iterator[tuple[int, str, int]]:
+    """A preauth in two processes, one for taps and one for the work behind them.
+
+    Its port, its database's address, and the postmaster's process.
+    """
+    with provided(folder, given=False) as infra, fresh_database(infra.postgres.url, ["preauth"]) as database:
+        port = free_port()
+        common = {
+            "EXPRESSYNC_PREAUTH_DATABASE_URL": database.url("preauth"),
+            "EXPRESSYNC_AMQP_URL": infra.rabbitmq.url,
+            "EXPRESSYNC_PREAUTH_PORT": str(port),
+            "EXPRESSYNC_PREAUTH_HOOK_KEYS": KEY.decode(),
+            "EXPRESSYNC_PREAUTH_SPOOL_DIR": str(folder / "spool"),
+            "EXPRESSYNC_STOP_GRACE_S": "2",
+            "EXPRESSYNC_LOG_LEVEL": "error",
+        }
+        hook_ops, work_ops = free_port(), free_port()
+        as_hook = {"EXPRESSYNC_PREAUTH_SERVE": "hook", "EXPRESSYNC_PREAUTH_OPS_PORT": str(hook_ops)}
+        as_work = {"EXPRESSYNC_PREAUTH_SERVE": "work", "EXPRESSYNC_PREAUTH_OPS_PORT": str(work_ops)}
+        postmaster = infra.postgres.pid
+        assert postmaster is not None
+        with (
+            program("services.preauth", cores=own, env={**common, **as_hook}) as hook,
+            program("services.preauth", cores=others, env={**common, **as_work}) as work,
+        ):
+            # Taps come first: what relays their events gets what they leave.
+            os.setpriority(os.PRIO_PROCESS, work.process.pid, WORK_NICENESS)
+            wait_ready(hook_ops, hook.process)
+            wait_ready(work_ops, work.process)
+            yield port, database.admin_url, postmaster
+
+
+def main() -> dict[str, Any]:
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    own, others = (cores[:1], cores[1:]) if len(cores) > 1 else ([], [])
+    pin(os.getpid(), others)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        preauth(Path(folder), own, others) as (port, database_url, postmaster),
+        program("tests.bench.hook_bare", cores=own) as bare,
+        program("tests.bench.hook_load", cores=others) as load,
+        psycopg.connect(database_url, autocommit=True) as database,
+    ):
+        bare_port = int(bare.line())
+        return {
+            **closed_loop(load, port, bare_port, database),
+            **open_loop(load, port, bare_port, database_url),
+            **frozen(load, port, postmaster),
+        }
+
+
+def closed_loop(load: Program, port: int, bare_port: int, database: psycopg.Connection[Any]) -> dict[str, Any]:
+    """64 connections, each waiting for its answer; then how long the relay still has to work."""
+    per_s: dict[str, list[float]] = {"hook": [], "bare": []}
+    last: dict[str, Any] = {}
+    load.ask("closed", port=port, connections=CONNECTIONS, seconds=1)
+    for _ in range(ROUNDS):
+        for name, where in (("bare", bare_port), ("hook", port)):
+            last = load.ask("closed", port=where, connections=CONNECTIONS, seconds=CLOSED_S)
+            per_s[name].append(last["per_s"])
+    began = time.monotonic()
+    while database.execute("SELECT 1 FROM preauth.outbox LIMIT 1").fetchone():
+        assert time.monotonic() - began < DRAIN_WITHIN_S, "the outbox does not empty"
+        time.sleep(0.1)
+    ratios = [hook / other for hook, other in zip(per_s["hook"], per_s["bare"], strict=True)]
+    [(taps,)] = database.execute("SELECT count(*) FROM preauth.tap WHERE told = 'passed'").fetchall()
+    return {
+        "ratio_to_bare": round(median(ratios), 3),
+        "hook_per_s": round(median(per_s["hook"])),
+        "bare_per_s": round(median(per_s["bare"])),
+        "closed_p50_ms": round(last["p50_ms"], 2),
+        "closed_p99_ms": round(last["p99_ms"], 2),
+        "outbox_lag_s": round(time.monotonic() - began, 2),
+        "journalled": taps,
+    }
+
+
+def open_loop(load: Program, port: int, bare_port: int, database_url: str) -> dict[str, Any]:
+    """200 taps a second while the journal is exported and a backlog is relayed; counted from when each is due."""
+    bare = load.ask("opened", port=bare_port, per_s=OPEN_PER_S, seconds=OPEN_S / 3)
+    load.ask("closed", port=port, connections=CONNECTIONS, seconds=2)
+    stop = threading.Event()
+    export = threading.Thread(target=_export, args=(database_url, stop))
+    export.start()
+    found = load.ask("opened", port=port, per_s=OPEN_PER_S, seconds=OPEN_S)
+    stop.set()
+    export.join()
+    assert found["failed"] == 0, found
+    return {
+        "open_200_p50_ms": round(found["p50_ms"], 2),
+        "open_200_p99_ms": round(found["p99_ms"], 2),
+        "open_200_p999_ms": round(found["p999_ms"], 2),
+        "bare_open_200_p99_ms": round(bare["p99_ms"], 2),
+        "p99_ratio_to_bare": round(found["p99_ms"] / bare["p99_ms"], 2),
+    }
+
+
+def _export(database_url: str, stop: threading.Event) -> None:
+    """Read the whole journal, again and again, a page at a time."""
+    with psycopg.connect(database_url) as connection:
+        while not stop.is_set():
+            with connection.cursor("export") as cursor:
+                cursor.itersize = 1_000
+                cursor.execute("SELECT * FROM preauth.tap ORDER BY received_at")
+                for n, _ in enumerate(cursor):
+                    if n % 1_000 == 0 and stop.wait(0.01):
+                        break
+
+
+def frozen(load: Program, port: int, postmaster: int) -> dict[str, Any]:
+    """PostgreSQL stands still under 200 taps a second: all are answered."""
+    processes = [psutil.Process(postmaster), *psutil.Process(postmaster).children(recursive=True)]
+    asked: dict[str, Any] = {}
+
+    def ask() -> None:
+        asked.update(load.ask("opened", port=port, per_s=OPEN_PER_S, seconds=FROZEN_S + 2))
+
+    load.ask("opened", port=port, per_s=OPEN_PER_S, seconds=1)
+    asking = threading.Thread(target=ask)
+    asking.start()
+    time.sleep(1)
+    for process in processes:
+        process.send_signal(signal.SIGSTOP)
+    time.sleep(FROZEN_S)
+    for process in processes:
+        process.send_signal(signal.SIGCONT)
+    asking.join()
+    return {
+        "frozen_db_max_ms": round(asked["max_ms"], 1),
+        "frozen_db_answered": asked["calls"],
+        "frozen_db_failed": asked["failed"],
+    }
