@@ -410,3 +410,11 @@ def test_the_events_are_read_as_the_standard_says(page: Page, server: Preview) -
             [None, "message", ""],
             ["4", "message", " c"],
         ]
+
+
+def test_a_page_that_is_left_is_emptied_before_the_browser_keeps_it(page: Page) -> None:
+    """On the way out the account takes everything off the page: what the browser keeps for going back is blank."""
+    page.goto("/me")
+    expect(page.get_by_text("Mara Lindt")).to_be_visible()
+    page.evaluate("dispatchEvent(new PageTransitionEvent('pagehide', { persisted: true }))")
+    assert page.locator("body").inner_text().strip() == ""
