@@ -1,25 +1,24 @@
-"""Many rows in one statement: an array a column, however many rows, instead of a statement a row."""
+"""Many rows in one statement: all of them as one JSON parameter, instead of a statement, or an array, a column."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from shared.database.engine import Write
 
 
-def _rows(table: sa.Table, columns: Sequence[str], values: Sequence[Mapping[str, Any]]) -> sa.Select[Any]:
-    """The values as a relation: parallel `unnest` gives one row an index."""
-    return sa.select(
-        *(
-            sa.func.unnest(sa.cast([one[name] for one in values], sa.ARRAY(table.c[name].type))).label(name)
-            for name in columns
-        )
-    )
+def _rows(table: sa.Table, columns: Sequence[str], values: Sequence[Mapping[str, Any]]) -> sa.TextualSelect:
+    """The values as a relation with the table's own types."""
+    names = ", ".join(columns)
+    rows = msgspec.json.encode([{name: one[name] for name in columns} for one in values]).decode()
+    text = sa.text(f"SELECT {names} FROM json_populate_recordset(NULL::{table.fullname}, CAST(:given AS json))")  # noqa: S608 - names of our own columns
+    return text.bindparams(given=rows).columns(*(sa.column(name, table.c[name].type) for name in columns))
 
 
 async def insert(tx: Write, table: sa.Table, values: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows that all have the same columns, none of them an array."""
+    """Insert rows that all have the same columns."""
     if values:
         columns = list(values[0])
         await tx.execute(sa.insert(table).from_select(columns, _rows(table, columns, values)))
