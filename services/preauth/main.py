@@ -32,7 +32,8 @@ from services.preauth.login.api import Api
 from services.preauth.login.attempts import Attempts
 from services.preauth.login.browser import Browsers, parse_proxies
 from services.preauth.login.completing import Login
-from services.preauth.login.pages import STATIC, Pages, templates
+from services.preauth.login.screens.http import Pages
+from services.preauth.login.screens.render import Screens
 from services.preauth.login.stream import LOOK_EVERY_S, Watch
 from services.preauth.login.tokens import Tokens, parse_audiences
 from services.preauth.login.tokens import parse_keys as parse_token_keys
@@ -52,7 +53,6 @@ from shared.runtime.clock import Clock, NewId, utc_now, uuid7
 from shared.runtime.service import Service, assemble, run
 from shared.runtime.supervisor import Every
 from shared.web.health import connected
-from shared.web.pages import Assets
 from shared.web.problems import on_crash, on_no_answer, on_problem
 from shared.web.server import HttpServer, bind
 
@@ -340,17 +340,17 @@ def build_drivers(service: Service, settings: PreauthSettings, watch: Watch) -> 
         browsers=browsers,
         clock=clock,
     )
-    assets = Assets(STATIC)
     pages = Pages(
         database=database,
+        arming=arming,
         kiosks=kiosks,
         login=login,
         account=Account(service.requester),
         browsers=browsers,
         attempts=Attempts(time.monotonic),
         idle_s=settings.driver_idle_s,
-        assets=assets,
-        templates=templates(assets),
+        clock=clock,
+        screens=Screens(),
     )
     handlers = {Problem: on_problem, NoAnswerError: on_no_answer, Exception: on_crash}
     app = Starlette(routes=[*api.routes(), *pages.routes()], exception_handlers=handlers)

@@ -12,15 +12,6 @@ from shared.contracts.requests.sync import GetCard, SearchSessions, SessionView
 ASK_S: Final = 3.0
 SESSIONS: Final = 10
 
-BILLED: Final = {
-    "open": ("charging", "neutral"),
-    "pending": ("will be billed", "neutral"),
-    "synced": ("being billed", "neutral"),
-    "counted": ("billed", "ok"),
-    "held": ("under review", "attention"),
-    "ignored": ("not billed", "neutral"),
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Account:
@@ -41,14 +32,12 @@ class Account:
             )
         except (NoAnswerError, RemoteProblem):
             return View(name, answered, None)
-        return View(name, answered, [_row(session) for session in page.sessions])
+        return View(name, answered, [Row(session) for session in page.sessions])
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     session: SessionView
-    billed: str
-    state: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +47,3 @@ class View:
     name: str | None
     answered: bool
     sessions: list[Row] | None
-
-
-def _row(session: SessionView) -> Row:
-    billed, state = BILLED[session.billing.state]
-    return Row(session, billed, state)

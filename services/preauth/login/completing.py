@@ -54,7 +54,7 @@ class Login:
         :raises NoSuchScan: for another browser, or no such scan.
         :raises NotScanned: before Blocked was told in time.
         :raises ScanOver: when it ended without a scan, or was not completed in time.
-        :raises PinNeeded, PinWrong: where presence is weak and this browser is not the owner's.
+        :raises PinNeeded, PinWrong, PinLocked: where presence is weak and this browser is not the owner's.
         :raises LoginRefused: sync says no, or nothing.
         :raises AlreadyUsed: the second time.
         """
@@ -115,12 +115,12 @@ class Login:
         if pin is None:
             raise rules.PinNeeded("Enter the PIN of your card.")
         verdict = await self._pins.check(id_tag, pin)
-        if verdict != "right":
-            raise rules.PinWrong(
-                "That was not the PIN. Try again."
-                if verdict == "wrong"
-                else "Too many wrong PINs. Wait a quarter of an hour, or use the screen beside the charger."
+        if verdict == "locked":
+            raise rules.PinLocked(
+                "Too many wrong PINs. Wait a quarter of an hour, or use the screen beside the charger."
             )
+        if verdict == "wrong":
+            raise rules.PinWrong("That was not the PIN. Try again.")
 
     async def _ask(self, id_tag: IdTag, correlation_id: UUID) -> tuple[CardView | None, str | None]:
         """The card, and why it may not log in. Silence is a no."""

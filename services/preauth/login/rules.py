@@ -56,6 +56,10 @@ class PinNeeded(Problem):
     code, status, title = "pin_needed", 401, "Enter the PIN of your card"
 
 
+class PinLocked(Problem):
+    code, status, title = "pin_locked", 403, "Too many wrong PINs"
+
+
 class PinWrong(Problem):
     code, status, title = "pin_wrong", 403, "That was not the PIN"
 

@@ -41,11 +41,14 @@ class Arming:
     async def arm_as_driver(self, charge_box_id: str, connector_id: int | None, driver: Driver) -> store.Row:
         """Arm a scan for a login, bound to the driver's browser.
 
+        :raises InterceptionOff: while no tap could be taken here.
         :raises NotPresent: without a kiosk's key for this charger or its QR secret.
         :raises TooManyScans: beyond a budget, or too soon after the last scan here.
         :raises AlreadyArmed: while another scan waits at this charger.
         """
         async with self._database.write() as tx:
+            if await store.is_off(tx, charge_box_id):
+                raise rules.InterceptionOff("Signing in by card is switched off here for now. Charging works as usual.")
             presence, kiosk_id = await self._presence(tx, charge_box_id, driver)
             recent = await store.recent(
                 tx,

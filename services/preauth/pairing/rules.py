@@ -23,6 +23,10 @@ class TooManyScans(Problem):
     code, status, title = "too_many_scans", 429, "Too many scans"
 
 
+class InterceptionOff(Conflict):
+    code, title = "interception_off", "Signing in by card is switched off"
+
+
 class NotPresent(Problem):
     """The same words for a wrong secret, an unknown charger and a revoked kiosk: nothing to learn by trying."""
 

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from services.preauth.pairing.rules import OPEN_STATES, Recent
-from services.preauth.tables import pairing
+from services.preauth.tables import interception_off, pairing
 from shared.contracts.requests.preauth import ListPairings, PairingView
 from shared.database.engine import Read, Write
 
@@ -103,3 +103,9 @@ async def search(tx: Read, request: ListPairings, *, before: tuple[datetime, UUI
 
 def window(at: datetime, seconds: float) -> datetime:
     return at + timedelta(seconds=seconds)
+
+
+async def is_off(tx: Read, charge_box_id: str) -> bool:
+    """Whether interception is switched off here, or everywhere: then no tap would be taken."""
+    statement = sa.select(interception_off.c.since).where(interception_off.c.charge_box_id.in_(("", charge_box_id)))
+    return (await tx.execute(statement)).first() is not None
