@@ -25,8 +25,8 @@ class PreauthSettings(GatewaySettings):
 
     serve: str = Field(
         "hook,gateway,pages,work",
-        description="What this process does: hook, gateway, pages, and work (events, requests, what is periodic), or some"
-        " of them, separated by commas. Processes of their own keep out of each other's way; one must do the work",
+        description="What this process does: hook, gateway, pages, and work (events, requests, what is periodic), or"
+        " some of them, separated by commas. Processes of their own keep out of each other's way; one must do the work",
     )
     hook_keys: SecretStr = Field(
         SecretStr(""),

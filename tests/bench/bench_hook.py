@@ -16,7 +16,7 @@ from typing import Any, Final
 import psutil
 import psycopg
 
-from tests.bench.bench_gateway import Program, free_port, pin, program, wait_ready
+from tests.bench.bench_gateway import Program, cpu_s, free_port, pin, program, wait_ready
 from tests.bench.figures import median
 from tests.bench.hook_load import KEY
 from tests.databases import fresh_database
@@ -33,10 +33,10 @@ WORK_NICENESS: Final = 10
 
 
 @contextmanager
-def preauth(folder: Path, own: Sequence[int], others: Sequence[int]) -> Iterator[tuple[int, str, int]]:
+def preauth(folder: Path, own: Sequence[int], others: Sequence[int]) -> Iterator[tuple[int, int, str, int]]:
     """A preauth in two processes, one for taps and one for the work behind them.
 
-    Its port, its database's address, and the postmaster's process.
+    Its port and process id, its database's address, and the postmaster's process id.
     """
     with provided(folder, given=False) as infra, fresh_database(infra.postgres.url, ["preauth"]) as database:
         port = free_port()
@@ -62,7 +62,7 @@ def preauth(folder: Path, own: Sequence[int], others: Sequence[int]) -> Iterator
             os.setpriority(os.PRIO_PROCESS, work.process.pid, WORK_NICENESS)
             wait_ready(hook_ops, hook.process)
             wait_ready(work_ops, work.process)
-            yield port, database.admin_url, postmaster
+            yield port, hook.process.pid, database.admin_url, postmaster
 
 
 def main() -> dict[str, Any]:
@@ -71,27 +71,33 @@ def main() -> dict[str, Any]:
     pin(os.getpid(), others)
     with (
         tempfile.TemporaryDirectory() as folder,
-        preauth(Path(folder), own, others) as (port, database_url, postmaster),
+        preauth(Path(folder), own, others) as (port, hook_pid, database_url, postmaster),
         program("tests.bench.hook_bare", cores=own) as bare,
         program("tests.bench.hook_load", cores=others) as load,
         psycopg.connect(database_url, autocommit=True) as database,
     ):
         bare_port = int(bare.line())
+        pids = {"hook": hook_pid, "bare": bare.process.pid}
         return {
-            **closed_loop(load, port, bare_port, database),
+            **closed_loop(load, port, bare_port, pids, database),
             **open_loop(load, port, bare_port, database_url),
             **frozen(load, port, postmaster),
         }
 
 
-def closed_loop(load: Program, port: int, bare_port: int, database: psycopg.Connection[Any]) -> dict[str, Any]:
+def closed_loop(
+    load: Program, port: int, bare_port: int, pids: dict[str, int], database: psycopg.Connection[Any]
+) -> dict[str, Any]:
     """64 connections, each waiting for its answer; then how long the relay still has to work."""
     per_s: dict[str, list[float]] = {"hook": [], "bare": []}
+    cpu_us: dict[str, list[float]] = {"hook": [], "bare": []}
     last: dict[str, Any] = {}
     load.ask("closed", port=port, connections=CONNECTIONS, seconds=1)
     for _ in range(ROUNDS):
         for name, where in (("bare", bare_port), ("hook", port)):
+            before_s = cpu_s(pids[name])
             last = load.ask("closed", port=where, connections=CONNECTIONS, seconds=CLOSED_S)
+            cpu_us[name].append((cpu_s(pids[name]) - before_s) / last["calls"] * 1e6)
             per_s[name].append(last["per_s"])
     began = time.monotonic()
     while database.execute("SELECT 1 FROM preauth.outbox LIMIT 1").fetchone():
@@ -103,6 +109,8 @@ def closed_loop(load: Program, port: int, bare_port: int, database: psycopg.Conn
         "ratio_to_bare": round(median(ratios), 3),
         "hook_per_s": round(median(per_s["hook"])),
         "bare_per_s": round(median(per_s["bare"])),
+        "hook_cpu_us_per_call": round(median(cpu_us["hook"]), 1),
+        "bare_cpu_us_per_call": round(median(cpu_us["bare"]), 1),
         "closed_p50_ms": round(last["p50_ms"], 2),
         "closed_p99_ms": round(last["p99_ms"], 2),
         "outbox_lag_s": round(time.monotonic() - began, 2),
