@@ -1,6 +1,18 @@
 """The one place that makes HTTP clients, so that a successor of httpx is a change of one file."""
 
+import functools
+import ssl
+
+import certifi
 import httpx
+
+
+@functools.cache
+def _trust() -> ssl.SSLContext:
+    """Public authorities, and those that this machine trusts besides (its store, SSL_CERT_FILE)."""
+    context = ssl.create_default_context(cafile=certifi.where())
+    context.load_default_certs()
+    return context
 
 
 def http_client(
@@ -15,6 +27,8 @@ def http_client(
     """A pooled client. It never follows redirects: a redirect to a login page is an answer, and a wrong one."""
     return httpx.AsyncClient(
         base_url=base_url,
+        # Without TLS there is nothing to verify, and no need to load all authorities.
+        verify=_trust() if base_url.startswith("https://") else False,
         headers=headers,
         auth=auth,
         timeout=httpx.Timeout(timeout_s, connect=min(timeout_s, 5.0)),
