@@ -1,6 +1,7 @@
 import ssl
 from pathlib import Path
 
+import certifi
 import pytest
 
 from shared.web import client
@@ -8,16 +9,16 @@ from shared.web import client
 
 def test_a_private_authority_of_this_machine_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SteVe and Lago may stand behind a company's own authority; SSL_CERT_FILE names it, public ones stay trusted."""
-    public = len(ssl.create_default_context(cafile=client.certifi.where()).get_ca_certs())
+    public = len(ssl.create_default_context(cafile=certifi.where()).get_ca_certs())
     first = (
-        Path(client.certifi.where()).read_text().split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n"
+        Path(certifi.where()).read_text().split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n"
     )
     # An authority that the public list has already would not count twice, so the list here is made shorter.
     shorter = tmp_path / "public.pem"
-    shorter.write_text(Path(client.certifi.where()).read_text().replace(first, "", 1))
+    shorter.write_text(Path(certifi.where()).read_text().replace(first, "", 1))
     private = tmp_path / "private.pem"
     private.write_text(first)
-    monkeypatch.setattr(client.certifi, "where", lambda: str(shorter))
+    monkeypatch.setattr(certifi, "where", lambda: str(shorter))
     monkeypatch.setenv("SSL_CERT_FILE", str(private))
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     client._trust.cache_clear()
