@@ -1,7 +1,8 @@
 """A run: who looks, what it found, and what became of each session."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -29,6 +30,8 @@ USUAL: Final[tuple[Segment, ...]] = ("new", "open", "settle", "deliver")
 # How long a run waits for what other parts have in hand, before it calls a session failed (which is retried).
 SETTLES_WITHIN_S: Final = 10.0
 KEPT: Final = timedelta(days=90)
+# Sessions whose outcome is read and written at once: a backlog has a hundred thousand.
+LOG_AT_ONCE: Final = 5_000
 
 
 class ClaimLostError(Exception):
@@ -203,12 +206,17 @@ class Runner:
                 await store.update(tx, run.run_id, done=run.done)
 
     async def _finish(self, run: Run, started: datetime, problem: UpstreamError | None) -> None:
-        found = await self._outcomes(run, started)
-        counters = count(outcome for outcome, _ in found.values())
+        totals: Counter[str] = Counter()
+        seen = sorted(run.seen)
+        for at in range(0, len(seen), LOG_AT_ONCE):
+            found = await self._outcomes(seen[at : at + LOG_AT_ONCE], started)
+            totals.update(outcome for outcome, _ in found.values())
+            async with self._database.write() as tx:
+                await store.keep_outcomes(tx, run.run_id, found)
+        counters = count(totals)
         async with self._database.write() as tx:
             row = await sessions.cursor_row(tx, self._steve_id)
             cursor = row.cursor if row is not None else 0
-            await store.keep_outcomes(tx, run.run_id, found)
             await store.update(
                 tx,
                 run.run_id,
@@ -230,12 +238,12 @@ class Runner:
             )
             await self._outbox.add(tx, finished, self._cause(run))
 
-    async def _outcomes(self, run: Run, started: datetime) -> dict[int, tuple[str, str | None]]:
+    async def _outcomes(self, pks: Sequence[int], started: datetime) -> dict[int, tuple[str, str | None]]:
         """How the sessions stand; those that other parts have in hand right now are waited for a little."""
         deadline = asyncio.get_running_loop().time() + SETTLES_WITHIN_S
         while True:
             async with self._database.read() as tx:
-                found = await store.outcomes(tx, self._steve_id, sorted(run.seen), since=started)
+                found = await store.outcomes(tx, self._steve_id, pks, since=started)
                 in_hand = await store.in_hand(tx, self._steve_id, [pk for pk in found if found[pk][0] == "failed"])
             if not in_hand or asyncio.get_running_loop().time() > deadline:
                 return found
@@ -272,10 +280,7 @@ class Runner:
         return Cause(actor=Actor(kind=kind, id=run.requested_by), correlation_id=run.run_id)
 
 
-def count(outcomes: Iterable[str]) -> RunCounters:
+def count(outcomes: Mapping[str, int]) -> RunCounters:
     """Counters that add up (RunCounters); open sessions are counted apart."""
-    totals = dict.fromkeys(("billed", "already_billed", "held", "ignored", "failed", "open"), 0)
-    for outcome in outcomes:
-        totals[outcome] += 1
-    still_open = totals.pop("open")
-    return RunCounters(seen=sum(totals.values()), still_open=still_open, **totals)
+    totals = {name: outcomes.get(name, 0) for name in ("billed", "already_billed", "held", "ignored", "failed")}
+    return RunCounters(seen=sum(totals.values()), still_open=outcomes.get("open", 0), **totals)
