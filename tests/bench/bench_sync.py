@@ -15,8 +15,11 @@ from typing import Any, Final
 import httpx
 import uvloop
 
+from deploy.demo.chargers.charger import Charger
+from deploy.demo.chargers.settings import ChargerSettings
 from services.sync.ledger.rules import kwh, unix_seconds, usage_event, usage_event_id
 from services.sync.steve.models import Transaction
+from tests.bench.figures import median
 from tests.bench.sync_world import CARDS, METRIC, STEVE_ID, SUBSCRIPTIONS, BenchWorld, bench_world
 from tests.infra import Infra, provided
 
@@ -24,7 +27,9 @@ SIZES: Final = (1_000, 10_000, 100_000)
 PAGE: Final = 500
 BATCH: Final = 100
 IN_FLIGHT: Final = 3
-LONGEST_S: Final = 600.0
+LONGEST_S: Final = 1_200.0
+STOPS: Final = 20
+STAYS_S: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,35 @@ async def one_size(infra: Infra, folder: Path, count: int) -> tuple[Measured, Me
         return await through_sync(world, count), bare_loop
 
 
+async def stops_to_counted(infra: Infra, folder: Path) -> list[float]:
+    """Seconds from each StopTransaction at a charger, through the gateway, until Lago counts the event."""
+    async with bench_world(infra, folder, ["sync", "preauth"]) as world:
+        await world.seed_cards(1)
+        chargers = {"tags": [], "chargers": [{"charge_box_id": "CP-LIVE"}]}
+        (await world.http.post(f"{world.steve_url}/_sim/seed", json=chargers)).raise_for_status()
+        world.start_sync()
+        settings = ChargerSettings(
+            ocpp_url=await world.start_gateway(folder), charge_box_id="CP-LIVE", reconnect_max_s=1
+        )
+        seconds = []
+        async with asyncio.timeout(LONGEST_S), Charger(settings) as charger:
+            for number in range(STOPS + 1):
+                await charger.start_session(1, "CARD-0")
+                await asyncio.sleep(STAYS_S)
+                stopped = time.perf_counter()
+                await charger.stop(1, energy_wh=300)
+                while await counted(world) <= number:  # noqa: ASYNC110 - outside
+                    await asyncio.sleep(0.01)
+                seconds.append(time.perf_counter() - stopped)
+    # The first one also waits for the services to start and to be introduced to each other.
+    return seconds[1:]
+
+
+async def counted(world: BenchWorld) -> int:
+    usage = (await world.lago_state())["counted"]
+    return sum(int(one[METRIC]["events_count"]) for one in usage.values())
+
+
 async def measure(infra: Infra, folder: Path, sizes: tuple[int, ...]) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     measured: dict[int, Measured] = {}
@@ -135,6 +169,7 @@ async def measure(infra: Infra, folder: Path, sizes: tuple[int, ...]) -> dict[st
             f"bare_requests_per_session_{name}": round(theirs.requests / size, 4),
             f"peak_rss_mb_{name}": round(ours.peak_rss_mb),
         }
+    live = await stops_to_counted(infra, folder)
     largest, smallest = sizes[-1], sizes[0]
     name = f"{largest // 1000}k"
     return {
@@ -145,6 +180,8 @@ async def measure(infra: Infra, folder: Path, sizes: tuple[int, ...]) -> dict[st
         f"cost_ratio_{name}_to_{smallest // 1000}k": round(
             (measured[largest].seconds / largest) / (measured[smallest].seconds / smallest), 3
         ),
+        "stop_to_counted_p50_s": round(median(live), 2),
+        "stop_to_counted_max_s": round(max(live), 2),
         **figures,
     }
 

@@ -3,9 +3,10 @@
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from shared.contracts.requests.sync import LinkCard
 from shared.runtime.clock import uuid7
 from shared.runtime.service import assemble
 from shared.web.server import HttpServer
-from tests.databases import fresh_database
+from tests.databases import TestDatabase, fresh_database
 from tests.infra import Infra
 
 STEVE_ID: Final = "bench"
@@ -67,6 +68,21 @@ def start(module: str, *arguments: str, environment: dict[str, str] | None = Non
     )
 
 
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+async def answers(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return False
+    writer.close()
+    return True
+
+
 async def first_line(process: Process) -> dict[str, Any]:
     """Where a simulator says that it listens."""
     assert process.popen.stdout is not None
@@ -103,6 +119,7 @@ class BenchWorld:
     ocpp_url: str
     database_url: str
     amqp_url: str
+    database: TestDatabase
     http: httpx.AsyncClient
     settings: SyncSettings
     begun_at: datetime
@@ -127,6 +144,25 @@ class BenchWorld:
         process = start("services.sync", environment=environment)
         self.stack.callback(process.end)
         return process
+
+    async def start_gateway(self, folder: Path) -> str:
+        """Preauth with its gateway in front of this SteVe; returns where chargers connect."""
+        port = free_port()
+        environment = {
+            "EXPRESSYNC_AMQP_URL": self.amqp_url,
+            "EXPRESSYNC_LOG_LEVEL": "warning",
+            "EXPRESSYNC_PREAUTH_DATABASE_URL": self.database.url("preauth"),
+            "EXPRESSYNC_PREAUTH_PORT": "0",
+            "EXPRESSYNC_PREAUTH_OPS_PORT": "0",
+            "EXPRESSYNC_PREAUTH_OCPP_PORT": str(port),
+            "EXPRESSYNC_PREAUTH_STEVE_OCPP_URL": self.ocpp_url,
+            "EXPRESSYNC_PREAUTH_SPOOL_DIR": str(folder / "spool"),
+        }
+        self.stack.callback(start("services.preauth", environment=environment).end)
+        async with asyncio.timeout(60):
+            while not await answers(port):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.05)
+        return f"ws://127.0.0.1:{port}/ocpp"
 
     async def seed_cards(self, count: int = CARDS) -> None:
         """Cards in SteVe, each linked to one of the subscriptions for all of the past."""
@@ -177,11 +213,11 @@ class BenchWorld:
 
 
 @asynccontextmanager
-async def bench_world(infra: Infra, folder: Path) -> AsyncIterator[BenchWorld]:
+async def bench_world(infra: Infra, folder: Path, services: Sequence[str] = ("sync",)) -> AsyncIterator[BenchWorld]:
     """Fresh simulators and a fresh database."""
     begun_at = datetime.now(UTC).replace(microsecond=0) - timedelta(days=300)
     async with AsyncExitStack() as stack:
-        database = stack.enter_context(fresh_database(infra.postgres.url, ["sync"]))
+        database = stack.enter_context(fresh_database(infra.postgres.url, services))
         steve = start("deploy.demo.steve")
         stack.callback(steve.end)
         seed = folder / f"lago-{uuid7().hex}.json"
@@ -209,6 +245,7 @@ async def bench_world(infra: Infra, folder: Path) -> AsyncIterator[BenchWorld]:
             steve_at["ocpp"],
             database.url("sync"),
             infra.rabbitmq.url,
+            database,
             http,
             settings,
             begun_at,
