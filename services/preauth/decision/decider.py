@@ -15,7 +15,7 @@ from services.preauth.decision.rules import Reason
 from services.preauth.decision.spool import Spool, Spooled
 from services.preauth.decision.statement import Answered, Decided, Waiting
 from services.preauth.decision.tap import Decision, MatchAnswered, Tap
-from shared.contracts.events.preauth import Told
+from shared.contracts.events.preauth import Told, Via
 from shared.runtime.clock import Clock, NewId
 from shared.runtime.log import get_logger
 
@@ -53,6 +53,7 @@ class TapDecider:
         self._open_by_id: dict[UUID, _Key] = {}
         group.on_written = self._written
         self._decided = Counter("taps_total", "Taps decided", labelnames=("via", "reason", "told"), registry=registry)
+        self._counters: dict[tuple[Via, str, Told], tuple[Counter, Histogram]] = {}
         self._seconds = Histogram(
             "tap_seconds",
             "From the call to the answer",
@@ -86,8 +87,7 @@ class TapDecider:
         """Record what was answered. Neither waits nor raises."""
         tap = decision.tap
         duration_s = max(0.0, time.monotonic() - tap.arrived)
-        self._decided.labels(tap.via, decision.reason.value, told).inc()
-        self._seconds.labels(tap.via).observe(duration_s)
+        self._count(tap.via, decision.reason.value, told, duration_s)
         if decision.repeat or not decision.journalled:
             return
         try:
@@ -96,6 +96,14 @@ class TapDecider:
             # The sweeper closes the row as unknown; nobody is logged in by it.
             log.exception("An answer was not recorded.", action="tap.not_recorded", tap_id=str(decision.tap_id))
             self._close(decision.tap_id)
+
+    def _count(self, via: Via, reason: str, told: Told, duration_s: float) -> None:
+        # Looking a label up costs more than counting it, and there are few.
+        key = (via, reason, told)
+        if (counted := self._counters.get(key)) is None:
+            counted = self._counters[key] = (self._decided.labels(*key), self._seconds.labels(via))
+        counted[0].inc()
+        counted[1].observe(duration_s)
 
     def recorded(self, tap_id: UUID) -> None:
         """The answer of a tap that matched a pairing is written down."""
