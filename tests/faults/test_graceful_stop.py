@@ -6,11 +6,14 @@ import time
 import pytest
 
 from tests.faults.processes import Process
+from tests.faults.proxy import UP, Trap
+from tests.faults.wire import all_of, commits, says, says_sql
 from tests.faults.world import World, do
 from tests.waiting import until
 
 # The grace period is 5 s here; then all is cancelled at once, on a busy machine.
 STOPPED_WITHIN_S = 20.0
+STOPPING = "service.stopping"
 
 
 async def stop(process: Process) -> None:
@@ -38,6 +41,47 @@ async def test_audit_stops_under_load(world: World) -> None:
     answers += await world.taps.during(stop(world.audit))
     answers += await world.taps.many(50)
     assert await until(world.waiting_in_audits_queue) >= 50
+    await world.audit.start()
+    await world.audit.ready()
+    await world.settled()
+    await world.check_journal(answers)
+
+
+async def stop_at(process: Process, trap: Trap) -> None:
+    """SIGTERM while a trap holds what is being written, which goes on once the stop has begun."""
+    await trap.reached()
+    begun = process.log.count(STOPPING) + 1
+    stopping = asyncio.create_task(stop(process))
+
+    async def has_begun() -> bool:
+        return process.log.count(STOPPING) == begun
+
+    await until(has_begun)
+    assert process.alive, "it did not wait"
+    process.database.resume()
+    await stopping
+
+
+async def test_preauth_stops_when_an_answer_is_being_recorded(world: World) -> None:
+    """What a charger was told a moment before the stop is recorded before the process ends."""
+    await world.settled()
+    # The statement that decides does not know yet what will be told.
+    trap = world.preauth.database.stall_when(UP, all_of(says_sql(b"INSERT INTO TAP"), says(b"passed")))
+    answers = [await world.taps.one()]
+    await stop_at(world.preauth, trap)
+    assert await world.evidence.count("preauth.tap WHERE told IS NULL") == 0
+    await world.preauth.start()
+    await world.preauth.ready()
+    await world.settled()
+    await world.check_journal(answers)
+
+
+async def test_audit_stops_when_an_event_is_being_handled(world: World) -> None:
+    """The event in hand is recorded and acknowledged before the process ends: it does not come again."""
+    trap = world.audit.database.stall_when(UP, commits(b"INSERT INTO", b"AUDIT.ENTRY"))
+    answers = [await world.taps.one()]
+    await stop_at(world.audit, trap)
+    assert await world.waiting_in_audits_queue() == 0
     await world.audit.start()
     await world.audit.ready()
     await world.settled()

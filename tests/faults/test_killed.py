@@ -10,19 +10,12 @@ import pytest
 
 from shared.contracts.requests.preauth import ArmPairing
 from tests.faults.proxy import DOWN, UP, Direction
-from tests.faults.wire import BASIC_ACK, BASIC_PUBLISH, Matcher, Message, calls, commits, says, says_sql
+from tests.faults.wire import BASIC_ACK, BASIC_PUBLISH, Matcher, all_of, calls, commits, says, says_sql
 from tests.faults.world import OPERATOR, World
 from tests.waiting import until
 
 LOAD = 20
 REPEATED = 'inbox_messages_total{outcome="repeated"}'
-
-
-def both(*matchers: Matcher) -> Matcher:
-    def matches(message: Message) -> bool:
-        return all(one(message) for one in matchers)
-
-    return matches
 
 
 async def recorded(world: World) -> int:
@@ -46,7 +39,7 @@ async def test_preauth_is_killed_before_a_tap_is_committed(world: World) -> None
     """A tap whose statement never reached the database was let through, and is in the journal after the restart."""
     answers = await world.taps.many(LOAD)
     tag = world.taps.next_tag
-    trap = world.preauth.database.stall_when(UP, both(says_sql(b"INSERT INTO TAP"), says(tag.encode())))
+    trap = world.preauth.database.stall_when(UP, all_of(says_sql(b"INSERT INTO TAP"), says(tag.encode())))
     answers.append(await world.taps.one())
     await trap.reached()
     assert (answers[-1].id_tag, answers[-1].status, answers[-1].override) == (tag, 200, None)

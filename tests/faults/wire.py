@@ -169,6 +169,11 @@ def commits(*fragments: bytes) -> Matcher:
     return matches
 
 
+def all_of(*matchers: Matcher) -> Matcher:
+    """A message that all of these match."""
+    return lambda message: all(matches(message) for matches in matchers)
+
+
 def calls(method: tuple[int, int], fragment: bytes = b"") -> Matcher:
     """An AMQP method, say BASIC_PUBLISH, with these bytes (say, a routing key) among its arguments."""
     return lambda message: message.method == method and fragment in message.raw
