@@ -77,10 +77,10 @@ class Readiness:
             return
         async with self._database.write() as tx:
             due = await store.claim_readiness(tx, self._clock(), stale=STALE, retry=RETRY, limit=AT_ONCE)
-        for charge_box_id in due:
-            await self._ask(charge_box_id)
+        for charge_box_id, subprotocol in due:
+            await self._ask(charge_box_id, subprotocol)
 
-    async def _ask(self, charge_box_id: str) -> None:
+    async def _ask(self, charge_box_id: str, subprotocol: str | None) -> None:
         correlation_id = self._new_id()
         request = OperateCharger(
             charge_box_id=charge_box_id,
@@ -100,16 +100,16 @@ class Readiness:
             log.info("A charger's configuration was not told.", action="chargers.not_asked", error=str(error))
             return
         async with self._database.write() as tx:
-            await self._note(tx, charge_box_id, result, correlation_id)
+            await self._note(tx, result, subprotocol, correlation_id)
 
-    async def _note(self, tx: Write, charge_box_id: str, result: OperationResult, correlation_id: UUID) -> None:
-        now = self._clock()
+    async def _note(self, tx: Write, result: OperationResult, subprotocol: str | None, correlation_id: UUID) -> None:
+        charge_box_id, now = result.charge_box_id, self._clock()
         if result.outcome in ("accepted", "rejected", "not_connected"):
             await store.set_online(tx, charge_box_id, now, online=result.outcome != "not_connected")
         configuration = result.response.get("configurationKeys")
         if result.outcome != "accepted" or not isinstance(configuration, list):
             return
-        verdict = readiness([one for one in configuration if isinstance(one, dict)])
+        verdict = readiness([one for one in configuration if isinstance(one, dict)], subprotocol)
         await self._tell(tx, charge_box_id, verdict, correlation_id)
 
     async def _tell(self, tx: Write, charge_box_id: str, verdict: Verdict, correlation_id: UUID) -> None:

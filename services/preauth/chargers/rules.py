@@ -28,6 +28,7 @@ from shared.contracts.events.preauth import (
 )
 from shared.contracts.identity import id_tag_key
 
+INTERCEPTED_PROTOCOL: Final = "ocpp1.6"
 # The same status again within this time is not worth a write.
 REPEATED_WITHIN: Final = timedelta(seconds=60)
 
@@ -224,11 +225,15 @@ class Verdict:
     keys: Mapping[str, str] = field(default_factory=dict)
 
 
-def readiness(configuration: Sequence[Mapping[str, Any]]) -> Verdict:
+def readiness(configuration: Sequence[Mapping[str, Any]], subprotocol: str | None = None) -> Verdict:
     """Judge a GetConfiguration's `[{"key", "value", "readonly"}]` (OCPP 1.6, 3.5 and 9.1).
 
     Online, a charger starts without asking only under LocalPreAuthorize, for cards that its cache or its list knows.
+    `subprotocol`: what it speaks through the gateway, None for one that does not come through it.
     """
+    if subprotocol not in (None, INTERCEPTED_PROTOCOL):
+        # A patched SteVe could still ask us; whether this one does nobody can see from here.
+        return Verdict("unknown", f"The charger speaks {subprotocol}, which the gateway only relays.")
     values = {str(one.get("key")): one.get("value") for one in configuration}
     flags = {name: _flag(values.get(name)) for name in (PRE_AUTHORIZE, CACHE, LOCAL_LIST)}
     knows_cards = [name for name in (CACHE, LOCAL_LIST) if flags[name]]

@@ -230,8 +230,10 @@ async def note_tapped(tx: Write, since: datetime) -> None:
 # Readiness
 
 
-async def claim_readiness(tx: Write, at: datetime, *, stale: timedelta, retry: timedelta, limit: int) -> list[str]:
-    """Chargers whose configuration should be asked for now, claimed by the time of asking.
+async def claim_readiness(
+    tx: Write, at: datetime, *, stale: timedelta, retry: timedelta, limit: int
+) -> list[tuple[str, str | None]]:
+    """Chargers, with their subprotocol, whose configuration should be asked for now, claimed by the time of asking.
 
     Due: never asked; told before its last boot; told longer ago than `stale`. Not again within `retry`.
     """
@@ -250,7 +252,8 @@ async def claim_readiness(tx: Write, at: datetime, *, stale: timedelta, retry: t
         .with_for_update(skip_locked=True)
     )
     statement = charger.update().where(charger.c.charge_box_id.in_(picked)).values(ready_asked_at=at)
-    return list((await tx.execute(statement.returning(charger.c.charge_box_id))).scalars())
+    rows = await tx.execute(statement.returning(charger.c.charge_box_id, charger.c.subprotocol))
+    return [(row.charge_box_id, row.subprotocol) for row in rows]
 
 
 async def set_readiness(tx: Write, charge_box_id: str, verdict: Verdict, at: datetime | None) -> Readiness:

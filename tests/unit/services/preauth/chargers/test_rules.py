@@ -226,3 +226,11 @@ def test_readiness(configuration: list[dict[str, Any]], ready: str, named: set[s
     assert verdict.ready == ready
     assert set(verdict.keys) == named
     assert verdict.reason.endswith(".")
+
+
+def test_what_is_only_relayed_is_not_ready() -> None:
+    """A charger that speaks an older OCPP through the gateway is not intercepted there, whatever its configuration."""
+    verdict = readiness(keys(LocalPreAuthorize="false"), "ocpp1.5")
+    assert verdict.ready == "unknown"
+    assert "ocpp1.5" in verdict.reason
+    assert readiness(keys(LocalPreAuthorize="false"), "ocpp1.6").ready == "yes"
