@@ -51,7 +51,8 @@ bench: setup ## All benchmarks; `make bench-outbox` runs one
 bench-%: setup
 	@$(BIN)/python -m tests.bench $*
 
-clean: ## Stop everything, remove .venv, .local and caches
+clean: ## Stop everything, remove .venv, .local and caches (data of `up` only after asking)
 	@[ ! -x $(BIN)/expressync ] || $(BIN)/expressync down
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	rm -rf .local/demo .local/packages .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	-rmdir .local 2>/dev/null
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

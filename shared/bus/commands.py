@@ -80,8 +80,6 @@ class Dispatcher:
                 log.exception("A request failed.", action="request.failed", request=envelope.name, error=repr(error))
                 self._counted.labels(envelope.name, "failed").inc()
                 return None
-        if reply.size() > MAX_REPLY_BYTES:
-            reply = _refused(ReplyTooLarge(f"{envelope.name} found more than {MAX_REPLY_BYTES} bytes; ask for less."))
         self._counted.labels(envelope.name, "ok" if reply.ok else "refused").inc()
         return reply
 
@@ -90,7 +88,7 @@ class Dispatcher:
             request, query = self._queries[envelope.name]
             timeout = (envelope.deadline - self._clock()).total_seconds()
             async with asyncio.timeout(max(timeout, 0)):
-                return _value(await query(request.model_validate(envelope.data), cause))
+                return _value(envelope, await query(request.model_validate(envelope.data), cause))
         if envelope.name in self._commands:
             request_type, command = self._commands[envelope.name]
             if envelope.idempotency_key is None:
@@ -114,7 +112,7 @@ class Dispatcher:
                 return await self._kept(tx, envelope, fingerprint)
             try:
                 async with tx.begin_nested():
-                    reply = _value(await command(tx, request, cause))
+                    reply = _value(envelope, await command(tx, request, cause))
             except Problem as problem:
                 # A refusal changed nothing, and it too is the result that this key stands for.
                 reply = _refused(problem)
@@ -145,8 +143,12 @@ class Dispatcher:
         return ReplyEnvelope.model_validate_json(row.reply)
 
 
-def _value(value: BaseModel) -> ReplyEnvelope:
-    return ReplyEnvelope(ok=True, value=value.model_dump(mode="json"))
+def _value(envelope: RequestEnvelope, value: BaseModel) -> ReplyEnvelope:
+    """:raises ReplyTooLarge: inside a command's transaction, so that what is refused was not done either."""
+    reply = ReplyEnvelope(ok=True, value=value.model_dump(mode="json"))
+    if reply.size() > MAX_REPLY_BYTES:
+        raise ReplyTooLarge(f"{envelope.name} found more than {MAX_REPLY_BYTES} bytes; ask for less.")
+    return reply
 
 
 def _refused(problem: Problem) -> ReplyEnvelope:

@@ -22,6 +22,8 @@ OWNERS: Final = ("preauth", "sync", "audit")
 # More than the redeliveries of any honest restart (prefetched messages handed back count too), and far below
 # "for ever". RabbitMQ 3.10 has no default, 4.x has 20.
 DELIVERY_LIMIT: Final = 50
+# Looking at a parked message counts as a delivery, and 4.x drops at its limit: so often nobody looks.
+PARKED_DELIVERY_LIMIT: Final = 1_000_000_000
 RETRY_AFTER_MS: Final = 5_000
 # After this many failed handlings a message is parked; with RETRY_AFTER_MS that is about a minute.
 MAX_ATTEMPTS: Final = 10
@@ -55,6 +57,10 @@ class Topology:
             "x-overflow": "reject-publish",
         }
 
+    def parked_arguments(self) -> dict[str, Any]:
+        """Where a message lies until an operator replays it; nothing ends it but that."""
+        return {"x-queue-type": "quorum", "x-delivery-limit": PARKED_DELIVERY_LIMIT}
+
     async def declare(self, channel: AbstractChannel) -> None:
         """Create whatever is missing. Safe to repeat."""
         events = await channel.declare_exchange(EVENTS, ExchangeType.TOPIC, durable=True)
@@ -64,7 +70,7 @@ class Topology:
             name = events_queue(service)
             queue = await channel.declare_queue(name, durable=True, arguments=self.work_arguments(name))
             await channel.declare_queue(retry_queue(name), durable=True, arguments=self.retry_arguments(name))
-            await channel.declare_queue(parked_queue(name), durable=True, arguments={"x-queue-type": "quorum"})
+            await channel.declare_queue(parked_queue(name), durable=True, arguments=self.parked_arguments())
             for key in keys:
                 await queue.bind(events, key)
         for service in OWNERS:

@@ -2,16 +2,19 @@
 
 import re
 from datetime import datetime
-from typing import Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 from uuid import UUID
 
-from pydantic import AwareDatetime, ConfigDict, Field, ValidationError
+from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints, ValidationError
 
 from shared.contracts.identity import Actor, ActorKind, Cause, Frozen
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 SCHEMA_PREFIX: Final = "urn:expressync:"
 _SCHEMA = re.compile(r"^urn:expressync:(?P<type>[a-z_]+\.[a-z_]+):(?P<version>[1-9][0-9]*)$")
+
+# What a text column can hold: PostgreSQL's has no NUL, and an index entry has about 2,700 bytes.
+Text = Annotated[str, StringConstraints(max_length=600, pattern=r"^[^\x00]*$")]
 
 _registry: dict[tuple[str, int], type["Event"]] = {}
 
@@ -46,15 +49,15 @@ class Envelope(Frozen):
 
     specversion: str = Field(pattern=r"^1\.0$")
     id: UUID
-    type: str = Field(min_length=3, max_length=100)
-    source: str = Field(min_length=1)
-    subject: str
-    subjectversion: int = Field(ge=1)
+    type: Text = Field(min_length=3, max_length=100)
+    source: Text = Field(min_length=1)
+    subject: Text
+    subjectversion: int = Field(ge=1, le=2**63 - 1)
     time: AwareDatetime
     datacontenttype: str = "application/json"
-    dataschema: str
+    dataschema: Text
     actorkind: ActorKind
-    actorid: str
+    actorid: Text
     correlationid: UUID
     causationid: UUID | None = None
     data: dict[str, Any]

@@ -75,7 +75,13 @@ class Database:
                 ),
             },
         )
-        self._engine = create_async_engine("postgresql+psycopg://", poolclass=NullPool, async_creator=self.pool.getconn)
+        self._engine = create_async_engine(
+            "postgresql+psycopg://",
+            poolclass=NullPool,
+            async_creator=self.pool.getconn,
+            # An error's text goes into logs; what was to be written (hashes, names) does not.
+            hide_parameters=True,
+        )
 
     async def open(self) -> None:
         """Start connecting in the background; a database that is down is no reason not to start."""

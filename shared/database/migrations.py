@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -32,6 +33,9 @@ def provision(admin_url: str, owners: Sequence[Owner]) -> None:
     tables nor grant them away; it may read and write rows. Safe to repeat.
     """
     with psycopg.connect(conninfo(admin_url), autocommit=True) as connection:
+        # Roles belong to the whole server and schemas to the database: who provisions at the same time waits here. The
+        # lock goes with the connection.
+        connection.execute("SELECT pg_advisory_lock(hashtext('expressync.provision'))")
         database = connection.info.dbname
         connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
         connection.execute(
@@ -43,7 +47,7 @@ def provision(admin_url: str, owners: Sequence[Owner]) -> None:
             verb = sql.SQL("ALTER" if known else "CREATE")
             connection.execute(
                 sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT PASSWORD {}").format(
-                    verb, role, sql.Literal(owner.password)
+                    verb, role, sql.Literal(_scram(connection, owner))
                 )
             )
             for statement in (
@@ -56,6 +60,12 @@ def provision(admin_url: str, owners: Sequence[Owner]) -> None:
                 connection.execute(
                     sql.SQL(statement).format(database=sql.Identifier(database), schema=schema, role=role)
                 )
+
+
+def _scram(connection: psycopg.Connection[Any], owner: Owner) -> str:
+    # Hashed here: a statement may be logged by the server, and a password in it with it.
+    hashed = connection.pgconn.encrypt_password(owner.password.encode(), owner.role.encode(), b"scram-sha-256")
+    return hashed.decode()
 
 
 def alembic_config(owner: Owner, admin_url: str) -> Config:

@@ -99,6 +99,8 @@ def configure(service: str, *, log_format: str = "json", level: str = "info") ->
     # These repeat, line by line, what our own lines already say once.
     for noisy in ("aio_pika", "aiormq", "httpx", "httpcore", "uvicorn.access", "psycopg.pool", "faststream"):
         logging.getLogger(noisy).setLevel(max(logging.ERROR, root.level))
+    # It calls each refused connection an error; the part that wanted it says so, once, with what it does next.
+    logging.getLogger("aiormq.connection").setLevel(logging.CRITICAL)
     # Ours say when a service starts and stops.
     logging.getLogger("uvicorn.error").setLevel(max(logging.WARNING, root.level))
 

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -13,7 +14,7 @@ from services.audit import tables as audit
 from services.preauth import tables as preauth
 from services.sync import tables as sync
 from shared.database.engine import Database, is_unavailable
-from shared.database.migrations import alembic_config
+from shared.database.migrations import alembic_config, provision
 from tests.databases import OWNERS, SERVICES, TestDatabase, fresh_database
 from tests.infra import Infra
 
@@ -88,6 +89,39 @@ def test_migrating_twice_changes_nothing(infra: Infra) -> None:
         upgrade(database.admin_url, [OWNERS["audit"]])
         with psycopg.connect(database.url("audit")) as connection:
             assert connection.execute("SELECT version FROM audit.subject_version").fetchone() == (7,)
+
+
+def test_migrations_that_run_beside_each_other_queue(infra: Infra) -> None:
+    """Several replicas may start at once: each provisions and migrates, one after the other."""
+    with fresh_database(infra.postgres.url) as database, ThreadPoolExecutor(max_workers=4) as pool:
+        for done in [pool.submit(provision, database.admin_url, list(OWNERS.values())) for _ in range(12)]:
+            done.result()
+
+
+def test_a_role_has_the_password_that_was_made_for_it(house: TestDatabase) -> None:
+    """The password is kept as a SCRAM secret, and lets in who knows it and nobody else."""
+    with psycopg.connect(house.url("audit")):
+        pass
+    with psycopg.connect(house.admin_url) as connection:
+        kept = connection.execute("SELECT rolpassword FROM pg_authid WHERE rolname = 'expressync_audit'").fetchone()
+    assert kept is not None
+    assert str(kept[0]).startswith("SCRAM-SHA-256$")
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(house.url("audit").replace("audit-pw", "wrong"))
+
+
+async def test_an_error_does_not_tell_what_was_written(house: TestDatabase) -> None:
+    """A failing statement is logged; the values in it, which may be hashes and names, are not."""
+    database = Database(house.url("audit"), application="test", schema="audit")
+    await database.open()
+    try:
+        async with database.read() as tx:
+            with pytest.raises(sa.exc.DBAPIError) as failed:
+                await tx.execute(sa.text("SELECT 1 / :zero, :secret"), {"zero": 0, "secret": "argon2id-s3cret"})
+        assert "s3cret" not in repr(failed.value)
+        assert "s3cret" not in str(failed.value)
+    finally:
+        await database.close()
 
 
 async def test_a_read_cannot_write(house: TestDatabase) -> None:

@@ -3,6 +3,7 @@ from uuid import uuid4
 import aio_pika
 import pytest
 import sqlalchemy as sa
+from opentelemetry import trace
 
 from shared.bus import parking
 from shared.bus.topology import EVENTS, MAX_ATTEMPTS, events_queue, retry_queue
@@ -10,9 +11,15 @@ from shared.contracts.event import Envelope, seal
 from shared.contracts.events.sync import CardDiscovered
 from shared.database.engine import Write
 from shared.runtime.clock import utc_now
+from shared.runtime.tracing import tracer
 from tests.databases import TestDatabase
 from tests.integration.shared.conftest import CAUSE, NAME, TOPOLOGY, Running, card, depth, parked_reasons, running
 from tests.waiting import until
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _traced() -> None:
+    tracing.configure("test")
 
 
 async def send(
@@ -35,6 +42,45 @@ async def test_a_committed_event_is_handled_and_leaves_the_outbox(database: Test
 
 async def _empty(toy: Running) -> bool:
     return bool(await toy.scalar("SELECT count(*) = 0 FROM toy.outbox"))
+
+
+async def test_an_event_travels_in_the_form_of_the_contract(database: TestDatabase, broker: str) -> None:
+    """Persistent, typed, under its id, with its content type and the trace: what a subscriber's own queue gets."""
+    async with await aio_pika.connect(broker) as connection, running(database.admin_url, broker) as toy:
+        channel = await connection.channel()
+        queue = await channel.declare_queue(exclusive=True)
+        await queue.bind(EVENTS, "card.*")
+        with tracer().start_as_current_span("tap"):
+            (event_id,) = await toy.publish(1)
+
+        async def received() -> aio_pika.abc.AbstractIncomingMessage | None:
+            return await queue.get(no_ack=True, fail=False)
+
+        message = await until(received)
+        assert message is not None
+        assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
+        assert (message.message_id, message.type, message.routing_key) == (
+            str(event_id),
+            "card.discovered",
+            "card.discovered",
+        )
+        assert message.content_type == "application/cloudevents+json"
+        assert str(message.headers["traceparent"]).startswith("00-")
+        assert message.exchange == EVENTS
+
+
+async def test_looking_at_parked_messages_never_ends_them(database: TestDatabase, broker: str) -> None:
+    """However often an operator looks, or replays another one, what is parked stays."""
+    async with running(database.admin_url, broker):
+        await send(broker, b"not json")
+
+        async def parked() -> list[str]:
+            return await parked_reasons(broker)
+
+        await until(parked)
+        for _ in range(25):
+            assert len(await parked_reasons(broker)) == 1
+            assert await parking.replay(broker, message_id="another", topology=TOPOLOGY) == []
 
 
 async def test_a_rolled_back_event_is_never_published(database: TestDatabase, broker: str) -> None:
@@ -204,18 +250,13 @@ async def test_unknown_types_and_newer_versions_are_ignored_by_who_has_no_use_fo
 
 async def test_the_trace_goes_on_in_the_handler(database: TestDatabase, broker: str) -> None:
     """The handler's span belongs to the trace in which the event was written."""
-    from opentelemetry import trace  # noqa: PLC0415
-
-    from shared.runtime import tracing  # noqa: PLC0415
-
-    tracing.configure("test")
     traces: list[int] = []
 
     async def note(_: Write, __: CardDiscovered, ___: Envelope) -> None:
         traces.append(trace.get_current_span().get_span_context().trace_id)
 
     async with running(database.admin_url, broker, handler=note) as toy:
-        with tracing.tracer().start_as_current_span("tap") as span:
+        with tracer().start_as_current_span("tap") as span:
             await toy.publish(1)
 
         async def seen() -> bool:
@@ -223,3 +264,4 @@ async def test_the_trace_goes_on_in_the_handler(database: TestDatabase, broker: 
 
         await until(seen)
     assert traces == [span.get_span_context().trace_id]
+    assert span.get_span_context().is_valid

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from shared.bus.requests import NoAnswerError
 from shared.bus.topology import REQUESTS, events_queue, parked_queue, requests_queue
-from shared.contracts.identity import Cause
+from shared.contracts.identity import Actor, Cause
 from shared.contracts.problem import Conflict, RemoteProblem
 from shared.contracts.request import RequestEnvelope
 from shared.database.engine import Write
@@ -44,6 +44,8 @@ def answering(service: Service) -> None:
             raise RuntimeError("a fault of ours")
         if request.text == "slow":
             await asyncio.sleep(0.6)
+        if request.text == "large":
+            return Toy(text="x" * 300_000)
         return Toy(text=str(uuid4()))
 
     service.dispatcher.query(Echo, echo)
@@ -140,6 +142,24 @@ async def test_a_key_used_for_another_request_is_refused(database: TestDatabase,
             await toy.service.requester.ask(Write1(text="b"), actor=ACTOR, key="k")
         assert refused.value.code == "idempotency_key_reused"
         assert await subjects(toy) == ["a"]
+
+
+async def test_a_key_belongs_to_the_caller_who_chose_it(database: TestDatabase, broker: str) -> None:
+    """The same key of another caller is another key: nobody gets, or is answered with, somebody else's result."""
+    async with running(database.admin_url, broker, wire=answering) as toy:
+        other = Actor(kind="operator", id="maria")
+        replies = [await toy.service.requester.ask(Write1(text="a"), actor=who, key="k") for who in (ACTOR, other)]
+        assert replies[0] != replies[1]
+        assert await subjects(toy) == ["a", "a"]
+
+
+async def test_a_command_whose_answer_is_too_large_was_not_done(database: TestDatabase, broker: str) -> None:
+    """What is refused for its size changed nothing either."""
+    async with running(database.admin_url, broker, wire=answering) as toy:
+        with pytest.raises(RemoteProblem) as refused:
+            await toy.service.requester.ask(Write1(text="large"), actor=ACTOR, key="k")
+        assert refused.value.code == "reply_too_large"
+        assert await subjects(toy) == []
 
 
 async def test_a_refusal_changes_nothing_and_is_repeated(database: TestDatabase, broker: str) -> None:

@@ -10,9 +10,7 @@ from shared.web import client
 def test_a_private_authority_of_this_machine_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """SteVe and Lago may stand behind a company's own authority; SSL_CERT_FILE names it, public ones stay trusted."""
     public = len(ssl.create_default_context(cafile=certifi.where()).get_ca_certs())
-    first = (
-        Path(certifi.where()).read_text().split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n"
-    )
+    first = Path(certifi.where()).read_text().split("-----END CERTIFICATE-----")[0] + "-----END CERTIFICATE-----\n"
     # An authority that the public list has already would not count twice, so the list here is made shorter.
     shorter = tmp_path / "public.pem"
     shorter.write_text(Path(certifi.where()).read_text().replace(first, "", 1))
