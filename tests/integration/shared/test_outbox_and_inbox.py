@@ -10,6 +10,7 @@ from shared.bus.topology import EVENTS, MAX_ATTEMPTS, events_queue, retry_queue
 from shared.contracts.event import Envelope, seal
 from shared.contracts.events.sync import CardDiscovered
 from shared.database.engine import Write
+from shared.runtime import tracing
 from shared.runtime.clock import utc_now
 from shared.runtime.tracing import tracer
 from tests.databases import TestDatabase
