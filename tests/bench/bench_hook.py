@@ -1,6 +1,6 @@
-"""The hook, journal and relay running, against the same endpoint that decides nothing.
+"""The hook, with journal and relay, against an endpoint that verifies, parses and answers.
 
-The service under test has a core for itself where there are two; database, broker and load share the other.
+No process is bound to a core: the tap's work is shared between the service and its database, wherever they run.
 """
 
 import os
@@ -8,7 +8,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,7 @@ from typing import Any, Final
 import psutil
 import psycopg
 
-from tests.bench.bench_gateway import Program, cpu_s, free_port, pin, program, wait_ready
+from tests.bench.bench_gateway import Program, cpu_s, free_port, program, wait_ready
 from tests.bench.figures import median
 from tests.bench.hook_load import KEY
 from tests.databases import fresh_database
@@ -35,7 +35,7 @@ EXPORT_EVERY_S: Final = 0.1
 
 
 @contextmanager
-def preauth(folder: Path, own: Sequence[int], others: Sequence[int]) -> Iterator[tuple[int, int, str, int]]:
+def preauth(folder: Path) -> Iterator[tuple[int, int, str, int]]:
     """A preauth in two processes, one for taps and one for the work behind them.
 
     Its port and process id, its database's address, and the postmaster's process id.
@@ -57,8 +57,8 @@ def preauth(folder: Path, own: Sequence[int], others: Sequence[int]) -> Iterator
         postmaster = infra.postgres.pid
         assert postmaster is not None
         with (
-            program("services.preauth", cores=own, env={**common, **as_hook}) as hook,
-            program("services.preauth", cores=others, env={**common, **as_work}) as work,
+            program("services.preauth", cores=(), env={**common, **as_hook}) as hook,
+            program("services.preauth", cores=(), env={**common, **as_work}) as work,
         ):
             # Taps come first: what relays their events gets what they leave.
             os.setpriority(os.PRIO_PROCESS, work.process.pid, WORK_NICENESS)
@@ -68,14 +68,11 @@ def preauth(folder: Path, own: Sequence[int], others: Sequence[int]) -> Iterator
 
 
 def main() -> dict[str, Any]:
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    own, others = (cores[:1], cores[1:]) if len(cores) > 1 else ([], [])
-    pin(os.getpid(), others)
     with (
         tempfile.TemporaryDirectory() as folder,
-        preauth(Path(folder), own, others) as (port, hook_pid, database_url, postmaster),
-        program("tests.bench.hook_bare", cores=own) as bare,
-        program("tests.bench.hook_load", cores=others) as load,
+        preauth(Path(folder)) as (port, hook_pid, database_url, postmaster),
+        program("tests.bench.hook_bare", cores=()) as bare,
+        program("tests.bench.hook_load", cores=()) as load,
         psycopg.connect(database_url, autocommit=True) as database,
     ):
         bare_port = int(bare.line())

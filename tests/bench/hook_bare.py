@@ -1,4 +1,4 @@
-"""The bare endpoint: the same server, loop, garbage collector and endpoint, with a decider that decides nothing.
+"""The bare endpoint: Starlette in the same server, loop and garbage collector; it verifies, parses and answers.
 
 `python -m tests.bench.hook_bare` prints its port and serves until it is ended.
 """
@@ -6,42 +6,35 @@
 import asyncio
 import gc
 import signal
-from datetime import datetime
-from uuid import UUID
 
+import msgspec
 import uvloop
-from prometheus_client import CollectorRegistry
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from services.preauth.decision.http import Hook
-from services.preauth.decision.rules import Reason
-from services.preauth.decision.tap import Decision, Tap
-from services.preauth.main import Front
-from shared.contracts.events.preauth import Told
-from shared.runtime.clock import utc_now
+from services.preauth.decision.http import NO_OVERRIDE, PATH, Call
 from shared.web.server import HttpServer, bind
+from shared.web.signatures import verify_hex_hmac
 from tests.bench.hook_load import KEY
 
-NOBODY = UUID(int=0)
+_decoder = msgspec.json.Decoder(Call)
 
 
-class PassAll:
-    """Answers at once, and keeps nothing."""
-
-    async def decide(self, tap: Tap) -> Decision:
-        return Decision(tap, NOBODY, utc_now(), block=False, reason=Reason.NOTHING_ARMED)
-
-    def may_block(self, decision: Decision) -> bool:
-        return decision.block
-
-    def told(self, decision: Decision, told: Told, at: datetime | None = None) -> None: ...
+async def answer(request: Request) -> Response:
+    body = await request.body()
+    if not verify_hex_hmac([KEY], body, request.headers.get("x-signature", "")):
+        return Response(status_code=401)
+    _decoder.decode(body)
+    return Response(NO_OVERRIDE, media_type="application/json")
 
 
 async def serve() -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    front = Front(Hook(PassAll(), [KEY], registry=CollectorRegistry()), Starlette())
-    server = HttpServer("bare", front, bind("127.0.0.1", 0, setting="PORT"))
+    app = Starlette(routes=[Route(PATH, answer, methods=["POST"])])
+    server = HttpServer("bare", app, bind("127.0.0.1", 0, setting="PORT"))
     print(server.port, flush=True)
     gc.collect()
     gc.freeze()
