@@ -6,7 +6,7 @@ from collections import deque
 from typing import Final, Protocol
 
 # At most this long, in seconds, frames are worked on before everybody else in the process has a turn.
-SLICE_S: Final = 0.004
+SLICE_S: Final = 0.002
 
 
 class Paced(Protocol):
