@@ -27,11 +27,11 @@ AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 @app.command(rich_help_panel=MACHINE)
-def up(env_file: EnvFile = Path(".env")) -> None:
+def up(env_file: EnvFile = Path(".env"), *, as_json: AsJson = False) -> None:
     """Run the four services against your SteVe and Lago, until Ctrl-C or `expressync down`."""
     from deploy.local.up import run_up  # noqa: PLC0415 - a command loads what it needs, so that --help is quick
 
-    raise typer.Exit(run_up(env_file))
+    raise typer.Exit(run_up(env_file, as_json=as_json))
 
 
 @app.command(rich_help_panel=MACHINE)
@@ -39,11 +39,12 @@ def down(
     *,
     yes: Annotated[bool, typer.Option("--yes", help="Also delete the data of `up`, without asking.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Only stop; delete nothing.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Stop what runs on this machine and delete its private data."""
     from deploy.local.down import run_down  # noqa: PLC0415
 
-    raise typer.Exit(run_down(yes=yes, keep=keep))
+    raise typer.Exit(run_down(yes=yes, keep=keep, as_json=as_json))
 
 
 @app.command(rich_help_panel=MACHINE)
@@ -67,11 +68,11 @@ def doctor(env_file: EnvFile = Path(".env"), *, as_json: AsJson = False) -> None
 
 
 @app.command(rich_help_panel=MACHINE)
-def migrate(env_file: EnvFile = Path(".env")) -> None:
+def migrate(env_file: EnvFile = Path(".env"), *, as_json: AsJson = False) -> None:
     """Create or update the schemas, roles and rights of the four services."""
     from deploy.local.up import run_migrate  # noqa: PLC0415
 
-    raise typer.Exit(run_migrate(env_file))
+    raise typer.Exit(run_migrate(env_file, as_json=as_json))
 
 
 @parked.command("list")

@@ -1,39 +1,56 @@
 """`expressync down`: stop, and leave nothing behind."""
 
+import json
 import shutil
 import sys
+from pathlib import Path
 
 from deploy.local.home import Home
 from deploy.local.running import stop
 
 
-def run_down(*, yes: bool, keep: bool) -> int:
-    """Stop demo and live stack; delete the demo's data, and the live data where that is confirmed."""
+def run_down(*, yes: bool, keep: bool, as_json: bool = False) -> int:
+    """Stop demo and live stack; delete the demo's data, and the live data where that is confirmed.
+
+    As JSON: `{"stopped": [kind], "deleted": [folder], "kept": [folder]}`; it asks nobody.
+    """
     demo, live = Home.of("demo"), Home.of("live")
-    for home in (demo, live):
-        if stop(home):
-            print(f"The {home.kind} stack has stopped.")
-    if keep:
-        return 0
-    if demo.folder.exists():
-        shutil.rmtree(demo.folder)
-        print(f"Deleted {demo.folder}.")
-    if live.folder.exists():
+    stopped = [home.kind for home in (demo, live) if stop(home)]
+    deleted: list[Path] = []
+    kept: list[Path] = []
+    if not keep:
+        deleted += _delete(demo.folder)
         # A ledger of what was billed is not deleted because somebody wanted to stop a program.
-        if not (yes or _confirmed(live)):
-            print(f"Kept {live.folder}: links, ledger and audit log of your stack. `expressync down --yes` deletes it.")
-            return 0
-        shutil.rmtree(live.folder)
-        print(f"Deleted {live.folder}.")
-    if demo.packages.is_symlink():
-        # Shared with another home, whose packages they are.
-        demo.packages.unlink()
-    elif demo.packages.exists():
-        shutil.rmtree(demo.packages)
-        print(f"Deleted {demo.packages}.")
-    if demo.base.exists() and not any(demo.base.iterdir()):
-        demo.base.rmdir()
+        if live.folder.exists() and not (yes or (not as_json and _confirmed(live))):
+            kept.append(live.folder)
+        else:
+            deleted += _delete(live.folder)
+            deleted += _delete(demo.packages)
+        if demo.base.exists() and not any(demo.base.iterdir()):
+            demo.base.rmdir()
+    if as_json:
+        print(
+            json.dumps({"stopped": stopped, "deleted": [str(one) for one in deleted], "kept": [str(k) for k in kept]})
+        )
+        return 0
+    for kind in stopped:
+        print(f"The {kind} stack has stopped.")
+    for folder in deleted:
+        print(f"Deleted {folder}.")
+    for folder in kept:
+        print(f"Kept {folder}: links, ledger and audit log of your stack. `expressync down --yes` deletes it.")
     return 0
+
+
+def _delete(folder: Path) -> list[Path]:
+    """Delete a folder; of one that another home lent, only the link to it. Returns what is gone."""
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.exists():
+        shutil.rmtree(folder)
+    else:
+        return []
+    return [folder]
 
 
 def _confirmed(live: Home) -> bool:

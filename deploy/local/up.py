@@ -1,10 +1,11 @@
 """`expressync up`: the four services on this machine, against a real SteVe and Lago."""
 
+import json
 from pathlib import Path
 from typing import Final
 
 from deploy.local.configuration import SETTINGS, problems
-from deploy.local.environment import DATABASE_ADMIN, Environment, read_dotenv
+from deploy.local.environment import DATABASE_ADMIN, Environment, owners, read_dotenv
 from deploy.local.home import Home
 from deploy.local.infra.errors import InfraError
 from deploy.local.infra.external import external_postgres
@@ -21,33 +22,52 @@ def _say(sentence: str) -> None:
     print(sentence, flush=True)
 
 
-def run_up(env_file: Path) -> int:
-    """Start everything, stay until Ctrl-C or SIGTERM, take everything down again."""
+def _say_json(sentence: str) -> None:
+    print(json.dumps({"said": sentence}), flush=True)
+
+
+def run_up(env_file: Path, *, as_json: bool = False) -> int:
+    """Start everything, stay until Ctrl-C or SIGTERM, take everything down again.
+
+    As JSON: one object a line, `{"said": ...}`, and once all is up `{"console", "hook", "operator",
+    "one_time_password"}`, the last two null once an operator has chosen a password.
+    """
+    say = _say_json if as_json else _say
     home = Home.of("live")
     given = read_dotenv(env_file)
     if not env_file.is_file():
-        _say(f"There is no {env_file}; settings come from the environment alone. See .env.example.")
+        say(f"There is no {env_file}; settings come from the environment alone. See .env.example.")
     _check(given)
     with until_told() as told, noted(home):
-        stack = Stack(home, given, _say)
+        stack = Stack(home, given, say)
         try:
             stack.start()
             stack.wait_ready(stop=told)
             if not told.is_set():
-                _say(f"Console: http://{stack.host('admin_api')}:{stack.port('admin_api')}/")
-                first = first_operator(stack)
-                if first is not None:
-                    _say(f"Sign in as {first.operator} with the one-time password {first.password}")
-                _say(
-                    f"Hook for a patched SteVe: http://{stack.host('preauth')}:{stack.port('preauth')}/api/ocpp/pre-authorize"
-                )
-                _say("Up. Ctrl-C stops everything.")
+                _welcome(stack, as_json=as_json)
             while not told.wait(WATCH_EVERY_S):
                 stack.keep_up()
-            _say("Stopping.")
+            say("Stopping.")
         finally:
             stack.stop()
     return 0
+
+
+def _welcome(stack: Stack, *, as_json: bool) -> None:
+    console = f"http://{stack.host('admin_api')}:{stack.port('admin_api')}/"
+    hook = f"http://{stack.host('preauth')}:{stack.port('preauth')}/api/ocpp/pre-authorize"
+    first = first_operator(stack)
+    name, password = (first.operator, first.password) if first is not None else (None, None)
+    if as_json:
+        print(
+            json.dumps({"console": console, "hook": hook, "operator": name, "one_time_password": password}), flush=True
+        )
+        return
+    _say(f"Console: {console}")
+    if name is not None:
+        _say(f"Sign in as {name} with the one-time password {password}")
+    _say(f"Hook for a patched SteVe: {hook}")
+    _say("Up. Ctrl-C stops everything.")
 
 
 def _check(given: dict[str, str]) -> None:
@@ -65,7 +85,7 @@ def _check(given: dict[str, str]) -> None:
         )
 
 
-def run_migrate(env_file: Path) -> int:
+def run_migrate(env_file: Path, *, as_json: bool = False) -> int:
     """Bring the schemas of the given database, or of the private one, to their newest version."""
     home = Home.of("live")
     admin_url = read_dotenv(env_file).get(DATABASE_ADMIN)
@@ -81,5 +101,8 @@ def run_migrate(env_file: Path) -> int:
         bring_current(postgres.url, home)
     finally:
         postgres.stop()
-    _say("The schemas of all four services are current.")
+    if as_json:
+        print(json.dumps({"current": [owner.schema for owner in owners(home)]}))
+    else:
+        _say("The schemas of all four services are current.")
     return 0

@@ -121,8 +121,9 @@ async def test_up_serves_a_steve_and_a_lago_from_a_dotenv(folder: Path) -> None:
                     assert (await client.get(console, follow_redirects=True)).status_code == 200
                 second = run(folder, "up", "--env-file", str(env_file))
                 assert (second.returncode, "already up" in second.stderr) == (3, True)
-                stopped = run(folder, "down", "--keep" if start == 1 else "--yes")
-                assert (stopped.returncode, stopped.stderr) == (0, "")
+                code, stopped = run_json(folder, "down", "--keep" if start == 1 else "--yes")
+                assert (code, stopped["stopped"], stopped["kept"]) == (0, ["live"], [])
+                assert (str(folder / "live") in stopped["deleted"]) == (start == 2)
                 assert up.wait() == 0
             finally:
                 up.close()

@@ -201,21 +201,27 @@ def login(
         bool, typer.Option("--password-stdin", help="Read the password (and a new one, if needed) from stdin.")
     ] = False,
     allow_http: Annotated[bool, typer.Option("--allow-http", help="Also over a network without encryption.")] = False,
+    as_json: AsJson = False,
 ) -> int:
     """Sign in; the commands then ask as you. EXPRESSYNC_URL and EXPRESSYNC_TOKEN override what is kept."""
     from services.admin_api.cli import changing  # noqa: PLC0415
 
     return changing.login(
-        url=url, name=name, token_stdin=token_stdin, password_stdin=password_stdin, allow_http=allow_http
+        url=url,
+        name=name,
+        token_stdin=token_stdin,
+        password_stdin=password_stdin,
+        allow_http=allow_http,
+        as_json=as_json,
     )
 
 
 @reporting
-def logout() -> int:
+def logout(*, as_json: AsJson = False) -> int:
     """End the session that `login` began, and forget it."""
     from services.admin_api.cli import changing  # noqa: PLC0415
 
-    return changing.logout()
+    return changing.logout(as_json=as_json)
 
 
 def register(app: typer.Typer) -> None:

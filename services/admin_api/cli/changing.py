@@ -124,7 +124,15 @@ def revoke_token(token: str, *, as_json: bool) -> int:
     return FINE
 
 
-def login(*, url: str | None, name: str | None, token_stdin: bool, password_stdin: bool, allow_http: bool) -> int:
+def login(
+    *,
+    url: str | None,
+    name: str | None,
+    token_stdin: bool,
+    password_stdin: bool,
+    allow_http: bool,
+    as_json: bool = False,
+) -> int:
     address = config.load(url).url
     config.refuse_clear_text(address, allowed=allow_http)
     token = sys.stdin.readline().strip() if token_stdin else _sign_in(address, name, stdin=password_stdin)
@@ -132,11 +140,14 @@ def login(*, url: str | None, name: str | None, token_stdin: bool, password_stdi
     with Api(access) as api:
         me = api.get("/me")
     file = config.save(access)
-    show.say(f"Signed in at {address} as {me['name']} ({me['role']}). Kept in {file}, for you only.")
+    if as_json:
+        show.as_json({"url": address, "name": me["name"], "role": me["role"], "kept_in": str(file)})
+    else:
+        show.say(f"Signed in at {address} as {me['name']} ({me['role']}). Kept in {file}, for you only.")
     return FINE
 
 
-def logout() -> int:
+def logout(*, as_json: bool = False) -> int:
     access = config.load()
     if access.token is not None:
         with Api(access) as api:
@@ -146,7 +157,10 @@ def logout() -> int:
                 if refused.status != 401:
                     raise
     config.forget()
-    show.say("Signed out.")
+    if as_json:
+        show.as_json({"signed_in": False})
+    else:
+        show.say("Signed out.")
     return FINE
 
 
