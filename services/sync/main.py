@@ -27,7 +27,7 @@ from services.sync.reconcile.check import Check
 from services.sync.reconcile.handlers import Reconciler
 from services.sync.runs.cadence import Intervals
 from services.sync.runs.handlers import Runs
-from services.sync.runs.loop import Loop
+from services.sync.runs.loop import Lanes, Loop
 from services.sync.runs.runner import Runner
 from services.sync.sessions.events import GatewayHints
 from services.sync.sessions.handlers import SessionQueries
@@ -99,7 +99,7 @@ class SessionRooms:
     held: HeldQueue
     look: Loop
     settle: Loop
-    deliver: Loop
+    deliver: Lanes
     count: Loop
 
 
@@ -231,7 +231,8 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         clock=clock,
         new_id=new_id,
     )
-    deliver = Loop("ledger.deliver", delivery.deliver, DELIVER_EVERY_S)
+    # One after the other finishes; what comes in meanwhile is taken up by those that are free.
+    deliver = Lanes("ledger.deliver", delivery.lane, DELIVER_EVERY_S, count=settings.in_flight)
     counting = Counting(lago, database, outbox, clock=clock, new_id=new_id)
     settler = Settler(
         database,
@@ -310,7 +311,7 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         Loop("sessions.stuck", poller.hold_stuck, 60.0),
         Loop("runs.forget", runner.forget, 3600.0),
         settle,
-        deliver,
+        *deliver.loops,
         count,
     ]
     return SessionRooms(poller, runner, runs, progress, settler, delivery, counting, held, look, settle, deliver, count)

@@ -89,11 +89,12 @@ class Delivery:
 
         :raises UpstreamError: Lago cannot be asked whether it is set up for billing.
         """
+        return sum(await asyncio.gather(*(self.lane() for _ in range(self._in_flight))))
+
+    async def lane(self) -> int:
+        """Deliver what is due, batch by batch; returns how many entries were taken up. Errors as in `deliver`."""
         if not await self._gate.is_open():
             return 0
-        return sum(await asyncio.gather(*(self._lane() for _ in range(self._in_flight))))
-
-    async def _lane(self) -> int:
         taken = 0
         while True:
             async with self._database.write() as tx:

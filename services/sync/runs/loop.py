@@ -61,3 +61,15 @@ class Loop:
         finally:
             for wait in waits:
                 wait.cancel()
+
+
+class Lanes:
+    """The same work in several loops at once, each on its own turn."""
+
+    def __init__(self, name: str, job: Callable[[], Awaitable[object]], interval_s: float, *, count: int) -> None:
+        self.loops = [Loop(f"{name}.{number}", job, interval_s) for number in range(1, count + 1)]
+
+    def wake(self) -> None:
+        """There is something to do now, for whoever is free."""
+        for loop in self.loops:
+            loop.wake()

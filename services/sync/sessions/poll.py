@@ -1,5 +1,6 @@
 """Looking for transactions in SteVe so that none is lost (facts: "Polling that loses nothing")."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -196,12 +197,24 @@ class Poller:
             await self._walk(reach, max(one.pk for one in beyond), progress)
 
     async def _walk(self, after: int, to: int, progress: Progress) -> None:
-        """Read every id in a range, page by page, and move the cursor along."""
-        for some in batched_lists(range(after + 1, to + 1), self._page_size):
-            found = await self._steve.transactions(some)
-            if found:
-                observed = await self._observer.observe(found, asked=[one.pk for one in found])
-                await progress(observed.news(), observed.seen)
+        """Read every id in a range, page by page, and move the cursor along. A page is asked for while the one before
+        it is written down.
+        """
+        pages = batched_lists(range(after + 1, to + 1), self._page_size)
+        coming = asyncio.ensure_future(self._steve.transactions(pages[0])) if pages else None
+        try:
+            for number in range(1, len(pages) + 1):
+                assert coming is not None  # noqa: S101 - there are pages
+                found = await coming
+                more = number < len(pages)
+                coming = asyncio.ensure_future(self._steve.transactions(pages[number])) if more else None
+                if found:
+                    observed = await self._observer.observe(found, asked=[one.pk for one in found])
+                    await progress(observed.news(), observed.seen)
+        finally:
+            if coming is not None:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
 
 
 async def _silent(_: Iterable[int], __: int) -> None:
