@@ -99,7 +99,8 @@ class Dispatcher:
     async def _execute_once(
         self, envelope: RequestEnvelope, request: Request[Any], command: Command, cause: Cause
     ) -> ReplyEnvelope:
-        fingerprint = hashlib.sha256(f"{envelope.name}\n{canonical(envelope.data)}".encode()).digest()
+        open_data = {name: value for name, value in envelope.data.items() if name not in request.secret}
+        fingerprint = hashlib.sha256(f"{envelope.name}\n{canonical(open_data)}".encode()).digest()
         async with self._database.write() as tx:
             # The same key in another transaction makes this wait until that one has ended.
             claimed = await tx.execute(

@@ -24,6 +24,8 @@ class Request(Frozen, Generic[R]):
     owner: ClassVar[str]
     reply: ClassVar[type[BaseModel]]
     command: ClassVar[bool] = False
+    secret: ClassVar[frozenset[str]] = frozenset()
+    """Fields that leave no trace beside the owner's own tables: not even as a hash, which could be guessed from."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - pydantic's hook

@@ -215,6 +215,7 @@ class SetCardPin(Request[PinState]):
     name: ClassVar[str] = "set_card_pin"
     owner: ClassVar[str] = "preauth"
     command: ClassVar[bool] = True
+    secret: ClassVar[frozenset[str]] = frozenset({"pin"})
     reply = PinState
     id_tag: CardKey
     pin: str | None = Field(None, pattern="^[0-9]{4,8}$", repr=False)

@@ -47,8 +47,10 @@ class Write1(Request[Toy]):
     name: ClassVar[str] = "write_one"
     owner: ClassVar[str] = NAME
     command: ClassVar[bool] = True
+    secret: ClassVar[frozenset[str]] = frozenset({"pin"})
     reply = Toy
     text: str
+    pin: str | None = None
 
 
 def card(number: int = 1) -> CardDiscovered:

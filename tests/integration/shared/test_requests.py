@@ -144,6 +144,16 @@ async def test_a_key_used_for_another_request_is_refused(database: TestDatabase,
         assert await subjects(toy) == ["a"]
 
 
+async def test_a_secret_leaves_no_trace_in_the_kept_results(database: TestDatabase, broker: str) -> None:
+    """Who reads the kept results learns nothing about a PIN: not even a hash that a few thousand guesses would open."""
+    kept = set()
+    async with running(database.admin_url, broker, wire=answering) as toy:
+        for key, pin in (("k1", "1234"), ("k2", "9876")):
+            await toy.service.requester.ask(Write1(text="a", pin=pin), actor=ACTOR, key=key)
+            kept.add(bytes(await toy.scalar(f"SELECT fingerprint FROM toy.request_result WHERE key LIKE '%/{key}'")))
+    assert len(kept) == 1
+
+
 async def test_a_key_belongs_to_the_caller_who_chose_it(database: TestDatabase, broker: str) -> None:
     """The same key of another caller is another key: nobody gets, or is answered with, somebody else's result."""
     async with running(database.admin_url, broker, wire=answering) as toy:
