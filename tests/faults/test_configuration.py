@@ -93,17 +93,16 @@ async def test_a_wrong_value_is_refused_by_the_name_of_its_variable(
     check_refusal(await run(service, {**good(service, tmp_path), **given}), *given)
 
 
-@pytest.mark.parametrize("variable", ["EXPRESSYNC_PREAUTH_PORT", "EXPRESSYNC_PREAUTH_OPS_PORT"])
-async def test_two_on_one_port_is_a_clear_error(variable: str, tmp_path: Path) -> None:
+async def test_a_port_that_is_taken_is_a_clear_error(tmp_path: Path) -> None:
     """Who comes second ends with 2, and says which address is taken and which variable chooses another."""
     with socket.create_server(("127.0.0.1", 0)) as first:
         port = first.getsockname()[1]
-        done = await run("preauth", {**good("preauth", tmp_path), variable: str(port)})
-    check_refusal(done, variable, f"127.0.0.1:{port} is taken")
+        done = await run("audit", {**good("audit", tmp_path), "EXPRESSYNC_AUDIT_OPS_PORT": str(port)})
+    check_refusal(done, "EXPRESSYNC_AUDIT_OPS_PORT", f"127.0.0.1:{port} is taken")
 
 
-async def test_two_services_on_one_port_is_a_clear_error(tmp_path: Path) -> None:
-    """A service whose two ports are the same number refuses to start, and names the second one."""
+async def test_one_port_for_two_servers_is_a_clear_error(tmp_path: Path) -> None:
+    """A service that is given one port for both of its servers ends with 2, and names the one that came second."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     environment = good("preauth", tmp_path)
