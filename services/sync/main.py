@@ -248,7 +248,7 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         deliver=deliver.wake,
     )
     settle = Loop("ledger.settle", settler.settle, SETTLE_EVERY_S)
-    count = Loop("ledger.count", counting.count, COUNT_EVERY_S)
+    count = Loop("ledger.count", counting.count_some, COUNT_EVERY_S, drain=True)
     held = HeldQueue(database, outbox, clock=clock, settle=settle.wake, deliver=deliver.wake)
     dispatcher.query(work.SearchHeld, held.search_held)
     dispatcher.command(work.RetryHeld, held.retry_held)

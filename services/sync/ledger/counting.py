@@ -35,14 +35,15 @@ class Counting:
         :raises UpstreamError: Lago does not answer; they are looked for again when the lease has ended.
         """
         counted = 0
-        while True:
-            async with self._database.write() as tx:
-                due = await store.claim_uncounted(tx, self._clock(), limit=BATCH, lease=LEASE)
-            if not due:
-                return counted
-            counted += await self._look_for(due)
-            if len(due) < BATCH:
-                return counted
+        while (some := await self.count_some()) is not None:
+            counted += some
+        return counted
+
+    async def count_some(self) -> int | None:
+        """The same for some of them; None where nothing is due. Errors as in `count`."""
+        async with self._database.write() as tx:
+            due = await store.claim_uncounted(tx, self._clock(), limit=BATCH, lease=LEASE)
+        return await self._look_for(due) if due else None
 
     async def _look_for(self, due: Sequence[Entry]) -> int:
         verdicts = await self._read_back.compare(due)

@@ -89,21 +89,28 @@ class Delivery:
 
         :raises UpstreamError: Lago cannot be asked whether it is set up for billing.
         """
-        return sum(await asyncio.gather(*(self.lane() for _ in range(self._in_flight))))
+        return sum(await asyncio.gather(*(self._lane() for _ in range(self._in_flight))))
 
-    async def lane(self) -> int:
-        """Deliver what is due, batch by batch; returns how many entries were taken up. Errors as in `deliver`."""
-        if not await self._gate.is_open():
-            return 0
+    async def _lane(self) -> int:
         taken = 0
-        while True:
-            async with self._database.write() as tx:
-                claimed = await store.claim(tx, self._clock(), limit=CLAIM, lease=LEASE)
-            if not claimed:
-                return taken
-            taken += len(claimed)
-            if not await self._deliver_claimed(claimed) or len(claimed) < CLAIM:
-                return taken
+        while (some := await self.lane()) is not None:
+            taken += some
+            if some < CLAIM:
+                break
+        return taken
+
+    async def lane(self) -> int | None:
+        """Deliver some of what is due; returns how many entries were taken up, None where it is better to wait.
+
+        :raises UpstreamError: as in `deliver`.
+        """
+        if not await self._gate.is_open():
+            return None
+        async with self._database.write() as tx:
+            claimed = await store.claim(tx, self._clock(), limit=CLAIM, lease=LEASE)
+        if not claimed or not await self._deliver_claimed(claimed):
+            return None
+        return len(claimed)
 
     async def _deliver_claimed(self, claimed: Sequence[Entry]) -> bool:
         """One attempt for each of these, batch by batch; what Lago acknowledged is written down at the end, together.

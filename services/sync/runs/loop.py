@@ -16,12 +16,20 @@ LONGEST_PAUSE_S: Final = 30.0
 class Loop:
     """Calls `job` every `interval_s` seconds, and soon after `wake()`. A failure makes the pause longer, up to
     LONGEST_PAUSE_S or the interval itself, and never ends the loop.
+
+    `drain`: after a turn that returned a number above 0 the next one follows at once, so that a stop comes between two
+    turns and not in the middle of a backlog.
     """
 
     def __init__(
-        self, name: str, job: Callable[[], Awaitable[object]], interval_s: Callable[[], float] | float
+        self,
+        name: str,
+        job: Callable[[], Awaitable[object]],
+        interval_s: Callable[[], float] | float,
+        *,
+        drain: bool = False,
     ) -> None:
-        self.name, self._job = name, job
+        self.name, self._job, self._drain = name, job, drain
         self._interval_s = interval_s if callable(interval_s) else lambda: float(interval_s)
         self._wanted = asyncio.Event()
 
@@ -33,8 +41,9 @@ class Loop:
         failures = 0
         while not stop.is_set():
             self._wanted.clear()
+            did: object = None
             try:
-                await self._job()
+                did = await self._job()
             except UpstreamError as error:
                 # Told by its health already.
                 log.debug("A turn ended early.", action="loop.upstream", loop=self.name, error=str(error))
@@ -46,7 +55,8 @@ class Loop:
                 failures += 1
             else:
                 failures = 0
-            await self._pause(stop, failures)
+            if not (self._drain and isinstance(did, int) and did > 0):
+                await self._pause(stop, failures)
 
     async def _pause(self, stop: asyncio.Event, failures: int) -> None:
         pause = self._interval_s()
@@ -67,7 +77,7 @@ class Lanes:
     """The same work in several loops at once, each on its own turn."""
 
     def __init__(self, name: str, job: Callable[[], Awaitable[object]], interval_s: float, *, count: int) -> None:
-        self.loops = [Loop(f"{name}.{number}", job, interval_s) for number in range(1, count + 1)]
+        self.loops = [Loop(f"{name}.{number}", job, interval_s, drain=True) for number in range(1, count + 1)]
 
     def wake(self) -> None:
         """There is something to do now, for whoever is free."""
