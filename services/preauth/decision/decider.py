@@ -129,7 +129,6 @@ class TapDecider:
         if remaining <= 0:
             return None
         while (before := self._open.get(key)) is not None:
-            self._group.hurry()
             try:
                 async with asyncio.timeout(self._decide_within_s - (time.monotonic() - tap.arrived)):
                     await asyncio.shield(before)

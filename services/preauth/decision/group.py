@@ -24,8 +24,6 @@ log = get_logger(__name__)
 MOST_TAPS: Final = 256
 MOST_ANSWERS: Final = 512
 PING_S: Final = 1.0
-# How long answers wait for the next tap: at moderate rates that saves every other commit, behind which a tap waits.
-ANSWERS_WAIT_S: Final = 0.02
 CONNECT_TIMEOUT_S: Final = 3
 # Taps that depend on another's answer go again after this: without it they would spin.
 AGAIN_AFTER_S: Final = 0.002
@@ -63,7 +61,6 @@ class GroupCommit:
         self._taps: deque[tuple[Waiting, Answer]] = deque()
         self._answers: deque[Answered] = deque()
         self._wanted = asyncio.Event()
-        self._hurried = False
         self._connected = False
         self._asked_at: float | None = None
         self._healthy_since: float | None = None
@@ -104,11 +101,6 @@ class GroupCommit:
         self._answers.append(answered)
         self._wanted.set()
 
-    def hurry(self) -> None:
-        """Somebody waits for an answer to be recorded."""
-        self._hurried = True
-        self._wanted.set()
-
     def pending(self) -> list[UUID]:
         """Taps whose answer is known here and not written yet."""
         return [row.tap_id for row in self._answers]
@@ -124,7 +116,7 @@ class GroupCommit:
             keepalives_idle=5,
         )
         stopping = asyncio.create_task(stop.wait())
-        stopping.add_done_callback(lambda _: self.hurry())
+        stopping.add_done_callback(lambda _: self._wanted.set())
         try:
             # The first statement is planned now, not while a tap waits.
             await statement.flush(connection, self._sql, [], [])
@@ -142,18 +134,12 @@ class GroupCommit:
                 await connection.close()
 
     async def _wait(self) -> None:
-        """Until there is a tap; answers alone wait a moment for one, whose commit then serves them, too."""
-        deadline = time.monotonic() + (ANSWERS_WAIT_S if self._answers else PING_S)
-        while not (self._taps or self._hurried or len(self._answers) >= MOST_ANSWERS):
-            self._wanted.clear()
-            try:
-                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
-                    await self._wanted.wait()
-            except TimeoutError:
-                break
-            if self._answers:
-                deadline = min(deadline, time.monotonic() + ANSWERS_WAIT_S)
-        self._hurried = False
+        if self._taps or self._answers:
+            return
+        self._wanted.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PING_S):
+                await self._wanted.wait()
 
     async def _write_group(self, connection: psycopg.AsyncConnection[Any]) -> None:
         group = self._next_taps()
