@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
 import httpx
@@ -15,6 +15,12 @@ from shared.web.signatures import hex_hmac
 # The caller waits 200 ms (facts: the hook).
 BUDGET_S = 0.2
 CHARGERS = 10
+# At once. Each comes again as soon as it is answered: more of them would measure how they queue for this machine.
+CALLERS = 4
+# Of the share of taps that the same services answered within the budget when all was well.
+AS_GOOD_AS_HEALTHY = 0.9
+# On a machine so busy that its healthy share says nothing: who waits for what is away answers hardly any in time.
+AT_LEAST = 0.25
 # A machine that is busy with other things than this test.
 AT_MOST_S = 10.0
 
@@ -25,12 +31,20 @@ class Answer:
 
     id_tag: str
     status: int | None
-    override: str | None
+    body: object
     seconds: float
 
     @property
     def answered(self) -> bool:
         return self.status == 200
+
+    @property
+    def override(self) -> str | None:
+        return self.body["override"] if self.answered and isinstance(self.body, dict) else None
+
+    @property
+    def in_time(self) -> bool:
+        return self.answered and self.seconds <= BUDGET_S
 
 
 class Taps:
@@ -63,7 +77,7 @@ class Taps:
         }
         body = json.dumps(call).encode()
         started = time.monotonic()
-        status, override = None, None
+        status, said = None, None
         try:
             response = await self._http.post(
                 self._url, content=body, headers={"X-Signature": hex_hmac(self._key, body)}, timeout=AT_MOST_S
@@ -72,12 +86,12 @@ class Taps:
             pass
         else:
             status = response.status_code
-            override = response.json()["override"] if status == 200 else None
-        answer = Answer(id_tag, status, override, time.monotonic() - started)
+            said = response.json() if status == 200 else response.text
+        answer = Answer(id_tag, status, said, time.monotonic() - started)
         self.answers.append(answer)
         return answer
 
-    async def many(self, count: int, *, callers: int = 8) -> list[Answer]:
+    async def many(self, count: int, *, callers: int = CALLERS) -> list[Answer]:
         """`count` taps by several callers at once, each the next as soon as it is answered."""
         before = len(self.answers)
         left = iter(range(count))
@@ -115,9 +129,23 @@ class Taps:
         await self.one()
 
 
-def check_answers(answers: list[Answer]) -> None:
-    """Each was answered, and most within the caller's budget: a tap never waits for what is not there."""
-    unanswered = [answer for answer in answers if not answer.answered]
-    assert not unanswered, f"{len(unanswered)} of {len(answers)} taps were not answered, the first {unanswered[0]}"
-    slow = [answer for answer in answers if answer.seconds > BUDGET_S]
-    assert len(slow) <= len(answers) // 2, f"{len(slow)} of {len(answers)} taps were answered too late"
+def share_in_time(answers: Sequence[Answer]) -> float:
+    """Of all taps, those answered within the caller's budget: 0 to 1."""
+    return sum(answer.in_time for answer in answers) / len(answers)
+
+
+def check_answers(answers: Sequence[Answer], *healthy: Sequence[Answer]) -> None:
+    """Each of these taps, by cards that no pairing waits for, was let through, and as many in time as without a fault.
+
+    A tap must not wait for what is not there. That cannot be told from milliseconds alone: on a machine that is busy
+    with other things some taps are late with nothing wrong, and a limit that forgives those forgives a hook that waits
+    as well. So the share within the budget is compared to `healthy`: taps of the same run, at the same services, right
+    before the fault, and after it where the test has them. The lowest of these counts, since the machine may have
+    become busier meanwhile.
+    """
+    wrong = [answer for answer in answers if not answer.answered or answer.body != {"override": None}]
+    assert not wrong, f"{len(wrong)} of {len(answers)} taps were not let through, the first {wrong[0]}"
+    shares = [share_in_time(some) for some in healthy]
+    wanted = max(AS_GOOD_AS_HEALTHY * min(shares), AT_LEAST)
+    found = share_in_time(answers)
+    assert found >= wanted, f"{found:.0%} of {len(answers)} taps were in time, and {shares} of them when all was well"
