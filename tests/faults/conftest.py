@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.billing import Billing, simulated
 from tests.faults.world import World, new_world
 from tests.infra import Infra, provided
 
@@ -58,3 +59,10 @@ async def world(worlds: Worlds, request: pytest.FixtureRequest) -> AsyncIterator
     yield world
     if request.session.testsfailed != failed:
         await worlds.leave()
+
+
+@pytest.fixture
+async def billing() -> AsyncIterator[Billing]:
+    """SteVe and Lago, for the worlds that have a sync."""
+    async with simulated() as running:
+        yield running

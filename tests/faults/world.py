@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +61,10 @@ class World:
     def audit(self) -> Process:
         return self.services["audit"]
 
+    @property
+    def sync(self) -> Process:
+        return self.services["sync"]
+
     async def kill_broker(self) -> None:
         """SIGKILL. What RabbitMQ itself writes late and unsafely, its queues' names, is written before."""
         await do(lambda: sync(self.rabbitmq))
@@ -115,10 +119,8 @@ class World:
             for proxy in (service.database, service.broker):
                 proxy.resume()
                 await proxy.accept()
-        for service in self.services.values():
-            await service.start()
-        for service in self.services.values():
-            await service.ready()
+        await asyncio.gather(*(service.start() for service in self.services.values()))
+        await asyncio.gather(*(service.ready() for service in self.services.values()))
 
     @contextlib.asynccontextmanager
     async def requester(self) -> AsyncIterator[Requester]:
@@ -156,8 +158,14 @@ async def empty_queues(amqp_url: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def new_world(infra: Infra, folder: Path, services: Sequence[str] = ("audit", "preauth")) -> AsyncIterator[World]:
-    """A fresh database, empty queues, and services that are not started yet."""
+async def new_world(
+    infra: Infra,
+    folder: Path,
+    services: Sequence[str] = ("audit", "preauth"),
+    *,
+    more: Mapping[str, str] | None = None,
+) -> AsyncIterator[World]:
+    """A fresh database, empty queues, and services that are not started yet. `more`: settings of theirs."""
     async with contextlib.AsyncExitStack() as stack:
         await do(lambda: infra.postgres, lambda: infra.rabbitmq)
         await do(infra.postgres.thaw, infra.rabbitmq.thaw)
@@ -175,6 +183,6 @@ async def new_world(infra: Infra, folder: Path, services: Sequence[str] = ("audi
         processes = {}
         for name in services:
             processes[name] = await prepare(
-                name, database=database, amqp_url=infra.rabbitmq.url, folder=folder, http=http, stack=stack
+                name, database=database, amqp_url=infra.rabbitmq.url, folder=folder, http=http, stack=stack, more=more
             )
         yield World(infra, database, evidence, processes, Taps(http, processes["preauth"].port, HOOK_KEY))
