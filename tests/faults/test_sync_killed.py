@@ -1,0 +1,86 @@
+"""Sync is killed with a bill on its way: what Lago has counted is told, once, by the next process."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from shared.contracts.problem import Problem
+from shared.contracts.requests.sync import GetCard, LinkCard
+from tests.faults.billing import CARD, CUSTOMER, SUBSCRIPTION, Billing
+from tests.faults.conftest import Worlds
+from tests.faults.proxy import UP
+from tests.faults.wire import BASIC_PUBLISH, calls
+from tests.faults.world import OPERATOR, World, new_world
+from tests.infra import Infra
+from tests.waiting import until
+
+ENERGY_WH = 12_345
+SYNCED = "transaction.synced"
+
+
+@pytest.fixture
+async def billed(worlds: Worlds, breakable: Infra, tmp_path: Path, billing: Billing) -> AsyncIterator[World]:
+    """Sync and audit, ready, with a card that is linked; preauth has nothing to do with it."""
+    await worlds.leave()
+    async with new_world(breakable, tmp_path, ("preauth", "sync", "audit"), more=billing.settings) as world:
+        for service in (world.sync, world.audit):
+            await service.start()
+        for service in (world.sync, world.audit):
+            await service.ready()
+        await link(world, billing)
+        await world.settled()
+        yield world
+
+
+async def link(world: World, billing: Billing) -> None:
+    async with world.requester() as requester:
+
+        async def known() -> bool:
+            try:
+                await requester.ask(GetCard(id_tag=CARD), actor=OPERATOR, deadline_s=20)
+            except Problem:
+                return False
+            return True
+
+        await until(known, within_s=60)
+        wanted = LinkCard(
+            id_tag=CARD,
+            external_customer_id=CUSTOMER,
+            external_subscription_id=SUBSCRIPTION,
+            valid_from=billing.subscribed_at,
+        )
+        await requester.ask(wanted, actor=OPERATOR, key="link", deadline_s=20)
+
+
+async def recorded(world: World, event_type: str) -> int:
+    return await world.evidence.count("audit.entry WHERE type = %s", event_type)
+
+
+async def in_outbox(world: World) -> int:
+    return await world.evidence.count("sync.outbox WHERE routing_key = %s", SYNCED)
+
+
+async def test_sync_is_killed_after_the_commit_before_the_publish(billed: World, billing: Billing) -> None:
+    """A bill that Lago took and nobody was told of is told after the restart, once, and its kWh are not sent again."""
+    trap = billed.sync.broker.stall_when(UP, calls(BASIC_PUBLISH, SYNCED.encode()))
+    session = billing.charge(ENERGY_WH)
+    await trap.reached(60)
+    assert billing.counted == (ENERGY_WH, 1)
+    (synced,) = await billed.evidence.committed(SYNCED)
+    assert synced["data"]["session"] == session
+    await billed.sync.kill()
+    assert await in_outbox(billed) == 1
+    assert await recorded(billed, SYNCED) == 0
+    await billed.sync.start()
+    await billed.sync.ready()
+
+    async def counted() -> bool:
+        return await recorded(billed, "transaction.counted") > 0
+
+    # The new one has gone on: it has read back from Lago what the old one sent.
+    await until(counted, within_s=60)
+    await billed.settled()
+    assert await recorded(billed, SYNCED) == 1
+    assert [event["id"] for event in await billed.evidence.committed(SYNCED)] == [synced["id"]]
+    assert billing.counted == (ENERGY_WH, 1)
