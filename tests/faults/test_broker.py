@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from tests.faults.processes import UP_WITHIN_S
 from tests.faults.proxy import Proxy
 from tests.faults.taps import check_answers
 from tests.faults.world import World, do
@@ -67,7 +66,7 @@ async def test_connections_that_break_under_load_lose_no_event(world: World) -> 
                 return proxy.accepted > reached
 
             # Somebody is back, in the middle of something.
-            await until(again, within_s=UP_WITHIN_S)
+            await until(again)
 
     broken = await world.taps.during(break_them())
     await asyncio.gather(world.preauth.ready(), world.audit.ready())
