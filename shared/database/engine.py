@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import Any, Final, NewType
 
 import psycopg
@@ -45,9 +46,26 @@ def is_unavailable(error: BaseException) -> bool:
     return False
 
 
-async def _as_new(connection: psycopg.AsyncConnection[Any]) -> None:
+async def _as_new(connection: "_Lent") -> None:
     """A read that was cancelled gives its connection back read-only, and the next write would fail."""
     await connection.set_read_only(None)
+
+
+class _Lent(psycopg.AsyncConnection[Any]):
+    """A connection that `Database` lends to SQLAlchemy: whoever lent it gives it back, whatever SQLAlchemy thinks."""
+
+    lent = False
+
+    async def close(self) -> None:
+        if not self.lent:
+            await super().close()
+
+
+_lending: ContextVar[_Lent] = ContextVar("_lending")
+
+
+async def _what_is_lent() -> _Lent:
+    return _lending.get()
 
 
 class Database:
@@ -55,8 +73,9 @@ class Database:
 
     def __init__(self, url: str, *, application: str, schema: str, pool_size: int = 8) -> None:
         self.schema = schema
-        self.pool: AsyncConnectionPool[psycopg.AsyncConnection[Any]] = AsyncConnectionPool(
+        self.pool: AsyncConnectionPool[_Lent] = AsyncConnectionPool(
             conninfo(url),
+            connection_class=_Lent,
             min_size=1,
             max_size=pool_size,
             open=False,
@@ -64,7 +83,6 @@ class Database:
             reconnect_timeout=5.0,
             check=AsyncConnectionPool.check_connection,
             reset=_as_new,
-            close_returns=True,  # SQLAlchemy closes what it borrowed: that gives it back
             name=application,
             kwargs={
                 "connect_timeout": CONNECT_TIMEOUT_S,
@@ -78,7 +96,7 @@ class Database:
         self._engine = create_async_engine(
             "postgresql+psycopg://",
             poolclass=NullPool,
-            async_creator=self.pool.getconn,
+            async_creator=_what_is_lent,
             # An error's text goes into logs; what was to be written (hashes, names) does not.
             hide_parameters=True,
         )
@@ -92,14 +110,31 @@ class Database:
         await self.pool.close()
 
     @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[AsyncConnection]:
+        """An SQLAlchemy connection over one of the pool's.
+
+        The pool's own context manager takes and gives back: SQLAlchemy, cancelled while it took or gave one, forgot it,
+        and after a few of those nobody got any more, until the process was restarted.
+        """
+        async with self.pool.connection() as lent:
+            lent.lent = True
+            token = _lending.set(lent)
+            try:
+                async with self._engine.connect() as connection:
+                    yield connection
+            finally:
+                _lending.reset(token)
+                lent.lent = False
+
+    @asynccontextmanager
     async def read(self) -> AsyncIterator[Read]:
-        async with self._engine.connect() as connection:
+        async with self._connect() as connection:
             await connection.execution_options(postgresql_readonly=True)
             yield Read(connection)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[Write]:
-        async with self._engine.connect() as connection:
+        async with self._connect() as connection:
             async with connection.begin():
                 yield Write(Read(connection))
             for callback in connection.info.pop(_AFTER_COMMIT, ()):

@@ -8,6 +8,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from psycopg import errors
+from psycopg_pool import PoolTimeout
 
 from services.admin_api import tables as admin_api
 from services.audit import tables as audit
@@ -144,7 +145,7 @@ async def test_a_lost_database_is_told_from_a_fault_of_ours(house: TestDatabase)
     here = Database(house.url("audit"), application="test", schema="audit")
     await here.open()
     try:
-        with pytest.raises(sa.exc.OperationalError) as lost:
+        with pytest.raises(PoolTimeout) as lost:
             await gone.ready()
         assert is_unavailable(lost.value)
         async with here.read() as tx:
