@@ -25,8 +25,8 @@ up: setup ## The four services, against the SteVe and Lago of .env
 down: setup ## Stop what runs, delete the private data of the demo
 	$(BIN)/expressync down
 
-test: setup ## The test suite, large cases scaled down; two files at a time, since most tests wait most of the time
-	$(BIN)/pytest -m "not full" -n 2 --dist loadfile
+test: setup ## The test suite, large cases scaled down
+	$(BIN)/pytest -m "not full"
 
 test-full: setup ## The test suite with the large cases as written
 	$(BIN)/pytest
