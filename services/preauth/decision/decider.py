@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
@@ -23,7 +24,17 @@ log = get_logger(__name__)
 
 LONGEST_US: Final = 2**31 - 1
 
+# A tap whose answer is not written down by then never will be: the sweeper has closed its row, or is about to.
+OPEN_FOR_S: Final = 10.0
+
 _Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    tap_id: UUID
+    since: float
+    closed: asyncio.Future[None]
 
 
 class TapDecider:
@@ -49,9 +60,9 @@ class TapDecider:
         self._on_match_answered, self._on_recorded = on_match_answered, on_recorded
         # Taps whose answer is not written down yet: the same tap through another call waits for it, so that it is
         # found in the journal, and is told the same.
-        self._open: dict[_Key, asyncio.Future[None]] = {}
+        self._open: dict[_Key, _Open] = {}
         self._open_by_id: dict[UUID, _Key] = {}
-        group.on_written = self._written
+        group.on_written, group.on_given_up = self._written, self._close_all
         self._decided = Counter("taps_total", "Taps decided", labelnames=("via", "reason", "told"), registry=registry)
         self._counters: dict[tuple[Via, str, Told], tuple[Counter, Histogram]] = {}
         self._seconds = Histogram(
@@ -129,12 +140,16 @@ class TapDecider:
         if remaining <= 0:
             return None
         while (before := self._open.get(key)) is not None:
+            if time.monotonic() - before.since > OPEN_FOR_S:
+                log.error("A tap's answer was never told.", action="tap.never_told", tap_id=str(before.tap_id))
+                self._close(before.tap_id)
+                break
             try:
                 async with asyncio.timeout(self._decide_within_s - (time.monotonic() - tap.arrived)):
-                    await asyncio.shield(before)
+                    await asyncio.shield(before.closed)
             except TimeoutError:
                 return None
-        self._open[key] = loop.create_future()
+        self._open[key] = _Open(tap_id, tap.arrived, loop.create_future())
         self._open_by_id[tap_id] = key
         stale = any(at is not None and abs(at - received_at) > self._fresh for at in (tap.sent_at, tap.signed_at))
         answer: asyncio.Future[Decided | None] = loop.create_future()
@@ -152,13 +167,16 @@ class TapDecider:
 
     def _written(self, answers: list[Answered]) -> None:
         self._on_recorded()
+        self._close_all(answers)
+
+    def _close_all(self, answers: list[Answered]) -> None:
         for row in answers:
             self._close(row.tap_id)
 
     def _close(self, tap_id: UUID) -> None:
         key = self._open_by_id.pop(tap_id, None)
-        if key is not None and (waiting := self._open.pop(key, None)) is not None and not waiting.done():
-            waiting.set_result(None)
+        if key is not None and (open_ := self._open.pop(key, None)) is not None and not open_.closed.done():
+            open_.closed.set_result(None)
 
     def _put_aside(self, tap: Tap, tap_id: UUID, received_at: datetime, reason: Reason) -> None:
         duration_s = max(0.0, time.monotonic() - tap.arrived)

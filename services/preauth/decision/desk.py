@@ -49,6 +49,8 @@ class GatewayDesk:
         """Record what the charger was told, now or as soon as the decision is there."""
         task = self._deciding.pop(tap.tap_id, None)
         if task is None:
+            if told == "unknown":
+                return  # The line was cut before anybody was asked.
             log.error("An answer belongs to no decision.", action="gateway.unknown_tap", tap_id=str(tap.tap_id))
             return
         if told == "blocked" and not in_time:

@@ -65,6 +65,8 @@ class GroupCommit:
         self._asked_at: float | None = None
         self._healthy_since: float | None = None
         self.on_written: Callable[[list[Answered]], None] = lambda _: None
+        # Answers that will never be written: refused, or too many. The sweeper closes their rows as unknown.
+        self.on_given_up: Callable[[list[Answered]], None] = lambda _: None
         self._size = Histogram(
             "tap_group_size", "Taps in one statement", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256), registry=registry
         )
@@ -96,8 +98,7 @@ class GroupCommit:
     def record(self, answered: Answered) -> None:
         """Have an answer recorded with the next group."""
         if len(self._answers) >= KEPT_ANSWERS:
-            # The sweeper will close the row as unknown.
-            self._answers.popleft()
+            self.on_given_up([self._answers.popleft()])
         self._answers.append(answered)
         self._wanted.set()
 
@@ -220,6 +221,7 @@ class GroupCommit:
                     _settle(answer, None)
                 for _ in told:
                     self._answers.popleft()
+                self.on_given_up(told)
             else:
                 self._finish(taps, decided, told)
             finally:

@@ -272,7 +272,13 @@ class Tunnel:
             remote_start=self._talk.started_remotely(message.id_tag, self._loop.time()),
         )
         self._question = Question(self._house, tap)
-        intercept, in_time = await self._question.answer()
+        try:
+            intercept, in_time = await self._question.answer()
+        except asyncio.CancelledError:
+            # The way to SteVe or to the charger is gone. Who decides must hear that nothing was told: it would hold
+            # the card's next taps back until it knows.
+            self._tell(tap, "unknown", in_time=False)
+            raise
         if intercept and tap.kind == "authorize" and not tap.remote_start:
             self._answer_blocked(call.message_id, tap)
         else:

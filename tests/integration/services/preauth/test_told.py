@@ -13,6 +13,7 @@ import psycopg
 import pytest
 
 from services.preauth.decision.decider import TapDecider
+from services.preauth.decision.rules import Reason
 from services.preauth.decision.tap import Tap
 from shared.contracts.events.preauth import Told
 from shared.contracts.requests.preauth import ArmPairing
@@ -123,6 +124,28 @@ async def test_one_row_that_the_database_refuses_spoils_no_other(preauth: Preaut
     assert (first.block, second.block) == (False, True)
     decider.told(second, "blocked")
     await preauth.until("SELECT 1 FROM pairing WHERE state = 'intercepted'")
+
+
+async def test_an_answer_that_the_database_refuses_holds_no_later_tap_back(preauth: Preauth) -> None:
+    """What was told cannot be written: the card's next tap is decided all the same, without waiting for it."""
+    decider = decider_of(preauth)
+    decision = await decider.decide(a_tap())
+    decider.told(decision, "nonsense")  # type: ignore[arg-type]
+    again = await decider.decide(a_tap())
+    assert again.reason is Reason.NOTHING_ARMED
+
+
+async def test_an_answer_that_is_never_told_holds_later_taps_back_for_a_while_only(
+    preauth: Preauth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever asked is gone without a word: after a while the card's taps there are decided again."""
+    decider = decider_of(preauth)
+    await decider.decide(a_tap())
+    waiting = a_tap()
+    waiting = replace(waiting, arrived=waiting.arrived - 2.3)
+    assert (await decider.decide(waiting)).reason is Reason.DATABASE_SLOW
+    monkeypatch.setattr("services.preauth.decision.decider.OPEN_FOR_S", 0.1)
+    assert (await decider.decide(a_tap())).reason is Reason.NOTHING_ARMED
 
 
 async def test_a_frozen_database_delays_nobody(own_infra: Infra, own_preauth: Preauth) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 from ocpp.v16 import call
 
 from deploy.demo.chargers.charger import Charger
 from deploy.demo.chargers.settings import ChargerSettings
+from deploy.demo.chargers.wire import NoAnswerError
 from deploy.demo.steve.settings import HookSettings, SteveSettings
 from deploy.demo.steve.simulator import SteveSimulator, run_steve
 from services.preauth.gateway.server import Gateway
@@ -209,6 +211,26 @@ async def test_pairing_armed_on_one_replica_is_found_by_the_other(here: World) -
     for at in (here.one, here.two):
         async with here.charger(at=at) as charger:
             await here.blocked(charger, f"NEW-{uuid4().hex[:8]}")
+
+
+async def test_card_whose_line_was_cut_while_it_waited_is_decided_again(here: World) -> None:
+    """SteVe's socket breaks while a tap is being decided: the row is closed as unknown, the next tap is not held up."""
+    async with here.charger() as charger:
+        await here.arm()
+        with psycopg.connect(here.one.database.admin_url) as blocker:
+            blocker.execute("LOCK TABLE preauth.tap IN SHARE MODE")
+            asking = asyncio.create_task(charger.ask(call.Authorize(id_tag="CARD")))
+            await here.one.until("SELECT FROM pg_locks WHERE NOT granted AND relation = 'preauth.tap'::regclass")
+            here.steve.stations._sockets["CP-1"][-1].connection.transport.abort()
+            with pytest.raises(NoAnswerError):
+                await asking
+    await here.one.until("SELECT FROM tap WHERE told = 'unknown'")
+    await here.one.until("SELECT FROM pairing WHERE state = 'void'")
+    async with here.charger() as charger:
+        started = time.monotonic()
+        assert (await charger.authorize("CARD"))[0] == "Accepted"
+        assert time.monotonic() - started < 2
+    assert here.reasons("CARD") == ["matched", "already_scanned"]
 
 
 async def test_database_that_is_away_lets_taps_pass_in_time(tmp_path: Path, own_infra: Infra) -> None:

@@ -187,14 +187,15 @@ async def test_blocked_is_unknown_when_the_charger_is_gone(line: Line) -> None:
     assert line.steve.hears() == [("close", 1001)]
 
 
-async def test_tap_is_not_told_when_steve_is_gone(line: Line) -> None:
-    """SteVe closes while a tap waits: the charger hears the close, and nothing is told about the tap."""
+async def test_tap_is_told_unknown_when_steve_is_gone(line: Line) -> None:
+    """SteVe closes while a tap waits: the charger hears the close, and who decides hears that nothing was told."""
     line.charger.sends(TAP)
     await turns()
     line.steve.sends_and_closes(ANSWER, 1001)
     await turns()
+    await turns()
     assert line.charger.hears() == [ANSWER, ("close", 1001)]
-    assert line.desk.told_of == []
+    assert line.desk.told_of == ["unknown"]
 
 
 async def test_texts_before_a_close_in_the_same_read_are_passed_on(line: Line) -> None:
