@@ -181,7 +181,10 @@ async def published_and_held(world: World) -> int:
 async def armed(world: World, charger: str) -> str:
     async with world.requester() as requester:
         pairing = await requester.ask(
-            ArmPairing(charge_box_id=charger, purpose="login", window_s=300), actor=OPERATOR, key=charger, deadline_s=20
+            ArmPairing(charge_box_id=charger, purpose="find_card", window_s=300),
+            actor=OPERATOR,
+            key=charger,
+            deadline_s=20,
         )
     await world.settled()
     return str(pairing.pairing_id)

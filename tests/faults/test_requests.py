@@ -21,7 +21,7 @@ NOT_LATER_THAN_S = 10.0
 
 async def arm(requester: Requester, charger: str, deadline_s: float = 20.0) -> PairingView:
     """An operator's command, always under the same key."""
-    request = ArmPairing(charge_box_id=charger, purpose="login", window_s=300)
+    request = ArmPairing(charge_box_id=charger, purpose="find_card", window_s=300)
     return await requester.ask(request, actor=OPERATOR, key=f"arm {charger}", deadline_s=deadline_s)
 
 

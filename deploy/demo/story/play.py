@@ -14,7 +14,7 @@ Tell = Callable[[str], None]
 
 SESSION_S: Final = 4.0
 SYNCED_WITHIN_S: Final = 30.0
-# A login by card needs the charger to have told Blocked within the pairing's window.
+# A card is taken only where the charger was told Blocked within the pairing's window.
 PAIRING_WINDOW_S: Final = 60
 INTERCEPT_ATTEMPTS: Final = 3
 AUDIT_SHOWN: Final = 5
@@ -67,18 +67,18 @@ class Story:
             self.tell(f"{left_over} sessions of a demo that was cut off were stopped by hand in SteVe.")
 
     async def intercept(self) -> None:
-        """A pairing is armed at CP-2; Ben's tap there becomes a login instead of a session."""
+        """A pairing is armed at CP-2; Ben's tap there is read instead of starting a session."""
         charger = CHARGERS[1]
         armed: Json = {}
         told: Json = {}
         for attempt in range(1, INTERCEPT_ATTEMPTS + 1):
             armed = await self._arm(charger)
-            self.tell(f"A pairing is armed at {charger}: the next card tapped there logs in instead of charging.")
+            self.tell(f"A pairing is armed at {charger}: the next card tapped there is read instead of charging.")
             told = await self.stage.tap(charger, 1, BEN.id_tag)
             if told["authorize"] == "Blocked":
                 break
             # A machine too busy to answer within the charger's patience lets the card charge: it must. The driver
-            # sees that no login came, and taps again.
+            # sees that nothing was read, and taps again.
             self.tell(f"{BEN.holder}'s tap was answered too late to be intercepted, so it charges (attempt {attempt}).")
             await self.stage.stop(charger, 1)
         self.tell(f"{BEN.holder} taps at {charger}: SteVe says {told['authorize']}, by design.")
@@ -90,7 +90,7 @@ class Story:
         self.check("the same card charges at another charger", elsewhere["charging"], elsewhere)
 
     async def _arm(self, charger: str) -> Json:
-        body = {"charge_box_id": charger, "purpose": "login", "window_s": PAIRING_WINDOW_S}
+        body = {"charge_box_id": charger, "purpose": "find_card", "window_s": PAIRING_WINDOW_S}
 
         async def try_to() -> Json:
             try:

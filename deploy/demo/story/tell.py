@@ -5,6 +5,7 @@ from typing import Any, Final
 from deploy.demo.story.cast import CARDS
 
 HOLDERS: Final = {card.id_tag: card.holder for card in CARDS}
+_PURPOSES: Final = {"login": "log in", "link_card": "link a card", "find_card": "find a card"}
 
 
 def _card(data: dict[str, Any]) -> str:
@@ -23,7 +24,7 @@ def sentence(event: dict[str, Any]) -> str | None:
     charger = data.get("charge_box_id", "")
     told = {
         "pairing.armed": lambda: (
-            f"{charger}: armed for a {data['purpose']}; the next card tapped there is asked for it"
+            f"{charger}: armed to {_PURPOSES[data['purpose']]}; the next card tapped there is taken for it"
         ),
         "scan.intercepted": lambda: f"{charger}: {_card(data)} was intercepted; the refusal is intended",
         "tap.decided": lambda: f"{charger}: {_card(data)} was tapped ({data['kind']}); {_decision(data)}",

@@ -10,7 +10,7 @@ from services.admin_api.api.deps import AsOperator, AsViewer, Key, Limit
 from services.admin_api.api.paging import Page
 from services.admin_api.api.problems import documented
 from services.admin_api.asking import Ask
-from shared.contracts.events.preauth import Purpose
+from shared.contracts.events.preauth import OperatorPurpose
 from shared.contracts.identity import Frozen
 from shared.contracts.requests.preauth import ArmPairing, CancelPairing, ListPairings, PairingView
 
@@ -18,7 +18,7 @@ from shared.contracts.requests.preauth import ArmPairing, CancelPairing, ListPai
 class ArmBody(Frozen):
     charge_box_id: str = Field(min_length=1, max_length=255)
     connector_id: int | None = Field(None, ge=1)
-    purpose: Purpose = "find_card"
+    purpose: OperatorPurpose = "find_card"
     window_s: int = Field(90, ge=10, le=300, description="seconds in which the card has to be tapped")
 
 

@@ -129,7 +129,7 @@ def pair(
     charger: Annotated[str, typer.Argument(help="chargeBoxId.")],
     *,
     purpose: Annotated[
-        Literal["find_card", "link_card", "login"], typer.Option(help="What the scanned card is for.")
+        Literal["find_card", "link_card"], typer.Option(help="What the scanned card is for.")
     ] = "find_card",
     connector: Annotated[int | None, typer.Option(min=1, help="Only taps at this connector.")] = None,
     window_s: Annotated[int, typer.Option("--window", min=10, max=300, help="Seconds to tap in.")] = 90,

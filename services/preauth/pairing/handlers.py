@@ -20,7 +20,14 @@ class Pairings:
         self._database, self._outbox, self._arming, self._clock = database, outbox, arming, clock
 
     async def arm_pairing(self, tx: Write, request: ArmPairing, cause: Cause) -> PairingView:
-        """:raises AlreadyArmed: while another scan waits at this charger."""
+        """:raises InterceptionOff: while no tap could be taken here.
+        :raises AlreadyArmed: while another scan waits at this charger.
+        """
+        if await store.is_off(tx, request.charge_box_id):
+            raise rules.InterceptionOff(
+                f"Interception is switched off at {request.charge_box_id}, so no tap would be taken."
+                " Switch it on, then arm again."
+            )
         row = await self._arming.arm(
             tx,
             cause,

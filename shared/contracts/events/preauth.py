@@ -9,6 +9,8 @@ from shared.contracts.event import Event
 from shared.contracts.identity import CardKey, Frozen
 
 Purpose = Literal["login", "link_card", "find_card"]
+OperatorPurpose = Literal["link_card", "find_card"]
+"""What an operator may arm. A login is a driver's, bound to the browser that stands at the charger."""
 Via = Literal["hook", "gateway"]
 TapKind = Literal["authorize", "start"]
 Told = Literal["blocked", "passed", "unknown"]

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
-from shared.contracts.events.preauth import ConnectorState, Purpose, Readiness, TapKind, Told, Via
+from shared.contracts.events.preauth import ConnectorState, OperatorPurpose, Purpose, Readiness, TapKind, Told, Via
 from shared.contracts.identity import CardKey, Frozen
 from shared.contracts.request import MAX_ROWS, Request
 
@@ -82,7 +82,7 @@ class ArmPairing(Request[PairingView]):
     reply = PairingView
     charge_box_id: str = Field(min_length=1, max_length=255)
     connector_id: int | None = Field(None, ge=1)
-    purpose: Purpose
+    purpose: OperatorPurpose
     window_s: int = Field(90, ge=10, le=300)
 
 

@@ -231,6 +231,10 @@ async def test_pairings_are_armed_listed_and_cancelled_through_their_owner(admin
     assert len(listed["items"]) == 1
     assert admin.owners.requests(ArmPairing)[0].data == {**body, "connector_id": None}
     assert admin.owners.requests(ListPairings)[0].data["charge_box_id"] == "CP/7 ü"
+    # A login is for the driver at the charger, and bound to that browser: no operator arms one.
+    refused = await operator.post("/api/v1/pairings", json={**body, "purpose": "login"}, headers=key())
+    assert refused.status_code == 422
+    assert len(admin.owners.requests(ArmPairing)) == 1
 
 
 async def test_sessions_taps_and_entries_are_asked_with_their_filters(admin: House) -> None:

@@ -192,6 +192,7 @@ async def test_pair_waits_for_the_scan(cli: Cli) -> None:
     assert (ended.json["id_tag"], ended.json["state"]) == (CARD, "intercepted")
     cli.house.owners.answer(ListPairings, PairingList(pairings=[pairing.model_copy(update={"state": "expired"})]))
     assert (await cli("pair", "CP-7")).code == 1
+    assert (await cli("pair", "CP-7", "--purpose", "login")).code == 2
 
 
 async def test_pair_that_is_interrupted_is_cancelled(cli: Cli) -> None:

@@ -38,7 +38,7 @@ async def happen(preauth: Preauth, event: Event, version: int = 1) -> None:
 
 
 async def arm(preauth: Preauth, charger: str = CP) -> None:
-    await preauth.done(ArmPairing(charge_box_id=charger, purpose="login"))
+    await preauth.done(ArmPairing(charge_box_id=charger, purpose="find_card"))
 
 
 async def session(preauth: Preauth, pk: int, card: str, charger: str = CP, *, ago_s: float = 0) -> TransactionStarted:
@@ -143,6 +143,9 @@ async def test_the_kill_switch_lets_every_tap_charge(preauth: Preauth) -> None:
     assert off == {"everywhere": False, "off_at": []}
     assert await preauth.tap("04A1", CP) is None
     assert await reason(preauth, "04A1") == "switched_off"
+    refused = await preauth.ask(ArmPairing(charge_box_id="another", purpose="link_card"))
+    assert refused.problem is not None
+    assert (refused.problem.status, refused.problem.code) == (409, "interception_off")
     await preauth.done(SwitchInterception(on=True))
     assert (await preauth.done(SwitchInterception(on=False, charge_box_id=CP)))["off_at"] == [CP]
     assert await preauth.tap("04A1", CP) is None

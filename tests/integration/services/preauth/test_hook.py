@@ -17,7 +17,7 @@ CP = "CP:7%_/ä"
 
 
 async def arm(preauth: Preauth, charger: str = CP, **more: int) -> dict[str, Any]:
-    return await preauth.done(ArmPairing(charge_box_id=charger, purpose="login", **more))
+    return await preauth.done(ArmPairing(charge_box_id=charger, purpose="find_card", **more))
 
 
 async def test_passes_when_nothing_is_armed(preauth: Preauth) -> None:
@@ -149,7 +149,7 @@ async def test_a_replay_from_long_ago_is_stale(preauth: Preauth) -> None:
 
 async def test_two_arms_race_and_one_wins(preauth: Preauth) -> None:
     """One scan at a charger at a time: of many that arm at once, one wins and the others are told to wait."""
-    request = ArmPairing(charge_box_id=CP, purpose="login")
+    request = ArmPairing(charge_box_id=CP, purpose="find_card")
     replies = await asyncio.gather(*(preauth.ask(request) for _ in range(6)))
     refused = [reply.problem for reply in replies if reply.problem]
     assert len(refused) == 5

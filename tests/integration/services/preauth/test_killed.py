@@ -89,7 +89,7 @@ async def test_killed_between_the_answer_and_its_record(database: TestDatabase, 
     async with running(database, tmp_path / "other") as other:
         async with process(database.url("preauth"), tmp_path) as (killed, client):
             await decided(other, client)
-            await other.done(ArmPairing(charge_box_id=CP, purpose="login"))
+            await other.done(ArmPairing(charge_box_id=CP, purpose="find_card"))
             with psycopg.connect(database.admin_url) as blocker:
                 # What records a scan counts its subject up; deciding does not.
                 blocker.execute("LOCK TABLE preauth.subject_version IN SHARE MODE")

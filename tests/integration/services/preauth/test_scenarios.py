@@ -45,7 +45,7 @@ class Site:
         return await self.stack.enter_async_context(Charger(settings))
 
     async def arm(self, name: str = "CP-1", **more: Any) -> None:  # noqa: ANN401 - of the request
-        await self.preauth.done(ArmPairing(charge_box_id=name, purpose="login", **more))
+        await self.preauth.done(ArmPairing(charge_box_id=name, purpose="find_card", **more))
 
     async def scanned(self, name: str = "CP-1") -> dict[str, Any]:
         return (

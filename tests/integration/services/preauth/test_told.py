@@ -37,7 +37,7 @@ async def own_preauth(own_database: TestDatabase, tmp_path: Path) -> AsyncIterat
 
 
 async def arm(preauth: Preauth, charger: str = CP) -> None:
-    await preauth.done(ArmPairing(charge_box_id=charger, purpose="login"))
+    await preauth.done(ArmPairing(charge_box_id=charger, purpose="find_card"))
 
 
 def decider_of(preauth: Preauth) -> TapDecider:
