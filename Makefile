@@ -25,11 +25,12 @@ up: setup ## The four services, against the SteVe and Lago of .env
 down: setup ## Stop what runs, delete the private data of the demo
 	$(BIN)/expressync down
 
+# Two files at a time, each process with servers of its own: most tests wait most of the time.
 test: setup ## The test suite, large cases scaled down
-	$(BIN)/pytest -m "not full"
+	$(BIN)/pytest -m "not full" -n 2 --dist loadfile
 
 test-full: setup ## The test suite with the large cases as written
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: setup ## Formatting, lint, types, the rules of the house, current schemas
 	$(BIN)/ruff format --check .

@@ -1,24 +1,29 @@
 """PostgreSQL and RabbitMQ for the test-suite: given URLs, local binaries, Docker, or a failure; never a skip.
 
-`EXPRESSYNC_TEST_DATABASE_URL` (a superuser's) and `EXPRESSYNC_TEST_AMQP_URL` name servers that are there already.
-Otherwise each pytest session has a cluster and a node of its own in a temporary folder, started when a test first asks
-for them. Only the unpacked RabbitMQ packages are shared, in `.local/packages` of the checkout.
+`EXPRESSYNC_TEST_DATABASE_URL` (a superuser's) and `EXPRESSYNC_TEST_AMQP_URL` name servers that are there already: in
+the one, databases and roles named after tests come and go; in the other, ExpresSync's queues do, so a broker where they
+are in use is refused. A given server serves one process of tests; `-n` is overruled.
+Otherwise each process of tests has a cluster and a node of its own in a temporary folder, started when a test first
+asks for them. Only the unpacked RabbitMQ packages are shared, in `.local/packages` of the checkout.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 from deploy.local.infra.broker import provide_broker
 from deploy.local.infra.errors import InfraError
-from deploy.local.infra.external import external_postgres
+from deploy.local.infra.external import external_postgres, without_password
 from deploy.local.infra.postgres import Postgres, binaries
+from tests import queues
 from tests.containers import postgres_in_container, rabbitmq_in_container
 
 if TYPE_CHECKING:
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
 
 DATABASE_URL = "EXPRESSYNC_TEST_DATABASE_URL"
 AMQP_URL = "EXPRESSYNC_TEST_AMQP_URL"
+T = TypeVar("T")
 PACKAGES = Path(__file__).parents[1] / ".local" / "packages"
 
 LOCAL = "local"
@@ -60,13 +66,16 @@ class Infra:
         if self._rabbitmq is None:
             url = os.environ.get(AMQP_URL) if self._given else None
             if url:
-                self._rabbitmq = provide_broker(self._folder / "rabbitmq", PACKAGES, url=url)
+                self._rabbitmq = _given_broker(url)
             else:
                 self._rabbitmq = self._first("RabbitMQ", self._rabbitmq_by)
-            self._rabbitmq.start()
+                self._rabbitmq.start()
         return self._rabbitmq
 
     def close(self) -> None:
+        if self._rabbitmq is not None and self._rabbitmq.source == "url":
+            url = self._rabbitmq.url
+            _at_once(lambda: queues.remove(url))
         for server in (self._rabbitmq, self._postgres):
             if server is not None:
                 server.remove()
@@ -98,6 +107,35 @@ class Infra:
         return rabbitmq_in_container()
 
 
+def _given_broker(url: str) -> Server:
+    """:raises InfraError: when it does not answer, or is one that services work with."""
+    broker = provide_broker(PACKAGES, PACKAGES, url=url)
+    broker.start()
+    found = _at_once(lambda: queues.in_use(url))
+    if found:
+        raise InfraError(
+            f"The tests would delete queues that are in use at {without_password(url)}.",
+            f"There is {', '.join(found)}.",
+            f"Give a broker, or a virtual host, of the tests' own in {AMQP_URL}, or leave it out.",
+        )
+    return broker
+
+
+def _at_once(ask: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    # In a thread: a fixture's caller may have an event loop running.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(lambda: asyncio.run(ask())).result()
+
+
+# Before pytest-xdist, which starts its processes here.
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """One process has a given server to itself: queues have fixed names, and roles belong to the whole server."""
+    given = os.environ.get(DATABASE_URL) or os.environ.get(AMQP_URL)
+    if given and config.getoption("numprocesses", None):
+        config.option.numprocesses = 1
+
+
 @contextlib.contextmanager
 def provided(folder: Path, *, given: bool = True, ways: tuple[str, ...] = WAYS) -> Iterator[Infra]:
     infra = Infra(folder, given=given, ways=ways)
@@ -112,6 +150,15 @@ def infra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Infra]:
     """The session's PostgreSQL and RabbitMQ: shared, so no test may stop or break them."""
     with provided(tmp_path_factory.mktemp("infra")) as shared:
         yield shared
+
+
+@pytest.fixture
+async def broker(infra: Infra) -> AsyncIterator[str]:
+    """The URL of the session's broker with none of our queues in it, before and after."""
+    url = (await asyncio.to_thread(lambda: infra.rabbitmq)).url
+    await queues.remove(url)
+    yield url
+    await queues.remove(url)
 
 
 @pytest.fixture

@@ -12,8 +12,7 @@ import pytest
 import sqlalchemy as sa
 from pydantic import BaseModel
 
-from shared.bus.topology import OWNERS as REQUEST_OWNERS
-from shared.bus.topology import SUBSCRIPTIONS, Topology, events_queue, parked_queue, requests_queue, retry_queue
+from shared.bus.topology import Topology, events_queue
 from shared.contracts.event import Envelope
 from shared.contracts.events.sync import CardDiscovered
 from shared.contracts.identity import Actor, Cause
@@ -83,25 +82,6 @@ def create_toy_schema(admin_url: str) -> None:
     engine = sa.create_engine(admin_url.replace("postgresql://", "postgresql+psycopg://"))
     metadata.create_all(engine)
     engine.dispose()
-
-
-@pytest.fixture
-async def broker(infra: Infra) -> AsyncIterator[str]:
-    """The session's broker with none of our queues in it."""
-    await clear(infra.rabbitmq.url)
-    yield infra.rabbitmq.url
-    await clear(infra.rabbitmq.url)
-
-
-async def clear(url: str) -> None:
-    names = [requests_queue(owner) for owner in REQUEST_OWNERS]
-    for service in SUBSCRIPTIONS:
-        queue = events_queue(service)
-        names += [queue, retry_queue(queue), parked_queue(queue)]
-    async with await aio_pika.connect(url) as connection:
-        channel = await connection.channel()
-        for name in names:
-            await channel.queue_delete(name)
 
 
 Handler = Callable[[Write, CardDiscovered, Envelope], Awaitable[None]]

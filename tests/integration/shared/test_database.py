@@ -104,7 +104,9 @@ def test_a_role_has_the_password_that_was_made_for_it(house: TestDatabase) -> No
     with psycopg.connect(house.url("audit")):
         pass
     with psycopg.connect(house.admin_url) as connection:
-        kept = connection.execute("SELECT rolpassword FROM pg_authid WHERE rolname = 'expressync_audit'").fetchone()
+        kept = connection.execute(
+            "SELECT rolpassword FROM pg_authid WHERE rolname = %s", [OWNERS["audit"].role]
+        ).fetchone()
     assert kept is not None
     assert str(kept[0]).startswith("SCRAM-SHA-256$")
     with pytest.raises(psycopg.OperationalError):

@@ -21,6 +21,7 @@ from shared.bus.topology import EVENTS
 from shared.contracts.identity import Actor, Cause
 from shared.runtime.service import Service
 from shared.web.server import HttpServer
+from tests import queues
 from tests.databases import TestDatabase, fresh_database
 from tests.infra import Infra
 from tests.integration.services.admin_api.stubs import Owners
@@ -63,6 +64,7 @@ def clock() -> Clock:
 @pytest.fixture(scope="package")
 async def owners(infra: Infra, clock: Clock) -> AsyncIterator[Owners]:
     """Stubs of preauth, sync and audit, which answer what a test tells them to."""
+    await queues.remove(infra.rabbitmq.url)
     owners = Owners(infra.rabbitmq.url, clock)
     async with owners.running():
         yield owners

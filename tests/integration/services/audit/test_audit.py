@@ -20,7 +20,6 @@ from shared.contracts.requests.audit import EntryPage, GetEntry, SearchEntries
 from shared.runtime.service import Service
 from tests.databases import fresh_database
 from tests.infra import Infra
-from tests.integration.shared.conftest import clear
 from tests.waiting import until
 
 AT = datetime(2026, 5, 1, 9, 30, tzinfo=UTC)
@@ -55,10 +54,9 @@ class Auditing:
 
 
 @pytest.fixture
-async def audit(infra: Infra) -> AsyncIterator[Auditing]:
-    await clear(infra.rabbitmq.url)
+async def audit(infra: Infra, broker: str) -> AsyncIterator[Auditing]:
     with fresh_database(infra.postgres.url, ["audit"]) as database:
-        settings = AuditSettings(database_url=database.url("audit"), amqp_url=infra.rabbitmq.url, ops_port=0)
+        settings = AuditSettings(database_url=database.url("audit"), amqp_url=broker, ops_port=0)
         service = build(settings)
         stop = asyncio.Event()
         task = asyncio.create_task(service.run(stop))
@@ -67,10 +65,9 @@ async def audit(infra: Infra) -> AsyncIterator[Auditing]:
             return service.consumer.connected and service.requester.connected
 
         await until(up)
-        yield Auditing(service, infra.rabbitmq.url)
+        yield Auditing(service, broker)
         stop.set()
         await task
-    await clear(infra.rabbitmq.url)
 
 
 def event(number: int, *, at: datetime = AT, actor: Actor = OPERATOR, correlation_id: UUID | None = None) -> bytes:

@@ -1,17 +1,14 @@
 """A sync service of a test's own: its schema in the session's PostgreSQL, a SteVe and a Lago; no broker."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import psycopg
 import pytest
 import sqlalchemy as sa
-from psycopg import sql
-from sqlalchemy.engine import make_url
 
 from deploy.demo.lago import LagoSettings, SimulatedLago, run_lago
 from deploy.demo.steve.model import Transaction
@@ -23,11 +20,10 @@ from services.sync.tables import metadata
 from shared.contracts.event import Envelope, open_envelope
 from shared.contracts.identity import Actor, Cause
 from shared.contracts.requests.sync import LinkCard
-from shared.database.engine import conninfo
-from shared.database.migrations import Owner, upgrade
 from shared.runtime.clock import utc_now, uuid7
 from shared.runtime.service import Service, assemble
 from shared.web.server import HttpServer
+from tests.databases import TestDatabase, copied_database, fresh_database
 from tests.infra import Infra
 
 STEVE_ID = "main"
@@ -160,34 +156,11 @@ async def eventually(check: Callable[[], Awaitable[bool]], *, within_s: float = 
             await asyncio.sleep(0.02)
 
 
-TEMPLATE = "sync_template"
-PASSWORD = "sync-password"
-
-
-def _beside(admin_url: str, name: str) -> str:
-    return admin_url.rsplit("/", 1)[0] + f"/{name}"
-
-
 @pytest.fixture(scope="session")
-def template(infra: Infra) -> str:
-    """The administrator's address of a server with a migrated database to make copies of."""
-    admin_url = infra.postgres.url
-    with psycopg.connect(conninfo(admin_url), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {TEMPLATE}")
-    upgrade(_beside(admin_url, TEMPLATE), [Owner("sync", "sync", "expressync_sync", PASSWORD)])
-    return admin_url
-
-
-def fresh_database(admin_url: str) -> tuple[str, str]:
-    """A copy of the migrated database: the administrator's address and the service's."""
-    name = f"sync_{uuid7().hex}"
-    with psycopg.connect(conninfo(admin_url), autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*map(sql.Identifier, (name, TEMPLATE))))
-        connection.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO expressync_sync").format(sql.Identifier(name)))
-    address = make_url(_beside(admin_url, name)).set(
-        drivername="postgresql+psycopg", username="expressync_sync", password=PASSWORD
-    )
-    return _beside(admin_url, name), address.render_as_string(hide_password=False)
+def template(infra: Infra) -> Iterator[TestDatabase]:
+    """A migrated database to make copies of."""
+    with fresh_database(infra.postgres.url, ["sync"]) as migrated:
+        yield migrated
 
 
 def sync_settings(database_url: str, steve: SteveSimulator, lago: SimulatedLago, **given: Any) -> SyncSettings:  # noqa: ANN401
@@ -212,7 +185,7 @@ def sync_settings(database_url: str, steve: SteveSimulator, lago: SimulatedLago,
 
 @asynccontextmanager
 async def a_world(
-    template: str,
+    template: TestDatabase,
     *,
     steve: SteveSettings | None = None,
     lago: LagoSettings | None = None,
@@ -220,15 +193,15 @@ async def a_world(
 ) -> AsyncIterator[World]:
     """A world with a database of its own; settings of sync by name. The simulators share its clock."""
     clock = Clock()
-    admin_url, url = await asyncio.to_thread(fresh_database, template)
     async with AsyncExitStack() as stack:
+        database = await asyncio.to_thread(stack.enter_context, copied_database(template))
         steve_settings = replace(steve or SteveSettings(auth_delay_ms=0), clock=clock)
         running_steve = await stack.enter_async_context(run_steve(steve_settings))
         lago_settings = replace(lago or LagoSettings(seed=LAGO_SEED), clock=clock)
         running_lago = await stack.enter_async_context(run_lago(lago_settings))
-        settings = sync_settings(url, running_steve, running_lago, **given)
+        settings = sync_settings(database.url("sync"), running_steve, running_lago, **given)
         service, rooms = await a_replica(stack, settings, clock)
-        yield World(service, rooms, running_steve, running_lago, clock, admin_url, settings)
+        yield World(service, rooms, running_steve, running_lago, clock, database.admin_url, settings)
 
 
 async def a_replica(stack: AsyncExitStack, settings: SyncSettings, clock: Clock) -> tuple[Service, Rooms]:
@@ -249,7 +222,7 @@ Build = Callable[..., Awaitable[World]]
 
 
 @pytest.fixture
-async def build_world(template: str) -> AsyncIterator[Build]:
+async def build_world(template: TestDatabase) -> AsyncIterator[Build]:
     """Makes worlds: settings of sync by name, `steve=SteveSettings(...)`, `lago=LagoSettings(...)`."""
     async with AsyncExitStack() as stack:
 

@@ -15,6 +15,7 @@ from deploy.demo.steve.model import Stop, StopActor, Transaction
 from services.sync.main import Rooms
 from services.sync.upstreams.errors import UpstreamError
 from shared.contracts.requests.sync_cards import RelinkCard
+from tests.databases import TestDatabase
 from tests.integration.services.sync.conftest import ADA, World, a_replica, a_world
 
 CARDS = ("CARD-A", "CARD-B", "CHILD")
@@ -66,7 +67,7 @@ checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 @settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=checks)
 @given(histories)
-async def test_each_wh_is_counted_once(template: str, steps: list[tuple[Any, ...]]) -> None:
+async def test_each_wh_is_counted_once(template: TestDatabase, steps: list[tuple[Any, ...]]) -> None:
     """For any history, faults, crashes and two replicas: Lago counted what was used, for whom it was used."""
     await prove(template, steps)
 
@@ -75,12 +76,12 @@ async def test_each_wh_is_counted_once(template: str, steps: list[tuple[Any, ...
 @pytest.mark.timeout(3600)
 @settings(max_examples=300, deadline=None, suppress_health_check=checks)
 @given(histories)
-async def test_each_wh_is_counted_once_in_any_history(template: str, steps: list[tuple[Any, ...]]) -> None:
+async def test_each_wh_is_counted_once_in_any_history(template: TestDatabase, steps: list[tuple[Any, ...]]) -> None:
     """The same, for hundreds of histories that are new each time."""
     await prove(template, steps)
 
 
-async def prove(template: str, steps: list[tuple[Any, ...]]) -> None:
+async def prove(template: TestDatabase, steps: list[tuple[Any, ...]]) -> None:
     async with a_world(template) as world, AsyncExitStack() as stack:
         _, second = await a_replica(stack, world.settings, world.clock)
         play = Play(world, [world.rooms, second])

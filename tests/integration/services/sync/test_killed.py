@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from tests.infra import Infra
 from tests.integration.services.sync.conftest import World, eventually
 
 SESSIONS = 7
@@ -49,9 +48,8 @@ class Processes:
 
 
 @pytest.fixture
-async def processes(infra: Infra, world: World) -> AsyncIterator[Processes]:
-    amqp_url = (await asyncio.to_thread(lambda: infra.rabbitmq)).url
-    running = Processes(world, amqp_url)
+async def processes(broker: str, world: World) -> AsyncIterator[Processes]:
+    running = Processes(world, broker)
     yield running
     await asyncio.to_thread(running.end)
 

@@ -19,21 +19,19 @@ from shared.contracts.requests.sync import (
     SearchSessions,
 )
 from shared.runtime.clock import utc_now, uuid7
-from tests.infra import Infra
 from tests.integration.services.sync.conftest import World, ago, eventually
 
 ADA = Actor(kind="operator", id="ada")
 
 
 @pytest.fixture
-async def ask(infra: Infra, world: World) -> AsyncIterator[Requester]:
+async def ask(broker: str, world: World) -> AsyncIterator[Requester]:
     """The service in this process, and somebody who asks it."""
-    amqp = (await asyncio.to_thread(lambda: infra.rabbitmq)).url
     settings = world.settings.model_copy(
-        update={"amqp_url": type(world.settings.amqp_url)(amqp), "poll_s": 0.2, "cards_every_s": 0.5}
+        update={"amqp_url": type(world.settings.amqp_url)(broker), "poll_s": 0.2, "cards_every_s": 0.5}
     )
     service = build(settings)
-    requester = Requester(amqp, service="admin_api", topology=Topology(), clock=utc_now)
+    requester = Requester(broker, service="admin_api", topology=Topology(), clock=utc_now)
     stop = asyncio.Event()
     running = [asyncio.create_task(service.run(stop)), asyncio.create_task(requester.run(stop))]
     yield requester

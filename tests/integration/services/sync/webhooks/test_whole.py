@@ -14,23 +14,21 @@ from shared.contracts.identity import Actor
 from shared.contracts.requests.sync_work import Reconcile
 from shared.runtime.clock import utc_now
 from shared.web.server import HttpServer
-from tests.infra import Infra
 from tests.integration.services.sync.conftest import World, eventually
 
 ADA = Actor(kind="operator", id="ada")
 
 
 @pytest.fixture
-async def ask(infra: Infra, world: World) -> AsyncIterator[Requester]:
+async def ask(broker: str, world: World) -> AsyncIterator[Requester]:
     """The service in this process, told of by its Lago, and somebody who asks it."""
-    amqp = (await asyncio.to_thread(lambda: infra.rabbitmq)).url
     settings = world.settings.model_copy(
-        update={"amqp_url": SecretStr(amqp), "lago_webhook_key": SecretStr(world.lago.settings.webhook_hmac_key)}
+        update={"amqp_url": SecretStr(broker), "lago_webhook_key": SecretStr(world.lago.settings.webhook_hmac_key)}
     )
     service = build(settings)
     (http,) = [part for part in service.parts if isinstance(part, HttpServer) and part.name == "http"]
     world.lago.webhooks.url = f"http://127.0.0.1:{http.port}/webhooks/lago"
-    requester = Requester(amqp, service="admin_api", topology=Topology(), clock=utc_now)
+    requester = Requester(broker, service="admin_api", topology=Topology(), clock=utc_now)
     stop = asyncio.Event()
     running = [asyncio.create_task(service.run(stop)), asyncio.create_task(requester.run(stop))]
     yield requester
