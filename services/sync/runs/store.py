@@ -37,10 +37,10 @@ async def claim(tx: Write, steve_id: str, by: UUID, now: datetime, *, lease: tim
     return (await tx.execute(statement)).first()
 
 
-async def renew(tx: Write, steve_id: str, by: UUID, now: datetime, *, lease: timedelta) -> bool:
-    """Keep the claim; False where somebody else has it by now."""
+async def renew(tx: Write, steve_id: str, by: UUID, now: datetime, *, lease: timedelta) -> Any:  # noqa: ANN401 - the row
+    """Keep the claim; None where somebody else has it by now."""
     statement = sa.update(schedule).where(schedule.c.steve_id == steve_id, schedule.c.claimed_by == by)
-    return (await tx.execute(statement.values(lease_until=now + lease))).rowcount == 1
+    return (await tx.execute(statement.values(lease_until=now + lease).returning(schedule))).first()
 
 
 async def set_schedule(tx: Write, steve_id: str, **values: Any) -> None:  # noqa: ANN401 - the row's columns
@@ -64,7 +64,9 @@ async def add(tx: Write, **values: Any) -> None:  # noqa: ANN401 - the row's col
 
 
 async def update(tx: Write, run_id: UUID, **values: Any) -> None:  # noqa: ANN401 - the row's columns
-    await tx.execute(sa.update(run).where(run.c.run_id == run_id).values(**values))
+    """One that has ended stays as it is."""
+    unfinished = run.c.state.in_(["waiting", "running"])
+    await tx.execute(sa.update(run).where(run.c.run_id == run_id, unfinished).values(**values))
 
 
 async def next_waiting(tx: Write, steve_id: str) -> Any:  # noqa: ANN401 - the row, or None
@@ -78,14 +80,10 @@ async def next_waiting(tx: Write, steve_id: str) -> Any:  # noqa: ANN401 - the r
     return (await tx.execute(statement)).first()
 
 
-async def abandoned(tx: Write, steve_id: str, by: UUID) -> list[Any]:
-    """Runs of processes that died: they run, and the claim is ours. Locked."""
-    statement = (
-        sa.select(run)
-        .where(run.c.steve_id == steve_id, run.c.state == "running", run.c.claimed_by != by)
-        .with_for_update(skip_locked=True)
-    )
-    return list((await tx.execute(statement)).all())
+async def abandoned(tx: Write, steve_id: str) -> list[Any]:
+    """Runs that nobody is at: asked by whoever has just taken the claim, and has begun nothing with it yet. Locked."""
+    statement = sa.select(run).where(run.c.steve_id == steve_id, run.c.state == "running")
+    return list((await tx.execute(statement.with_for_update())).all())
 
 
 async def outcomes(

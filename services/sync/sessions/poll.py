@@ -29,8 +29,10 @@ COMPARE_EVERY: Final = timedelta(minutes=10)
 MOST_WATCHED: Final = 20_000
 
 
-Progress = Callable[[Iterable[int], int], Awaitable[None]]
-"""Called after each page: the sessions with news, and how many transactions were read."""
+Progress = Callable[[Iterable[int], int, int | None], Awaitable[None]]
+"""Called after each page: the sessions with news, how many transactions were read, and how many ids are still to be
+asked for, where that is known.
+"""
 
 
 class Poller:
@@ -68,7 +70,7 @@ class Poller:
             await self._begin(progress)
             while True:
                 observed, more = await self._past_cursor()
-                await progress(observed.news(), observed.seen)
+                await progress(observed.news(), observed.seen, None)
                 if not more:
                     break
             await self._look_for_jump(progress)
@@ -96,7 +98,7 @@ class Poller:
                     observed = await self._observer.observe(found, asked=past)
                 async with self._database.write() as tx:
                     await store.set_cursor(tx, self._steve_id, sweep_pk=last)
-                await progress(observed.news(), observed.seen)
+                await progress(observed.news(), observed.seen, highest - last)
                 first = last + 1
             async with self._database.write() as tx:
                 await store.set_cursor(tx, self._steve_id, sweep_pk=0, swept_at=self._clock())
@@ -120,10 +122,12 @@ class Poller:
 
     async def reread(self, pks: Sequence[int], progress: Progress | None = None) -> None:
         """Ask SteVe again about these transactions."""
+        left = len(pks)
         for some in batched_lists(pks, self._page_size):
             observed = await self._observer.observe(await self._steve.transactions(some))
+            left -= len(some)
             if progress is not None:
-                await progress(observed.news(), observed.seen)
+                await progress(observed.news(), observed.seen, left)
 
     async def _begin(self, progress: Progress) -> None:
         """The first time: ids may begin anywhere, so go by the highest one there is."""
@@ -148,6 +152,7 @@ class Poller:
         if cursor and len(fresh) == len(found) and not await self._same_steve(cursor, fresh):
             return Observed(), False
         observed = await self._observer.observe(found, asked=asked) if found else Observed()
+        observed.seen = len(fresh)
         if gaps:
             await self._fill(gaps)
         # What was asked for up to the end of the page came back: there may be more behind it.
@@ -210,14 +215,14 @@ class Poller:
                 coming = asyncio.ensure_future(self._steve.transactions(pages[number])) if more else None
                 if found:
                     observed = await self._observer.observe(found, asked=[one.pk for one in found])
-                    await progress(observed.news(), observed.seen)
+                    await progress(observed.news(), observed.seen, max(to - after - number * self._page_size, 0))
         finally:
             if coming is not None:
                 coming.cancel()
                 await asyncio.gather(coming, return_exceptions=True)
 
 
-async def _silent(_: Iterable[int], __: int) -> None:
+async def _silent(_: Iterable[int], __: int, ___: int | None) -> None:
     """Nobody wants to know."""
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from services.sync.runs import claim
 from services.sync.upstreams.errors import UpstreamError
 from shared.contracts.requests.sync_work import GetRun, ListRuns, PinCadence, RunDetail, RunView, StartRun
 from tests.integration.services.sync.conftest import ADA, World, a_replica, ago
@@ -86,8 +87,7 @@ async def test_a_dead_replicas_claim_ends_by_itself(world: World) -> None:
     world.steve.faults.set("slow", 5_000, path="/steve/api/v1/transactions")
     await start(world)
     turn = asyncio.create_task(world.rooms.runner.turn())
-    while not await world.rows("SELECT 1 FROM sync.run WHERE state = 'running'"):  # noqa: ASYNC110 - a database
-        await asyncio.sleep(0.02)
+    await until_running(world)
     # Killed: nothing is tidied up, so neither is the claim.
     world.rooms.runner._done = _nothing  # type: ignore[assignment]
     turn.cancel()
@@ -100,6 +100,119 @@ async def test_a_dead_replicas_claim_ends_by_itself(world: World) -> None:
         assert await second.runner.turn() is not None
     assert world.counted() == (1_000, 1)
     assert sorted(one.state for one in await runs(world)) == ["failed", "finished"]
+    ended = {one.correlationid: one.data["problem"] for one in await world.events("sync_run.finished")}
+    assert ended.keys() == {one.run_id for one in await runs(world)}
+    assert any("broke off" in (problem or "") for problem in ended.values())
+
+
+async def test_a_run_that_was_taken_over_leaves_the_new_owner_alone(world: World) -> None:
+    """A replica that stood still for longer than its lease finds the claim gone: it ends, and what the other one wrote
+    of the schedule and of the run stands.
+    """
+    await world.link("A")
+    world.charge("A", 1_000)
+    world.steve.faults.set("slow", 3_000, path="/steve/api/v1/transactions")
+    await start(world)
+    first = asyncio.create_task(world.rooms.runner.turn())
+    await until_running(world)
+    async with AsyncExitStack() as stack:
+        _, second = await a_replica(stack, world.settings, world.clock)
+        # The first one could not renew for a minute.
+        world.clock.advance(seconds=61)
+        other = asyncio.create_task(second.runner.turn())
+        async with asyncio.timeout(10):
+            assert await first is None
+        [row] = await world.rows("SELECT claimed_by, lease_until FROM sync.run_schedule")
+        assert row.claimed_by == second.runner._me
+        assert row.lease_until is not None
+        assert await other is not None
+    assert world.counted() == (1_000, 1)
+    # Told once each: the first one says nothing of a run that is no longer its own.
+    assert len(await world.events("sync_run.finished")) == 2
+    assert sorted(one.state for one in await runs(world)) == ["failed", "finished"]
+
+
+async def test_a_run_outlives_its_lease(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waiting for SteVe, for longer than the lease lasts, costs a run nothing: no other replica takes it meanwhile."""
+    monkeypatch.setattr(claim, "BEAT_S", 0.05)
+    world.steve.faults.set("slow", 1_500, path="/steve/api/v1/transactions", times=1)
+    await start(world)
+    first = asyncio.create_task(world.rooms.runner.turn())
+    await until_running(world)
+    async with AsyncExitStack() as stack:
+        _, second = await a_replica(stack, world.settings, world.clock)
+        second.runner.hurry()
+        for _ in range(4):
+            world.clock.advance(seconds=45)
+            await asyncio.sleep(0.2)
+            assert await second.runner.turn() is None
+        assert await first is not None
+    assert [one.state for one in await runs(world)] == ["finished"]
+
+
+async def test_a_turn_that_breaks_off_is_closed_by_the_next(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that ended in a fault of our own does not run for ever, though the same process goes on."""
+    await world.link("A")
+    world.charge("A", 1_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(world.rooms.poller, "look_for_new", _broken)
+        await start(world)
+        with pytest.raises(RuntimeError):
+            await world.rooms.runner.turn()
+    assert [one.state for one in await runs(world)] == ["running"]
+    world.clock.advance(seconds=30)
+    await world.rooms.runner.turn()
+    assert sorted(one.state for one in await runs(world)) == ["failed", "finished"]
+    assert world.counted() == (1_000, 1)
+
+
+async def test_a_run_can_be_watched(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it reads it says at what it is, how far it has come of how much, and what became of the first ones."""
+    monkeypatch.setattr(claim, "BEAT_S", 0.05)
+    await world.link("A")
+    for _ in range(1_200):
+        world.charge("A", 10)
+    world.steve.faults.set("slow", 1_000, path="/steve/api/v1/transactions")
+    turn = asyncio.create_task(world.rooms.runner.turn())
+    shown: list[RunView] = []
+    async with asyncio.timeout(30):
+        while not turn.done():
+            shown += await runs(world)
+            await world.rooms.settler.settle()
+            await world.rooms.delivery.deliver()
+            await asyncio.sleep(0.05)
+    await turn
+    reading = [one for one in shown if one.state == "running" and one.segment == "new"]
+    assert {(one.done, one.expected) for one in reading} >= {(500, 1_200), (1_000, 1_200)}
+    assert any(0 < one.counters.billed < 1_200 for one in reading)
+    assert all(
+        one.counters.seen == one.counters.billed + one.counters.already_billed + one.counters.held for one in reading
+    )
+    [run] = await runs(world)
+    assert (run.done, run.expected, run.segment, run.counters.billed) == (1_200, 1_200, None, 1_200)
+
+
+async def test_a_pin_set_during_a_run_holds(world: World) -> None:
+    """The end of a run does not undo what an operator said while it ran."""
+    world.steve.faults.set("slow", 500, path="/steve/api/v1/transactions")
+    await start(world)
+    turn = asyncio.create_task(world.rooms.runner.turn())
+    await until_running(world)
+    async with world.service.database.write() as tx:
+        await world.rooms.runs.pin_cadence(tx, PinCadence(mode="dormant"), ADA)
+    await turn
+    page = await world.rooms.runs.list_runs(ListRuns(), ADA)
+    assert (page.cadence, page.pinned) == ("dormant", True)
+
+
+async def until_running(world: World) -> None:
+    async with asyncio.timeout(10):
+        while not await world.rows("SELECT 1 FROM sync.run WHERE state = 'running'"):  # noqa: ASYNC110 - a database
+            await asyncio.sleep(0.02)
+
+
+async def _broken(*_: object) -> None:
+    raise RuntimeError("a fault of our own")
 
 
 async def _nothing(*_: object) -> None:

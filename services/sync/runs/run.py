@@ -1,0 +1,75 @@
+"""A run in hand: what it has read, and what became of the sessions it saw."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import Any, Self
+from uuid import UUID
+
+from shared.contracts.identity import Actor, Cause
+from shared.contracts.requests.sync_work import RunCounters, RunTrigger, Segment
+
+
+@dataclass(slots=True)
+class Run:
+    """It is written down when there is something to tell; `requested` ones are from the start."""
+
+    run_id: UUID
+    trigger: RunTrigger
+    requested_by: str
+    segments: tuple[Segment, ...]
+    requested_at: datetime
+    cursor_before: int
+    started_at: datetime
+    kept: bool = False
+    segment: Segment | None = None
+    seen: set[int] = field(default_factory=set)
+    done: int = 0
+    expected: int | None = None
+    totals: Counter[str] = field(default_factory=Counter)
+    # Seen sessions whose outcome was not final when last looked at, longest not looked at first.
+    undecided: dict[int, None] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, row: Any, *, cursor: int, at: datetime) -> Self:  # noqa: ANN401 - a row of run
+        before = row.cursor_before if row.cursor_before is not None else cursor
+        return cls(
+            row.run_id, row.trigger, row.requested_by, tuple(row.segments), row.requested_at, before, at, done=row.done
+        )
+
+    def read(self, pks: Iterable[int], done: int, left: int | None) -> None:
+        """Take note of a page: what was new in it, how many it had, and how many are still to come."""
+        self.see(pks)
+        self.done += done
+        if left is not None:
+            self.expected = self.done + left
+
+    def see(self, pks: Iterable[int]) -> None:
+        new = set(pks) - self.seen
+        self.seen |= new
+        self.undecided.update(dict.fromkeys(sorted(new)))
+
+    def some_undecided(self, most: int) -> list[int]:
+        return list(islice(self.undecided, most))
+
+    def decide(self, pks: Iterable[int], outcomes: Mapping[int, tuple[str, str | None]]) -> None:
+        """Count those whose outcome is final; the others are looked at again after all the rest."""
+        for pk in pks:
+            outcome, _ = outcomes.get(pk, ("failed", None))
+            del self.undecided[pk]
+            if outcome in {"failed", "open"}:
+                self.undecided[pk] = None
+            else:
+                self.totals[outcome] += 1
+
+    def cause(self) -> Cause:
+        kind = "operator" if self.trigger == "operator" else "system"
+        return Cause(actor=Actor(kind=kind, id=self.requested_by), correlation_id=self.run_id)
+
+
+def count(outcomes: Mapping[str, int]) -> RunCounters:
+    """Counters that add up (RunCounters); open sessions are counted apart."""
+    totals = {name: outcomes.get(name, 0) for name in ("billed", "already_billed", "held", "ignored", "failed")}
+    return RunCounters(seen=sum(totals.values()), still_open=outcomes.get("open", 0), **totals)
