@@ -3,16 +3,16 @@
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
+from sqlalchemy.exc import DBAPIError
 
 from services.preauth.decision import store
 from services.preauth.decision.group import GroupCommit
-from services.preauth.decision.spool import Gap, Spool
+from services.preauth.decision.spool import Gap, Spool, Spooled
 from services.preauth.decision.tap import MatchAnswered
 from shared.bus.outbox import Outbox
 from shared.contracts.events.preauth import ScanIntercepted
@@ -156,7 +156,6 @@ class Replay:
     ) -> None:
         self._database, self._outbox, self._group, self._spool = database, outbox, group, spool
         self._clock, self._new_id = clock, new_id
-        self._adopted = False
         self._bytes = Gauge("tap_spool_bytes", "Taps that wait for the database", registry=registry)
         self._gaps = Counter("tap_gap_taps_total", "Taps that are in no journal", registry=registry)
 
@@ -165,21 +164,14 @@ class Replay:
         self._bytes.set(len(self._spool))
         if not self._group.available:
             return 0
-        if not self._adopted:
-            self._adopted = True
-            with suppress(OSError):
-                adopted = self._spool.adopt()
-                if adopted:
-                    log.info("Taps of an earlier process are written.", action="spool.adopted", taps=adopted)
+        self._adopt()
         written = 0
-        while len(self._spool) and self._group.available:
+        while self._group.available:
             spooled = self._spool.read(REPLAY_AT_ONCE)
             if spooled:
-                async with self._database.write() as tx:
-                    rows = await store.replay(tx, spooled)
-                    await store.tell_decided(tx, rows, new_id=self._new_id, at=self._clock())
-                    after_commit(tx, self._outbox.wake)
-            self._spool.forget()
+                await self._write(spooled)
+            if not self._spool.forget():
+                break
             written += len(spooled)
         if self._spool.gap is not None:
             await self._write_gap()
@@ -188,13 +180,44 @@ class Replay:
         self._bytes.set(len(self._spool))
         return written
 
+    def _adopt(self) -> None:
+        try:
+            adopted = self._spool.adopt()
+        except OSError as error:
+            log.warning("A spool file could not be opened.", action="spool.not_adopted", error=repr(error))
+            return
+        if adopted:
+            log.info("Taps of an earlier process are written.", action="spool.adopted", files=adopted)
+
+    async def _write(self, spooled: list[Spooled]) -> None:
+        try:
+            async with self._database.write() as tx:
+                rows = await store.replay(tx, spooled)
+                await store.tell_decided(tx, rows, new_id=self._new_id, at=self._clock())
+                after_commit(tx, self._outbox.wake)
+        except DBAPIError as error:
+            if is_unavailable(error):
+                raise
+            if len(spooled) == 1:
+                log.error("The database refused a spooled tap.", action="spool.refused", tap_id=str(spooled[0].tap_id))  # noqa: TRY400 - its text would carry the row
+                self._spool.miss(spooled[0].received_at, 1)
+                return
+            # One row spoils the rest: find it, or they would all wait for ever.
+            for one in spooled:
+                await self._write([one])
+
     async def _write_gap(self) -> None:
         gap = self._spool.gap
         if gap is None:
             return
         written = Gap(gap.first_at, gap.last_at, gap.taps)
         async with self._database.write() as tx:
-            await store.add_gap(tx, written, gap_id=self._new_id(), why="The spool was full or could not be written.")
+            await store.add_gap(
+                tx,
+                written,
+                gap_id=self._new_id(),
+                why="The spool was full, or a tap in it could not be written or read.",
+            )
         self._spool.forget_gap(written)
         self._gaps.inc(written.taps)
         log.error("Taps are in no journal.", action="spool.gap", taps=written.taps)

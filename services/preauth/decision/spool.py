@@ -1,15 +1,17 @@
 """Taps that the database could not take wait in a file of this process, and are written into the journal later.
 
 One JSON line a tap, with what was told (they all passed). The lines survive the process; the tap's id makes writing
-them twice harmless. The file is bounded: what does not fit any more is counted, and becomes a gap in the journal.
+them twice harmless. The file is bounded: what does not fit any more, or cannot be read again, is counted, and becomes
+a gap in the journal.
 """
 
+import errno
 import fcntl
 import os
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Final
+from typing import Final, Self
 from uuid import UUID
 
 import msgspec
@@ -19,6 +21,8 @@ from shared.runtime.log import get_logger
 log = get_logger(__name__)
 
 SUFFIX: Final = ".taps"
+# Read in one piece: thousands of taps, and a moment of the loop's time.
+MOST_READ: Final = 1024 * 1024
 
 
 class Spooled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -48,56 +52,156 @@ class Gap:
     taps: int = 0
 
 
+class _File:
+    """Lines that wait, held by its open descriptor and a lock: what becomes of its name does not matter."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path, self._descriptor = path, descriptor
+        self._read_until = 0
+
+    @classmethod
+    def create(cls, path: Path) -> Self:
+        """Under another name until it is locked: else somebody could adopt it in between."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unlocked = path.with_suffix(".new")
+        descriptor = os.open(unlocked, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        unlocked.rename(path)
+        return cls(path, descriptor)
+
+    @classmethod
+    def adopt(cls, path: Path) -> Self | None:
+        """The file of a process that is gone; None where it lives, or where somebody else was faster."""
+        descriptor = os.open(path, os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            return None
+        file = cls(path, descriptor)
+        if file.deleted:
+            file.close()
+            return None
+        return file
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self._descriptor).st_size
+
+    @property
+    def waiting(self) -> int:
+        """Bytes not forgotten yet."""
+        return max(0, self.size - self._read_until)
+
+    @property
+    def written_at(self) -> datetime:
+        return datetime.fromtimestamp(os.fstat(self._descriptor).st_mtime, UTC)
+
+    @property
+    def deleted(self) -> bool:
+        return os.fstat(self._descriptor).st_nlink == 0
+
+    def append(self, lines: bytes) -> None:
+        """Unbuffered: what was added is with the kernel, so that killing the process loses none of it.
+
+        :raises OSError: where it does not fit; then nothing was added.
+        """
+        size = self.size
+        if os.write(self._descriptor, lines) < len(lines):
+            # A disk that is nearly full takes a part; the next line would be glued to it.
+            os.ftruncate(self._descriptor, size)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+
+    def peek(self, most: int) -> bytes:
+        """The oldest bytes that wait."""
+        return os.pread(self._descriptor, min(self.waiting, most), self._read_until)
+
+    def forget(self, count: int) -> None:
+        self._read_until += count
+        if not self.waiting:
+            os.ftruncate(self._descriptor, 0)
+            self._read_until = 0
+
+    def close(self, *, delete: bool = False) -> None:
+        if delete and not self.deleted:
+            self.path.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """What was last read: bytes of a file, and how many of its lines made no sense."""
+
+    file: _File
+    count: int
+    broken: int
+
+
 class Spool:
     """The file of this process, and those that dead processes left behind, in one folder."""
 
     def __init__(self, folder: Path, *, name: str, max_bytes: int) -> None:
         self._folder, self._name, self._max_bytes = folder, name, max_bytes
         self._encoder = msgspec.json.Encoder()
-        self._file: IO[bytes] | None = None
-        self._size = 0
-        self._read_until = 0
+        self._own: _File | None = None
+        self._left: list[_File] = []
+        self._reading: _Reading | None = None
         self.gap: Gap | None = None
 
     def __len__(self) -> int:
         """Bytes that wait."""
-        return self._size - self._read_until
+        return sum(file.waiting for file in self._files())
 
     def add(self, spooled: Spooled) -> bool:
         """Append a tap; False where it did not fit or could not be written, and is counted as a gap instead."""
         line = self._encoder.encode(spooled) + b"\n"
         try:
-            if self._size + len(line) <= self._max_bytes:
-                self._open().write(line)
-                self._size += len(line)
+            own = self._open()
+            if own.size + len(line) <= self._max_bytes:
+                own.append(line)
                 return True
         except OSError as error:
             log.error("A tap could not be spooled.", action="spool.failed", error=repr(error))  # noqa: TRY400
-        if self.gap is None:
-            self.gap = Gap(spooled.received_at, spooled.received_at)
-        self.gap.first_at = min(self.gap.first_at, spooled.received_at)
-        self.gap.last_at = max(self.gap.last_at, spooled.received_at)
-        self.gap.taps += 1
+        self.miss(spooled.received_at, 1)
         return False
 
     def read(self, count: int) -> list[Spooled]:
-        """The oldest taps that wait; they go on waiting until `forget`."""
-        if self._file is None or not len(self):
-            return []
-        self._file.flush()
-        with Path(self._file.name).open("rb") as reader:
-            reader.seek(self._read_until)
-            lines = [line for _, line in zip(range(count), reader, strict=False)]
-        self._reading = sum(map(len, lines))
-        return _decode(lines)
+        """The oldest taps that wait, of one file; they go on waiting until `forget`. None where none can be read.
 
-    def forget(self) -> None:
-        """What was last read is in the journal."""
-        self._read_until += self._reading
-        self._reading = 0
-        if self._read_until >= self._size and self._file is not None:
-            self._file.truncate(0)
-            self._size = self._read_until = 0
+        :raises OSError: when a file cannot be read.
+        """
+        self._reading = None
+        file = next((one for one in self._files() if one.waiting), None)
+        if file is None:
+            return []
+        lines = file.peek(MOST_READ).splitlines(keepends=True)[:count]
+        if len(lines) > 1 and not lines[-1].endswith(b"\n") and sum(map(len, lines)) < file.waiting:
+            lines.pop()  # Its end comes with the next piece.
+        taps = [tap for tap in map(_decode, lines) if tap is not None]
+        self._reading = _Reading(file, sum(map(len, lines)), len(lines) - len(taps))
+        return taps
+
+    def forget(self) -> bool:
+        """What was last read is in the journal, or a gap in it; False where nothing was read."""
+        reading, self._reading = self._reading, None
+        if reading is None or not reading.count:
+            return False
+        if reading.broken:
+            log.error("Spooled lines made no sense.", action="spool.broken", lines=reading.broken)
+            self.miss(reading.file.written_at, reading.broken)
+        reading.file.forget(reading.count)
+        if reading.file in self._left and not reading.file.waiting:
+            self._left.remove(reading.file)
+            reading.file.close(delete=True)
+        return True
+
+    def miss(self, at: datetime, taps: int) -> None:
+        """Count taps that are in no journal."""
+        if self.gap is None:
+            self.gap = Gap(at, at)
+        self.gap.first_at = min(self.gap.first_at, at)
+        self.gap.last_at = max(self.gap.last_at, at)
+        self.gap.taps += taps
 
     def forget_gap(self, written: Gap) -> None:
         if self.gap is not None:
@@ -106,54 +210,51 @@ class Spool:
                 self.gap = None
 
     def adopt(self) -> int:
-        """Take over the taps of processes that are gone; returns how many."""
+        """Take over the files of processes that are gone; returns how many.
+
+        They are read where they lie: what is not in the journal when this process goes too is adopted again.
+
+        :raises OSError: when the folder or a file cannot be opened; those before it are adopted.
+        """
         adopted = 0
-        if not self._folder.is_dir():
-            return 0
+        held = {file.path for file in self._files()}
         for path in sorted(self._folder.glob(f"*{SUFFIX}")):
-            if self._file is not None and path == Path(self._file.name):
+            file = None if path in held else _File.adopt(path)
+            if file is None:
                 continue
-            with path.open("rb") as left:
-                try:
-                    fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    continue  # its process lives
-                taken = _decode(left.readlines())
-                results = [self.add(spooled) for spooled in taken]
-                if all(results):
-                    path.unlink()
-                adopted += len(taken)
+            adopted += 1
+            if file.waiting:
+                self._left.append(file)
+            else:
+                file.close(delete=True)
         return adopted
 
     def close(self) -> None:
-        """Release the file; what is in it is adopted by the next process."""
-        if self._file is not None:
-            empty = not len(self)
-            path = Path(self._file.name)
-            self._file.close()
-            self._file = None
-            if empty:
-                path.unlink(missing_ok=True)
+        """Release the files; what is in them is adopted by the next process."""
+        for file in self._files():
+            file.close(delete=not file.waiting)
+        self._own, self._left = None, []
 
-    def _open(self) -> IO[bytes]:
-        if self._file is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            path = self._folder / f"{self._name}{SUFFIX}"
-            # Unbuffered: the line is with the kernel before the charger is answered, so killing the process loses none.
-            self._file = path.open("ab", buffering=0)
-            fcntl.flock(self._file, fcntl.LOCK_EX)
-            self._size, self._read_until = os.fstat(self._file.fileno()).st_size, 0
-        return self._file
+    def _files(self) -> list[_File]:
+        return [*self._left, self._own] if self._own is not None else self._left.copy()
 
-    _reading: int = 0
+    def _open(self) -> _File:
+        path = self._folder / f"{self._name}{SUFFIX}"
+        if self._own is None:
+            self._own = _File.create(path)
+        elif self._own.deleted:
+            # Somebody cleaned up: what waits is still readable here, but would not survive this process.
+            log.error("The spool file was deleted.", action="spool.deleted", path=str(path))
+            again = _File.create(path)
+            again.append(self._own.peek(self._max_bytes))
+            self._own.close()
+            self._own, self._reading = again, None
+        return self._own
 
 
-def _decode(lines: list[bytes]) -> list[Spooled]:
-    found = []
-    for line in lines:
-        try:
-            found.append(msgspec.json.decode(line, type=Spooled))
-        except msgspec.DecodeError:
-            # The last line of a process that was killed while it wrote it: that tap was not answered either.
-            log.warning("A spooled line was cut off.", action="spool.cut_off", length=len(line))
-    return found
+def _decode(line: bytes) -> Spooled | None:
+    try:
+        return msgspec.json.decode(line, type=Spooled)
+    except msgspec.DecodeError:
+        # Cut off in a process that was killed while it wrote, or a disk that lost a part.
+        return None

@@ -6,14 +6,17 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
+import msgspec
 import psycopg
 import pytest
 
 from services.preauth.decision.decider import TapDecider
 from services.preauth.decision.rules import Reason
+from services.preauth.decision.spool import Spooled
 from services.preauth.decision.tap import Tap
 from shared.contracts.events.preauth import Told
 from shared.contracts.requests.preauth import ArmPairing
@@ -223,6 +226,37 @@ async def test_a_full_spool_is_a_gap_in_the_journal(
         kept = len(preauth.rows("SELECT 1 FROM tap"))
         assert gap["taps"] + kept == 5
         assert gap["taps"] > 0
+
+
+async def test_a_spool_with_bad_lines_is_written_all_the_same(database: TestDatabase, tmp_path: Path) -> None:
+    """A torn line and a tap that the database refuses are a gap of two; those around them are in the journal."""
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    at = datetime.now(UTC)
+
+    def line(id_tag: str, connector_id: int | None = None) -> bytes:
+        tap = Spooled(
+            tap_id=uuid4(),
+            received_at=at,
+            told_at=at,
+            duration_us=1,
+            charge_box_id=CP,
+            id_tag=id_tag,
+            kind="authorize",
+            via="hook",
+            reason="database_away",
+            connector_id=connector_id,
+        )
+        return msgspec.json.encode(tap) + b"\n"
+
+    torn = line("TORN")[:40] + line("GLUED")
+    (folder / "dead.taps").write_bytes(line("FIRST") + torn + line("BAD", connector_id=2**40) + line("LAST"))
+    async with running(database, tmp_path) as preauth:
+        [gap] = await preauth.until("SELECT taps FROM journal_gap")
+        assert gap == {"taps": 2}
+        found = preauth.rows("SELECT id_tag FROM tap ORDER BY id_tag")
+        assert [row["id_tag"] for row in found] == ["FIRST", "LAST"]
+        assert not list(folder.iterdir())
 
 
 def _children(pid: int) -> list[int]:

@@ -1,0 +1,151 @@
+"""The spool on a real folder: a full disk, files that vanish, and what dead processes left behind."""
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from structlog.testing import capture_logs
+
+from services.preauth.decision.spool import MOST_READ, Spool, Spooled
+
+MANY = 10_000
+MAX_BYTES = 1024 * 1024
+
+
+def a_tap(id_tag: str = "04A1") -> Spooled:
+    at = datetime(2026, 5, 1, tzinfo=UTC)
+    return Spooled(
+        tap_id=uuid4(),
+        received_at=at,
+        told_at=at,
+        duration_us=1,
+        charge_box_id="CP",
+        id_tag=id_tag,
+        kind="authorize",
+        via="hook",
+        reason="database_away",
+    )
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """What a disk that fills up does: a write takes a part, and the next one nothing."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        # The test's own log goes to a file as well.
+        with capture_logs():
+            yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    one = Spool(tmp_path, name="mine", max_bytes=MAX_BYTES)
+    yield one
+    one.close()
+
+
+def drained(spool: Spool) -> list[str]:
+    """Everything that can be read, as the replay takes it."""
+    found = []
+    while True:
+        found += [tap.id_tag for tap in spool.read(2)]
+        if not spool.forget():
+            return found
+
+
+def test_full_disk_costs_the_taps_that_do_not_fit_and_no_other(spool: Spool, tmp_path: Path) -> None:
+    """A line of which only a part could be written is taken back and counted; the next one stands on its own."""
+    assert spool.add(a_tap("FIRST"))
+    size = len(spool)
+    with files_of_at_most(size + 20):
+        assert not spool.add(a_tap("LOST"))
+    assert len(spool) == size == (tmp_path / "mine.taps").stat().st_size
+    assert spool.add(a_tap("NEXT"))
+    assert drained(spool) == ["FIRST", "NEXT"]
+    assert spool.gap is not None
+    assert spool.gap.taps == 1
+
+
+def test_full_disk_before_anything_was_written_leaves_nothing_to_read(spool: Spool) -> None:
+    """The replay comes to an end when there is nothing to read, however many taps were lost."""
+    with files_of_at_most(0):
+        assert not spool.add(a_tap())
+        assert not spool.add(a_tap())
+    assert drained(spool) == []
+    assert spool.gap is not None
+    assert spool.gap.taps == 2
+
+
+def test_deleted_file_loses_nothing(spool: Spool, tmp_path: Path) -> None:
+    """Somebody cleans the folder up: what waits is still read, and is put where the next process finds it."""
+    spool.add(a_tap("FIRST"))
+    (tmp_path / "mine.taps").unlink()
+    assert [tap.id_tag for tap in spool.read(10)] == ["FIRST"]
+    spool.add(a_tap("SECOND"))
+    assert (tmp_path / "mine.taps").read_bytes().count(b"\n") == 2
+    assert drained(spool) == ["FIRST", "SECOND"]
+
+
+def test_line_that_was_cut_off_is_counted_once(spool: Spool, tmp_path: Path) -> None:
+    """A process was killed while it wrote: its whole lines are read, the broken one is a gap when they are done."""
+    dead = Spool(tmp_path, name="dead", max_bytes=MAX_BYTES)
+    dead.add(a_tap("WHOLE"))
+    path = tmp_path / "dead.taps"
+    dead._files()[0].append(b'{"tap_id":"')
+    _leave(dead)
+    assert spool.adopt() == 1
+    for _ in range(2):
+        # Read again, because the database did not take it the first time.
+        assert [tap.id_tag for tap in spool.read(10)] == ["WHOLE"]
+        assert spool.gap is None
+    assert spool.forget()
+    assert spool.gap is not None
+    assert spool.gap.taps == 1
+    assert not path.exists()
+
+
+def test_living_processes_keep_their_files(spool: Spool, tmp_path: Path) -> None:
+    """A file is adopted only when its process is gone, by one process, and stays until it is read to its end."""
+    other = Spool(tmp_path, name="other", max_bytes=MAX_BYTES)
+    other.add(a_tap("ONE"))
+    other.add(a_tap("TWO"))
+    other.add(a_tap("THREE"))
+    assert spool.adopt() == 0
+    _leave(other)
+    assert spool.adopt() == 1
+    third = Spool(tmp_path, name="third", max_bytes=MAX_BYTES)
+    assert third.adopt() == 0
+    assert [tap.id_tag for tap in spool.read(2)] == ["ONE", "TWO"]
+    assert spool.forget()
+    assert (tmp_path / "other.taps").exists()
+    assert drained(spool) == ["THREE"]
+    assert not (tmp_path / "other.taps").exists()
+
+
+def test_more_than_is_read_at_once(tmp_path: Path) -> None:
+    """Lines that lie across the end of a piece come with the next one."""
+    spool = Spool(tmp_path, name="mine", max_bytes=64 * 1024 * 1024)
+    for n in range(MANY):
+        spool.add(a_tap(f"{n}"))
+    assert len(spool) > MOST_READ
+    found: list[str] = []
+    while taps := spool.read(MANY):
+        found += [tap.id_tag for tap in taps]
+        spool.forget()
+    assert found == [f"{n}" for n in range(MANY)]
+    assert spool.gap is None
+    spool.close()
+    assert not list(tmp_path.iterdir())
+
+
+def _leave(spool: Spool) -> None:
+    """Its process dies: the lock is gone, the file is not."""
+    for file in spool._files():
+        file.close()
