@@ -122,6 +122,7 @@ class DriverParts:
     pairings: Pairings
     kiosks: Kiosks
     login: Login
+    watch: Watch
     app: Starlette
 
 
@@ -354,7 +355,7 @@ def build_drivers(service: Service, settings: PreauthSettings, watch: Watch) -> 
     )
     handlers = {Problem: on_problem, NoAnswerError: on_no_answer, Exception: on_crash}
     app = Starlette(routes=[*api.routes(), *pages.routes()], exception_handlers=handlers)
-    return DriverParts(arming=arming, pairings=pairings, kiosks=kiosks, login=login, app=app)
+    return DriverParts(arming=arming, pairings=pairings, kiosks=kiosks, login=login, watch=watch, app=app)
 
 
 def spool_name(unique: UUID) -> str:

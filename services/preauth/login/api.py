@@ -3,21 +3,23 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import urlencode
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute, Route
+from starlette.types import Receive, Scope, Send
 
 from services.preauth.login import rules, store
 from services.preauth.login.browser import BROWSER_COOKIE, DAY_S, DRIVER_COOKIE, KIOSK_COOKIE, Browsers, must_be_own
 from services.preauth.login.completing import Login
+from services.preauth.login.forms import Strict, read_form, read_json
 from services.preauth.login.stream import Watch
 from services.preauth.login.tokens import Client, TokenError, Tokens
 from services.preauth.pairing import store as pairings
@@ -28,17 +30,10 @@ from shared.contracts.events.preauth import PairingCancelled
 from shared.contracts.identity import Actor, Cause
 from shared.database.engine import Database
 from shared.runtime.clock import Clock
-from shared.web.body import read_body
-from shared.web.problems import BadBody
 
-MOST_BYTES: Final = 16 * 1024
 KEEP_ALIVE_S: Final = 15.0
 RETRY_MS: Final = 1000
 NO_STORE: Final = {"Cache-Control": "no-store"}
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
 
 
 class ArmBody(Strict):
@@ -60,6 +55,18 @@ class ClientBody(Strict):
 class LoginBody(Strict):
     pin: Annotated[str, Field(max_length=16)] | None = None
     client: ClientBody | None = None
+
+
+class _Events(StreamingResponse):
+    """A page's stream. Its place among those that wait is given back however it ends, also before its first word."""
+
+    def __init__(self, content: AsyncIterator[str], place: ExitStack) -> None:
+        super().__init__(content, media_type="text/event-stream", headers={**NO_STORE, "X-Accel-Buffering": "no"})
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._place:
+            await super().__call__(scope, receive, send)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +94,7 @@ class Api:
     async def arm(self, request: Request) -> Response:
         """201 with the scan; the browser that sent this is the only one that can use it."""
         must_be_own(request)
-        body = await _read(request, ArmBody)
+        body = await read_json(request, ArmBody)
         held = request.cookies.get(BROWSER_COOKIE)
         browser = held or new_secret()
         driver = Driver(
@@ -120,22 +127,25 @@ class Api:
         return Response(status_code=204)
 
     async def events(self, request: Request) -> Response:
-        """Server-sent events, one for each stage from where the page left off (`Last-Event-ID`) to the last."""
+        """Server-sent events, one for each stage from where the page left off (`Last-Event-ID`) to the last.
+
+        :raises TooManyWaiting: before anything was answered.
+        """
         own = await self._own(request)
         last = request.headers.get("last-event-id", "")
-        seen = int(last) if last.isdigit() and len(last) < 3 else 0
+        seen = int(last) if last in {str(stage) for stage in rules.STAGE.values()} else 0
         until = own.expires_at + rules.COMPLETE_WITHIN + timedelta(seconds=30)
         if rules.STAGE[own.state] == rules.LAST_STAGE and seen >= rules.LAST_STAGE:
             # Nothing will ever follow: 204 tells an EventSource not to come back.
             return Response(status_code=204)
-        stream = self._follow(own.pairing_id, own.browser, seen, until.timestamp())
-        headers = {**NO_STORE, "X-Accel-Buffering": "no"}
-        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+        place = ExitStack()
+        moved = place.enter_context(self.watch.on(own.pairing_id))
+        return _Events(self._follow(moved, own.pairing_id, own.browser, seen, until.timestamp()), place)
 
     async def log_in(self, request: Request) -> Response:
         """Complete the login: 200 with where to go next, and the driver's cookie."""
         must_be_own(request)
-        body = await _read(request, LoginBody)
+        body = await read_json(request, LoginBody)
         if body.client is not None:
             # Before the scan is used up: a wrong address must not cost the driver the tap.
             self.tokens.check(body.client.client())
@@ -152,7 +162,7 @@ class Api:
 
     async def token(self, request: Request) -> Response:
         """RFC 6749, 4.1.3, with PKCE (RFC 7636). No cookie matters here, so any origin may call it."""
-        form = await _form(request)
+        form = await read_form(request)
         if form.get("grant_type") != "authorization_code":
             raise TokenError("unsupported_grant_type", "grant_type must be authorization_code.")
         token = await self.tokens.exchange(
@@ -175,26 +185,27 @@ class Api:
             raise rules.NoSuchScan("This page does not belong to a scan that was started here. Start again.")
         return row
 
-    async def _follow(self, pairing_id: UUID, browser: bytes, seen: int, until: float) -> AsyncIterator[str]:
-        with self.watch.on(pairing_id) as moved:
-            yield f"retry: {RETRY_MS}\n\n"
-            while self.clock().timestamp() < until:
-                moved.clear()
-                async with self.database.read() as tx:
-                    row = await store.own_pairing(tx, pairing_id, browser)
-                if row is None:
-                    return
-                stage = rules.STAGE[row.state]
-                if stage > seen:
-                    seen = stage
-                    yield f"id: {stage}\nevent: {row.state}\ndata: {json.dumps(self._view(row))}\n\n"
-                if stage == rules.LAST_STAGE:
-                    return
-                try:
-                    async with asyncio.timeout(KEEP_ALIVE_S):
-                        await moved.wait()
-                except TimeoutError:
-                    yield ": still waiting\n\n"
+    async def _follow(
+        self, moved: asyncio.Event, pairing_id: UUID, browser: bytes, seen: int, until: float
+    ) -> AsyncIterator[str]:
+        yield f"retry: {RETRY_MS}\n\n"
+        while self.clock().timestamp() < until:
+            moved.clear()
+            async with self.database.read() as tx:
+                row = await store.own_pairing(tx, pairing_id, browser)
+            if row is None:
+                return
+            stage = rules.STAGE[row.state]
+            if stage > seen:
+                seen = stage
+                yield f"id: {stage}\nevent: {row.state}\ndata: {json.dumps(self._view(row))}\n\n"
+            if stage == rules.LAST_STAGE:
+                return
+            try:
+                async with asyncio.timeout(KEEP_ALIVE_S):
+                    await moved.wait()
+            except TimeoutError:
+                yield ": still waiting\n\n"
 
     def _view(self, row: store.Row) -> dict[str, Any]:
         """What the browser may know: nothing of the card."""
@@ -208,25 +219,6 @@ class Api:
             "expires_in_s": max(0, round((row.expires_at - self.clock()).total_seconds())),
             "result": row.result if row.state == "consumed" else None,
         }
-
-
-async def _read(request: Request, model: type[Any]) -> Any:  # noqa: ANN401 - an instance of `model`
-    body = await read_body(request, MOST_BYTES)
-    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
-        raise BadBody("The body must be application/json.")
-    try:
-        return model.model_validate_json(body)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise BadBody(f"{where or 'body'}: {first['msg']}") from error
-
-
-async def _form(request: Request) -> dict[str, str]:
-    body = await read_body(request, MOST_BYTES)
-    with suppress(UnicodeDecodeError):
-        return dict(parse_qsl(body.decode(), max_num_fields=20))
-    raise BadBody("The body must be application/x-www-form-urlencoded.")
 
 
 def _query(**values: str) -> str:

@@ -1,7 +1,6 @@
 """Waiting for a pairing to move: at once where this process recorded it, within a moment where another one did."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -25,9 +24,14 @@ class Watch:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._waiting: dict[UUID, set[asyncio.Event]] = defaultdict(set)
+        self._waiting: dict[UUID, set[asyncio.Event]] = {}
         self._states: dict[UUID, str] = {}
         self._count = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many pages wait."""
+        return self._count
 
     @contextmanager
     def on(self, pairing_id: UUID) -> Iterator[asyncio.Event]:
@@ -35,10 +39,11 @@ class Watch:
 
         :raises TooManyWaiting: when too many wait, altogether or for this pairing.
         """
-        if self._count >= MOST_WAITING or len(self._waiting[pairing_id]) >= MOST_PER_PAIRING:
+        here = len(self._waiting.get(pairing_id, ()))
+        if self._count >= MOST_WAITING or here >= MOST_PER_PAIRING:
             raise TooManyWaiting("Many pages wait here. Close the others, and try again in a minute.")
         moved = asyncio.Event()
-        self._waiting[pairing_id].add(moved)
+        self._waiting.setdefault(pairing_id, set()).add(moved)
         self._count += 1
         try:
             yield moved

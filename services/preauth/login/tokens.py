@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
@@ -22,6 +23,7 @@ CODE_VALID: Final = timedelta(seconds=60)
 _END: Final = "-----END PRIVATE KEY-----"
 
 ALGORITHM: Final = "ES256"
+_CHALLENGE: Final = re.compile("[A-Za-z0-9_-]{43}")  # RFC 7636, 4.2: a SHA-256 in base64url, without padding
 
 
 class TokenError(Problem):
@@ -69,7 +71,7 @@ class Tokens:
             raise TokenError("unsupported_response_type", "Tokens are not set up here (EXPRESSYNC_PREAUTH_TOKEN_KEYS).")
         if client.redirect_uri not in self.audiences.get(client.audience, []):
             raise TokenError("invalid_request", "This application, or this redirect address, is not configured here.")
-        if len(client.code_challenge) != 43:
+        if not _CHALLENGE.fullmatch(client.code_challenge):
             raise TokenError("invalid_request", "A code_challenge (S256) is needed.")
 
     async def code(self, session_id: UUID, client: Client) -> str:

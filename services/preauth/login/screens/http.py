@@ -3,12 +3,12 @@
 With scripts, `/scan` calls `/api/pairings*`. Without, its forms come here, and the page asks again every few seconds.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 from uuid import UUID
 
-from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -25,6 +25,7 @@ from services.preauth.login.browser import (
     must_be_own,
 )
 from services.preauth.login.completing import Login
+from services.preauth.login.forms import read_form
 from services.preauth.login.screens import stages, store, view
 from services.preauth.login.screens.render import HEADERS, LEAVING, Screens
 from services.preauth.login.screens.stages import Screen
@@ -39,7 +40,6 @@ from shared.database.engine import Database
 from shared.runtime.clock import Clock
 
 _CLIENT: Final = ("client_id", "redirect_uri", "code_challenge", "state")
-_FIELDS: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,16 +98,16 @@ class Pages:
     async def scan_by_form(self, request: Request) -> Response:
         """Start a scan, or complete its login: for browsers without scripts."""
         must_be_own(request)
-        form = await request.form(max_files=0, max_fields=_FIELDS)
-        scan = Scan(_text(form, "charger")[:255].replace("\x00", ""), key=_text(form, "key")[:200])
+        form = await read_form(request)
+        scan = Scan(form.get("charger", "")[:255].replace("\x00", ""), key=form.get("key", "")[:200])
         try:
-            if _text(form, "do") == "complete":
+            if form.get("do", "") == "complete":
                 return await self._complete(request, form)
             return await self._start(request, scan)
         except Problem as problem:
             screen = stages.OF_PROBLEM.get(problem.code, Screen.FAILED)
             minutes = -(-int(problem.extra.get("retry_after_s", 60)) // 60)
-            page = scan.at(screen, pairing_id=_text(form, "scan")[:36], known={"wait": f"{minutes} min"})
+            page = scan.at(screen, pairing_id=form.get("scan", "")[:36], known={"wait": f"{minutes} min"})
             return self._page(_frame(await self._kiosk(request)), page, status=problem.status)
 
     async def kiosk(self, request: Request) -> Response:
@@ -124,7 +124,7 @@ class Pages:
         must_be_own(request)
         if not self.attempts.allowed(self.browsers.source(request)):
             return self._page(Frame(), Enrol("too_many"), status=429)
-        key = await self.kiosks.exchange(_text(await request.form(max_files=0, max_fields=_FIELDS), "code"))
+        key = await self.kiosks.exchange((await read_form(request)).get("code", ""))
         if key is None:
             return self._page(Frame(), Enrol("refused"), status=403)
         response = RedirectResponse(view.KIOSK, 303, headers=HEADERS)
@@ -195,10 +195,10 @@ class Pages:
             self.browsers.keep(response, BROWSER_COOKIE, browser, max_age_s=365 * DAY_S)
         return response
 
-    async def _complete(self, request: Request, form: FormData) -> Response:
+    async def _complete(self, request: Request, form: Mapping[str, str]) -> Response:
         browser = digest(request.cookies.get(BROWSER_COOKIE, ""))
-        pairing_id = _uuid(_text(form, "scan")) or UUID(int=0)
-        logged_in = await self.login.complete(pairing_id, browser, _text(form, "pin")[:16] or None)
+        pairing_id = _uuid(form.get("scan", "")) or UUID(int=0)
+        logged_in = await self.login.complete(pairing_id, browser, form.get("pin", "")[:16] or None)
         response = RedirectResponse(view.ME, 303, headers=HEADERS)
         self.browsers.keep(response, DRIVER_COOKIE, logged_in.token)
         return response
@@ -216,11 +216,6 @@ class Pages:
 
 def _frame(kiosk: Kiosk | None) -> Frame:
     return Frame(kiosk=kiosk.name if kiosk is not None else None)
-
-
-def _text(form: FormData, name: str) -> str:
-    value = form.get(name)
-    return value if isinstance(value, str) else ""
 
 
 def _uuid(text: str) -> UUID | None:

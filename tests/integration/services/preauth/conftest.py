@@ -5,6 +5,7 @@ import pytest
 
 from tests.databases import TestDatabase, fresh_database
 from tests.infra import Infra
+from tests.integration.services.preauth.sync_double import SyncDouble
 from tests.integration.services.preauth.world import Preauth, running
 
 
@@ -18,3 +19,10 @@ def database(infra: Infra) -> Iterator[TestDatabase]:
 async def preauth(database: TestDatabase, tmp_path: Path) -> AsyncIterator[Preauth]:
     async with running(database, tmp_path) as one:
         yield one
+
+
+@pytest.fixture
+def sync(preauth: Preauth, monkeypatch: pytest.MonkeyPatch) -> SyncDouble:
+    double = SyncDouble()
+    monkeypatch.setattr(preauth.service.requester, "ask", double.ask)
+    return double

@@ -5,7 +5,7 @@ import base64
 import hashlib
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,31 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet
 
 from services.preauth.decision.tap import Tap
+from services.preauth.login.stream import MOST_PER_PAIRING
 from shared.contracts.requests.preauth import (
     ArmPairing,
     EnrolKiosk,
     ListKiosks,
     PrintChargerQr,
     RevokeKiosk,
-    RotateChargerQr,
     SetCardPin,
 )
 from tests.databases import TestDatabase
+from tests.integration.services.preauth.driving import (
+    CARD,
+    CP,
+    arm,
+    browser,
+    kiosk_of,
+    log_in,
+    qr_of,
+    read_events,
+    scan,
+)
 from tests.integration.services.preauth.sync_double import SyncDouble
 from tests.integration.services.preauth.world import Preauth, running
+from tests.waiting import until
 
-CP = "CP:7/ä"
-CARD = "04A1"
 TOKEN_KEY = ECKey.generate_key("P-256")
 CALLBACK = "https://app.example/callback"
 
@@ -44,52 +54,6 @@ async def preauth(database: TestDatabase, tmp_path: Path) -> AsyncIterator[Preau
     }
     async with running(database, tmp_path, **more) as one:
         yield one
-
-
-@pytest.fixture
-def sync(preauth: Preauth, monkeypatch: pytest.MonkeyPatch) -> SyncDouble:
-    double = SyncDouble()
-    monkeypatch.setattr(preauth.service.requester, "ask", double.ask)
-    return double
-
-
-@asynccontextmanager
-async def browser(preauth: Preauth) -> AsyncIterator[httpx.AsyncClient]:
-    """Another browser: cookies of its own."""
-    async with httpx.AsyncClient(base_url=preauth.http.base_url, trust_env=False, timeout=20) as client:
-        yield client
-
-
-async def kiosk_of(preauth: Preauth, client: httpx.AsyncClient, *chargers: str) -> dict[str, Any]:
-    """Make this browser a kiosk for the chargers."""
-    made = await preauth.done(EnrolKiosk(kiosk_name="hall", charge_box_ids=list(chargers or (CP,))))
-    response = await client.post("/kiosk", data={"code": f" {made['code'][:5].lower()}-{made['code'][5:]} "})
-    assert (response.status_code, response.headers["location"]) == (303, "/kiosk")
-    return made
-
-
-async def arm(client: httpx.AsyncClient, charger: str = CP, **more: Any) -> httpx.Response:  # noqa: ANN401 - JSON
-    return await client.post("/api/pairings", json={"charge_box_id": charger, **more})
-
-
-async def scan(preauth: Preauth, client: httpx.AsyncClient, card: str = CARD, charger: str = CP, **more: Any) -> str:  # noqa: ANN401
-    """Arm and tap; the pairing, intercepted."""
-    armed = await arm(client, charger, **more)
-    assert armed.status_code == 201, armed.text
-    pairing_id: str = armed.json()["pairing_id"]
-    assert await preauth.tap(card, charger) == "BLOCKED"
-    await preauth.until("SELECT 1 FROM pairing WHERE pairing_id = %s AND state = 'intercepted'", pairing_id)
-    return pairing_id
-
-
-async def log_in(page: httpx.AsyncClient, pairing_id: str, **body: Any) -> httpx.Response:  # noqa: ANN401 - JSON
-    return await page.post(f"/api/pairings/{pairing_id}/login", json=body)
-
-
-async def qr_of(preauth: Preauth, charger: str = CP) -> str:
-    """The secret in the charger's QR code."""
-    found = await preauth.done(RotateChargerQr(charge_box_id=charger))
-    return httpx.URL(found["address"]).params["key"]
 
 
 async def test_a_scan_at_a_kiosk_becomes_a_session_once(preauth: Preauth, sync: SyncDouble) -> None:
@@ -313,22 +277,6 @@ async def test_the_pin_binds_the_owners_browser(preauth: Preauth, sync: SyncDoub
     assert len(preauth.events("card.pin_changed")) == 2
 
 
-async def read_events(client: httpx.AsyncClient, pairing_id: str, last: int | None = None) -> list[tuple[int, str]]:
-    """The stream to its end: (id, event)."""
-    headers = {"Last-Event-ID": str(last)} if last is not None else {}
-    found = []
-    async with client.stream("GET", f"/api/pairings/{pairing_id}/events", headers=headers) as stream:
-        number = 0
-        async for line in stream.aiter_lines():
-            if line.startswith("id: "):
-                number = int(line.removeprefix("id: "))
-            if line.startswith("event: "):
-                found.append((number, line.removeprefix("event: ")))
-            if found and found[-1][0] >= 3:
-                break
-    return found
-
-
 async def test_the_page_learns_of_the_match_and_resumes(preauth: Preauth, sync: SyncDouble) -> None:
     """The stream tells each stage once; a page that reconnects after the match goes on from there."""
     sync.know(CARD)
@@ -362,6 +310,47 @@ async def test_another_replica_completes_the_login(
         async with asyncio.timeout(3):
             assert (await following)[-1] == (3, "intercepted")
         assert (await log_in(kiosk, pairing_id)).status_code == 200
+
+
+async def test_a_flood_of_pages_is_refused_before_it_is_answered(preauth: Preauth) -> None:
+    """More streams than a page needs are 503 at once; those that end make room, and nothing of them is kept."""
+    async with browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        pairing_id = (await arm(kiosk)).json()["pairing_id"]
+        place = f"/api/pairings/{pairing_id}/events"
+        async with AsyncExitStack() as pages:
+            for _ in range(MOST_PER_PAIRING):
+                page = await pages.enter_async_context(kiosk.stream("GET", place))
+                assert page.status_code == 200
+            flood = await asyncio.gather(*(kiosk.get(place) for _ in range(20)))
+            assert {(one.status_code, one.json()["code"]) for one in flood} == {(503, "too_many_waiting")}
+
+        async def room() -> bool:
+            async with kiosk.stream("GET", place) as page:
+                return page.status_code == 200
+
+        await until(room)
+        await kiosk.delete(f"/api/pairings/{pairing_id}")
+    watch = preauth.drivers.watch
+
+    async def nobody_waits() -> bool:
+        return watch.waiting == 0
+
+    await until(nobody_waits)
+    # Also a refused page leaves nothing behind.
+    assert watch._waiting == watch._states == {}
+
+
+@pytest.mark.parametrize("last", ["²", "-1", "9", "1e0", "99999999999999999999"])
+async def test_a_strange_last_event_id_starts_from_the_beginning(preauth: Preauth, last: str) -> None:
+    """What is no id of ours is as good as none."""
+    async with browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        pairing_id = (await arm(kiosk)).json()["pairing_id"]
+        await kiosk.delete(f"/api/pairings/{pairing_id}")
+        headers = {"Last-Event-ID": last.encode("latin-1")}
+        told = await kiosk.get(f"/api/pairings/{pairing_id}/events", headers=headers)
+        assert "event: cancelled" in told.text
 
 
 async def test_idle_drivers_are_signed_out(preauth: Preauth, sync: SyncDouble) -> None:
@@ -425,7 +414,14 @@ async def test_an_application_gets_a_token_for_a_code_once(preauth: Preauth, syn
     async with browser(preauth) as kiosk:
         await kiosk_of(preauth, kiosk)
         pairing_id = await scan(preauth, kiosk)
-        for wrong in ({"redirect_uri": CALLBACK + "/x"}, {"client_id": "other"}, {"code_challenge": ""}):
+        for wrong in (
+            {"redirect_uri": CALLBACK + "/x"},
+            {"client_id": "other"},
+            {"code_challenge": ""},
+            # Of the right length, but no base64url: refused before the scan is used up.
+            {"code_challenge": "é" * 43},
+            {"code_challenge": "\x00" * 43},
+        ):
             assert (await log_in(kiosk, pairing_id, client={**client, **wrong})).json()["error"] == "invalid_request"
         for change in ({"code_verifier": "w" * 50}, {"client_id": "other"}, {"redirect_uri": "https://x.example"}, {}):
             answer = await log_in(kiosk, pairing_id, client=client)
