@@ -10,7 +10,7 @@ help: ## What can be made
 setup: .venv/.done ## Python packages into .venv, PostgreSQL and RabbitMQ for this machine's own use
 
 .venv/.done: requirements.lock pyproject.toml
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -m deploy.local.bootstrap .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	$(BIN)/python -m deploy.local.prepare

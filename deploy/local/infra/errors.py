@@ -2,7 +2,7 @@ from __future__ import annotations
 
 
 class InfraError(RuntimeError):
-    """PostgreSQL or RabbitMQ cannot be provided: three lines for a person.
+    """Something that is needed beside Python packages cannot be provided: three lines for a person.
 
     `what` failed, with which value; `why`; and what to do about it (`remedy`).
     """

@@ -92,8 +92,8 @@ def test_a_machine_without_package_lists_downloads_its_own(tmp_path: Path, monke
     empty = tmp_path / "no-lists"
     (empty / "partial").mkdir(parents=True)
 
-    def without_lists(work: Path, *, private_lists: bool) -> list[str]:
-        chosen = options(work, private_lists=private_lists)
+    def without_lists(bundle: packages.Bundle, work: Path, *, private_lists: bool) -> list[str]:
+        chosen = options(bundle, work, private_lists=private_lists)
         return chosen if private_lists else [*chosen, "-o", f"Dir::State::lists={empty}"]
 
     monkeypatch.setattr(packages, "_options", without_lists)

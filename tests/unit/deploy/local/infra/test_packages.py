@@ -71,7 +71,7 @@ def test_only_what_the_broker_needs_is_downloaded(tmp_path: Path, monkeypatch: p
         return PLAN if "--simulate" in argv else ""
 
     monkeypatch.setattr(packages, "_run", run)
-    packages._fetch(tmp_path, ["-o", "x=y"])
+    packages._fetch(packages.RABBITMQ, tmp_path, ["-o", "x=y"])
     assert ran[1] == [
         *("apt-get", "-o", "x=y", "download"),
         "erlang-base=1:25.2.3+dfsg-1+deb12u4",
@@ -85,7 +85,7 @@ def test_an_installed_erlang_is_hidden_from_the_plan(tmp_path: Path, monkeypatch
     status = tmp_path / "dpkg-status"
     status.write_text(STATUS)
     monkeypatch.setattr(packages, "STATUS", status)
-    options = packages._options(tmp_path, private_lists=True)
+    options = packages._options(packages.RABBITMQ, tmp_path, private_lists=True)
     seen = (tmp_path / "status").read_text()
     assert "libc6" in seen
     assert "erlang" not in seen
