@@ -1,1 +1,1 @@
-pytest_plugins = ["tests.infra"]
+pytest_plugins = ["tests.infra", "tests.browser.chromium"]

@@ -19,19 +19,10 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from services.admin_api.console.render import Pages
 from shared.web.pages import SECURITY_HEADERS
+from tests.browser.chromium import find
 from tests.browser.samples.base import NOW, Sample
 from tests.browser.samples.every import SAMPLES
 
-CHROMIUM = "/usr/bin/chromium"
-CHROMIUM_ARGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 WIDTHS = {1280: 900, 768: 1024, 390: 844}
 SCHEMES = ("light", "dark")
 
@@ -131,7 +122,7 @@ def serving(port: int = 0) -> Iterator[Preview]:
 @contextlib.contextmanager
 def chromium() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+        browser = playwright.chromium.launch(**find().launch)
         try:
             yield browser
         finally:

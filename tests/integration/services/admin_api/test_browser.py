@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from shared.contracts.requests.sync import CustomerPage, GetCard, LinkCard, SearchCustomers
-from tests.browser.preview import CHROMIUM, CHROMIUM_ARGS
+from tests.browser.chromium import find
 from tests.integration.services.admin_api.scene import CARD, all_is_well
 from tests.integration.services.admin_api.support import OWN_PASSWORD, House
 from tests.integration.services.admin_api.test_console import ADA
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.browser
 @pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
-        running = await playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
+        running = await playwright.chromium.launch(**find().launch)
         yield running
         await running.close()
 
