@@ -191,12 +191,12 @@ def wire_cards(service: Service, settings: SyncSettings, upstreams: Upstreams) -
 
     enforce = settings.card_policy == "enforce"
     cards = Cards(database, TagWriter(steve, clock), outbox, enforce=enforce, clock=clock, new_id=new_id)
-    dispatcher.command(card_requests.CreateCard, cards.create_card)
+    dispatcher.effect(card_requests.CreateCard, cards.create_card)
     dispatcher.command(card_requests.ChangeCard, cards.change_card)
-    dispatcher.command(card_requests.BlockCard, cards.block_card)
-    dispatcher.command(card_requests.UnblockCard, cards.unblock_card)
-    dispatcher.command(card_requests.ChangeParent, cards.change_parent)
-    dispatcher.command(card_requests.SetExpiry, cards.set_expiry)
+    dispatcher.effect(card_requests.BlockCard, cards.block_card)
+    dispatcher.effect(card_requests.UnblockCard, cards.unblock_card)
+    dispatcher.effect(card_requests.ChangeParent, cards.change_parent)
+    dispatcher.effect(card_requests.SetExpiry, cards.set_expiry)
     policy = Policy(database, cards, clock=clock, new_id=new_id)
     if enforce:
         service.parts.append(Loop("cards.policy", policy.enforce, settings.cards_every_s))
@@ -206,7 +206,7 @@ def wire_cards(service: Service, settings: SyncSettings, upstreams: Upstreams) -
     dispatcher.command(requests.LinkCard, links.link_card)
     dispatcher.command(card_requests.RelinkCard, links.relink_card)
     dispatcher.command(card_requests.UnlinkCard, links.unlink_card)
-    dispatcher.command(card_requests.UndoChange, undo.undo_change)
+    dispatcher.effect(card_requests.UndoChange, undo.undo_change)
     dispatcher.query(card_requests.PreviewLink, links.preview_link)
     dispatcher.query(card_requests.GetPortalUrl, links.get_portal_url)
     dispatcher.query(requests.SearchCustomers, links.search_customers)
@@ -372,7 +372,7 @@ def wire_proof(service: Service, settings: SyncSettings, upstreams: Upstreams, s
 
 def wire_operations(service: Service, steve: SteveClient) -> Operations:
     operations = Operations(steve, service.database, service.outbox, clock=service.clock, new_id=service.new_id)
-    service.dispatcher.command(requests.OperateCharger, operations.operate_charger)
+    service.dispatcher.effect(requests.OperateCharger, operations.operate_charger)
     service.parts.append(Loop("operations.abandoned", operations.close_abandoned, 30.0))
     return operations
 

@@ -1,9 +1,8 @@
-"""Executing requests: queries read, commands change something once per idempotency key, in one transaction."""
+"""Executing requests: queries read, commands change something, once per idempotency key."""
 
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
-from datetime import UTC
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -12,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.dialects.postgresql import insert
 
+from shared.bus.effects import Effect, EffectUnknown, StillRunning, TooLateError
 from shared.contracts.identity import Cause
 from shared.contracts.problem import Conflict, Invalid, Problem
 from shared.contracts.request import MAX_REPLY_BYTES, ReplyEnvelope, Request, RequestEnvelope, canonical
@@ -25,6 +25,7 @@ log = get_logger(__name__)
 Q = TypeVar("Q", bound="Request[Any]")
 Query = Callable[[Any, Cause], Awaitable[BaseModel]]
 Command = Callable[[Write, Any, Cause], Awaitable[BaseModel]]
+Effective = Callable[[Write, Any, Cause, Effect], Awaitable[BaseModel]]
 
 
 class ReplyTooLarge(Problem):
@@ -35,10 +36,6 @@ class KeyReused(Conflict):
     code, title = "idempotency_key_reused", "This idempotency key belongs to another request"
 
 
-class TooLateError(Exception):
-    """The deadline passed before the commit: nothing was changed, and nobody waits for the answer."""
-
-
 class Dispatcher:
     """Routes requests to their queries and commands and turns every outcome into a reply."""
 
@@ -47,6 +44,7 @@ class Dispatcher:
         self._results = metadata.tables[f"{metadata.schema}.request_result"]
         self._queries: dict[str, tuple[type[Request[Any]], Query]] = {}
         self._commands: dict[str, tuple[type[Request[Any]], Command]] = {}
+        self._effects: dict[str, tuple[type[Request[Any]], Effective]] = {}
         self._counted = Counter(
             "requests_total", "Requests answered", labelnames=("name", "outcome"), registry=registry
         )
@@ -58,6 +56,13 @@ class Dispatcher:
     def command(self, request: type[Q], function: Callable[[Write, Q, Cause], Awaitable[BaseModel]]) -> None:
         """Execute `request` with `function` in the transaction that also keeps its result under its key."""
         self._commands[request.name] = (request, function)
+
+    def effect(self, request: type[Q], function: Callable[[Write, Q, Cause, Effect], Awaitable[BaseModel]]) -> None:
+        """Execute `request` with `function`, which does something outside the database after `Effect.begin`.
+
+        What it writes in its transaction is committed with the result, though the deadline may have passed by then.
+        """
+        self._effects[request.name] = (request, function)
 
     async def answer(self, envelope: RequestEnvelope) -> ReplyEnvelope | None:
         """The reply, or None where nobody must be told anything: the outcome is unknown, and stays it."""
@@ -91,57 +96,121 @@ class Dispatcher:
                 return _value(envelope, await query(request.model_validate(envelope.data), cause))
         if envelope.name in self._commands:
             request_type, command = self._commands[envelope.name]
-            if envelope.idempotency_key is None:
-                raise Invalid(f"{envelope.name} changes something and needs an idempotency key")
+            _check_key(envelope)
             return await self._execute_once(envelope, request_type.model_validate(envelope.data), command, cause)
+        if envelope.name in self._effects:
+            request_type, effective = self._effects[envelope.name]
+            _check_key(envelope)
+            return await self._execute_effect(envelope, request_type.model_validate(envelope.data), effective, cause)
         raise Invalid(f"there is no request named {envelope.name!r} here")
 
     async def _execute_once(
         self, envelope: RequestEnvelope, request: Request[Any], command: Command, cause: Cause
     ) -> ReplyEnvelope:
-        open_data = {name: value for name, value in envelope.data.items() if name not in request.secret}
-        fingerprint = hashlib.sha256(f"{envelope.name}\n{canonical(open_data)}".encode()).digest()
+        fingerprint = _fingerprint(envelope, request)
         async with self._database.write() as tx:
             # The same key in another transaction makes this wait until that one has ended.
-            claimed = await tx.execute(
-                insert(self._results)
-                .values(key=self._key(envelope), name=envelope.name, fingerprint=fingerprint)
-                .on_conflict_do_nothing()
-                .returning(self._results.c.key)
-            )
-            if claimed.first() is None:
-                return await self._kept(tx, envelope, fingerprint)
+            if not await self._claim(tx, envelope, fingerprint):
+                kept = await self._kept(tx, envelope, fingerprint)
+                assert kept is not None  # noqa: S101 - it was there, and nobody deletes it within its deadline
+                return kept
             try:
                 async with tx.begin_nested():
                     reply = _value(envelope, await command(tx, request, cause))
             except Problem as problem:
                 # A refusal changed nothing, and it too is the result that this key stands for.
                 reply = _refused(problem)
-            await tx.execute(
-                self._results.update()
-                .where(self._results.c.key == self._key(envelope))
-                .values(reply=reply.model_dump_json())
-            )
-            if envelope.deadline <= self._clock().astimezone(UTC):
+            await self._keep(tx, envelope, reply)
+            if not self._in_time(envelope):
                 raise TooLateError
             return reply
 
-    @staticmethod
-    def _key(envelope: RequestEnvelope) -> str:
-        # Keys are chosen by callers: one caller's key must not answer another's request.
-        return f"{envelope.actor.kind}/{envelope.actor.id}/{envelope.idempotency_key}"
+    async def _execute_effect(
+        self, envelope: RequestEnvelope, request: Request[Any], command: Effective, cause: Cause
+    ) -> ReplyEnvelope:
+        fingerprint = _fingerprint(envelope, request)
+        async with self._database.write() as tx:
+            # Held as long as somebody is at it, in whichever process; PostgreSQL lets go of it for one that died.
+            mine = sa.select(sa.func.pg_try_advisory_xact_lock(sa.func.hashtextextended(self._lock(envelope), 0)))
+            if not (await tx.execute(mine)).scalar_one():
+                raise StillRunning(envelope.name)
+            kept = await self._kept(tx, envelope, fingerprint)
+            if kept is not None:
+                return kept
 
-    async def _kept(self, tx: Write, envelope: RequestEnvelope, fingerprint: bytes) -> ReplyEnvelope:
+            async def claim(beside: Write) -> None:
+                await self._claim(beside, envelope, fingerprint)
+
+            effect = Effect(self._database, _key(envelope), claim=claim, in_time=lambda: self._in_time(envelope))
+            try:
+                async with tx.begin_nested():
+                    value = await command(tx, request, cause, effect)
+                # What was done stays recorded, also where its description is too large.
+                reply = _value(envelope, value)
+            except Problem as problem:
+                reply = _refused(problem)
+            if not effect.begun:
+                await self._claim(tx, envelope, fingerprint)
+                if not self._in_time(envelope):
+                    raise TooLateError
+            await self._keep(tx, envelope, reply)
+            return reply
+
+    def _in_time(self, envelope: RequestEnvelope) -> bool:
+        return self._clock() < envelope.deadline
+
+    def _lock(self, envelope: RequestEnvelope) -> str:
+        return f"{self._results.schema}.request.{_key(envelope)}"
+
+    async def _claim(self, tx: Write, envelope: RequestEnvelope, fingerprint: bytes) -> bool:
+        """Whether the key was free. It is taken in any case."""
+        claimed = await tx.execute(
+            insert(self._results)
+            .values(key=_key(envelope), name=envelope.name, fingerprint=fingerprint)
+            .on_conflict_do_nothing()
+            .returning(self._results.c.key)
+        )
+        return claimed.first() is not None
+
+    async def _keep(self, tx: Write, envelope: RequestEnvelope, reply: ReplyEnvelope) -> None:
+        await tx.execute(
+            self._results.update().where(self._results.c.key == _key(envelope)).values(reply=reply.model_dump_json())
+        )
+
+    async def _kept(self, tx: Write, envelope: RequestEnvelope, fingerprint: bytes) -> ReplyEnvelope | None:
+        """What the key stands for; None while it is free.
+
+        :raises EffectUnknown: an effect was begun under it and has no outcome.
+        """
         row = (
             await tx.execute(
                 sa.select(self._results.c.fingerprint, self._results.c.reply).where(
-                    self._results.c.key == self._key(envelope)
+                    self._results.c.key == _key(envelope)
                 )
             )
-        ).one()
+        ).first()
+        if row is None:
+            return None
         if bytes(row.fingerprint) != fingerprint:
             raise KeyReused(f"The key {envelope.idempotency_key!r} was used for a different request. Use a new key.")
+        if row.reply is None:
+            raise EffectUnknown(envelope.name)
         return ReplyEnvelope.model_validate_json(row.reply)
+
+
+def _check_key(envelope: RequestEnvelope) -> None:
+    if envelope.idempotency_key is None:
+        raise Invalid(f"{envelope.name} changes something and needs an idempotency key")
+
+
+def _key(envelope: RequestEnvelope) -> str:
+    # Keys are chosen by callers: one caller's key must not answer another's request.
+    return f"{envelope.actor.kind}/{envelope.actor.id}/{envelope.idempotency_key}"
+
+
+def _fingerprint(envelope: RequestEnvelope, request: Request[Any]) -> bytes:
+    open_data = {name: value for name, value in envelope.data.items() if name not in request.secret}
+    return hashlib.sha256(f"{envelope.name}\n{canonical(open_data)}".encode()).digest()
 
 
 def _value(envelope: RequestEnvelope, value: BaseModel) -> ReplyEnvelope:

@@ -20,6 +20,7 @@ from services.sync.cards.problems import (
 )
 from services.sync.cards.writing import TagWriter
 from services.sync.steve.models import Tag, TagForm
+from shared.bus.effects import Effect
 from shared.bus.outbox import Outbox
 from shared.contracts.event import Event
 from shared.contracts.events.sync import CardBlocked, CardChanged, CardDiscovered, CardParentChanged, CardUnblocked
@@ -44,7 +45,11 @@ TYPES: Final[tuple[CardType, ...]] = ("ev_card", "keytag", "app", "meta")
 
 
 class Cards:
-    """Each command takes a card for itself first, so that two do not write over each other."""
+    """Each command takes a card for itself first, so that two do not write over each other.
+
+    What SteVe has changed is recorded here however late it is: a change that SteVe keeps and nobody knows of could not
+    be undone, and its repetition would find the card "changed already".
+    """
 
     def __init__(
         self,
@@ -61,7 +66,7 @@ class Cards:
 
     # Commands
 
-    async def create_card(self, tx: Write, request: CreateCard, cause: Cause) -> CardView:
+    async def create_card(self, tx: Write, request: CreateCard, cause: Cause, effect: Effect) -> CardView:
         """:raises CardExists, ParentUnknown, ExpiryPast, WriteRefused, OutcomeUnknown, UpstreamSilent:"""
         self._check_expiry(request.expiry)
         key, now = id_tag_key(request.id_tag), self._clock()
@@ -74,6 +79,7 @@ class Cards:
             max_active_transaction_count=request.max_active_transaction_count,
             note=request.note,
         )
+        await effect.begin()
         tag = await self._writer.create(form)
         local = {
             "display_name": request.display_name,
@@ -109,31 +115,35 @@ class Cards:
         await self.change_local(tx, row, changes, cause)
         return await self._done(tx, request.id_tag, [], cause)
 
-    async def block_card(self, tx: Write, request: BlockCard, cause: Cause) -> CardView:
+    async def block_card(self, tx: Write, request: BlockCard, cause: Cause, effect: Effect) -> CardView:
         """:raises CardUnknown, AlreadyBlocked, CardExpired, WriteConflict, OutcomeUnknown, UpstreamSilent:"""
         row = await self.take(tx, request.id_tag)
         if row.block_kind == "operator" and row.max_active == 0:
             raise AlreadyBlocked(request.id_tag, row.blocked_by, row.block_reason)
+        await effect.begin()
         await self.block(tx, row, "operator", request.reason, cause)
         return await self._done(tx, request.id_tag, [], cause)
 
-    async def unblock_card(self, tx: Write, request: UnblockCard, cause: Cause) -> CardView:
+    async def unblock_card(self, tx: Write, request: UnblockCard, cause: Cause, effect: Effect) -> CardView:
         """:raises CardUnknown, NotBlocked, BlockedByPolicy, LimitUnknown, and as block_card:"""
         row = await self.take(tx, request.id_tag)
         if row.block_kind == "policy" and self._enforce:
             raise BlockedByPolicy(request.id_tag, row.block_reason)
+        await effect.begin()
         await self.unblock(tx, row, request.limit, cause)
         return await self._done(tx, request.id_tag, [], cause)
 
-    async def change_parent(self, tx: Write, request: ChangeParent, cause: Cause) -> CardView:
+    async def change_parent(self, tx: Write, request: ChangeParent, cause: Cause, effect: Effect) -> CardView:
         """:raises CardUnknown, ParentUnknown, ParentCycle, and as block_card:"""
         row = await self.take(tx, request.id_tag)
+        await effect.begin()
         await self.set_parent(tx, row, request.parent_id_tag, cause)
         return await self._done(tx, request.id_tag, [], cause)
 
-    async def set_expiry(self, tx: Write, request: SetExpiry, cause: Cause) -> CardView:
+    async def set_expiry(self, tx: Write, request: SetExpiry, cause: Cause, effect: Effect) -> CardView:
         """:raises CardUnknown, ExpiryPast, and as block_card:"""
         row = await self.take(tx, request.id_tag)
+        await effect.begin()
         await self.expire(tx, row, request.expiry, cause)
         return await self._done(tx, request.id_tag, [], cause)
 

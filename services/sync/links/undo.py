@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from services.sync.cards import store as cards
@@ -10,12 +10,15 @@ from services.sync.cards.commands import Cards
 from services.sync.cards.problems import CannotUndo, ChangeUnknown
 from services.sync.links import store
 from services.sync.links.handlers import Links
+from shared.bus.effects import Effect
 from shared.contracts.identity import Cause
 from shared.contracts.requests.sync import CardView
 from shared.contracts.requests.sync_cards import UndoChange
 from shared.database.engine import Write
 from shared.runtime.clock import Clock
 
+# Kinds of change whose inverse is written in SteVe.
+IN_STEVE: Final = frozenset({"block", "unblock", "parent", "expiry"})
 Inverse = Callable[[Write, Any, Any, Cause], Awaitable[UUID]]
 
 
@@ -33,7 +36,7 @@ class Undo:
             "unlink": self._unlink,
         }
 
-    async def undo_change(self, tx: Write, request: UndoChange, cause: Cause) -> CardView:
+    async def undo_change(self, tx: Write, request: UndoChange, cause: Cause, effect: Effect) -> CardView:
         """:raises ChangeUnknown, CannotUndo: and what the inverse itself may be refused for."""
         change = await cards.change(tx, request.change_id)
         if change is None:
@@ -44,6 +47,8 @@ class Undo:
         if inverse is None:
             raise CannotUndo("A card is never deleted in SteVe, because its transactions would go with it. Block it.")
         row = await self._cards.take(tx, change.id_tag)
+        if change.kind in IN_STEVE:
+            await effect.begin()
         by = await inverse(tx, row, change, cause)
         await cards.mark_undone(tx, request.change_id, by=by)
         view = await cards.view(tx, change.id_tag, self._clock())

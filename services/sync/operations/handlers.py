@@ -7,6 +7,7 @@ from services.sync.operations import rules, store
 from services.sync.operations.rules import Outcome
 from services.sync.steve.client import SteveClient
 from services.sync.upstreams.errors import UpstreamError
+from shared.bus.effects import Effect
 from shared.bus.outbox import Outbox
 from shared.contracts.events.sync import ChargerOperationFinished, ChargerOperationRequested
 from shared.contracts.identity import Actor, Cause
@@ -36,20 +37,22 @@ class Operations:
         self._steve, self._database, self._outbox = steve, database, outbox
         self._clock, self._new_id = clock, new_id
 
-    async def operate_charger(self, _: Write, request: OperateCharger, cause: Cause) -> OperationResult:
+    async def operate_charger(
+        self, tx: Write, request: OperateCharger, cause: Cause, effect: Effect
+    ) -> OperationResult:
         """Call the charger and wait for its answer.
 
-        What was asked for is committed before the call and its outcome right after it, both apart from the request's
-        own transaction: a caller who has gone changes neither.
+        What was asked for is committed before the call; its outcome is recorded however late it comes.
 
-        :raises OperationRunning: the same is under way, perhaps because the caller repeats itself.
+        :raises OperationRunning: somebody has the same under way.
         """
         asked_at, operation_id = self._clock(), self._new_id()
-        async with self._database.write() as tx:
-            if await store.running(tx, request.charge_box_id, request.operation, request.parameters) is not None:
+
+        async def note(beside: Write) -> None:
+            if await store.running(beside, request.charge_box_id, request.operation, request.parameters) is not None:
                 raise OperationRunning(request)
             await store.begin(
-                tx,
+                beside,
                 operation_id=operation_id,
                 charge_box_id=request.charge_box_id,
                 name=request.operation,
@@ -63,22 +66,23 @@ class Operations:
                 operation=request.operation,
                 parameters=request.parameters,
             )
-            await self._outbox.add(tx, requested, cause)
+            await self._outbox.add(beside, requested, cause)
+
+        await effect.begin(note)
         outcome, response, problem = await self._call(request)
         answered_at = self._clock()
-        async with self._database.write() as tx:
-            recorded = await store.finish(
-                tx, operation_id, outcome=outcome, response=response, problem=problem, at=answered_at
+        recorded = await store.finish(
+            tx, operation_id, outcome=outcome, response=response, problem=problem, at=answered_at
+        )
+        if recorded:
+            finished = ChargerOperationFinished(
+                operation_id=operation_id,
+                charge_box_id=request.charge_box_id,
+                operation=request.operation,
+                outcome=outcome,
+                problem=problem,
             )
-            if recorded:
-                finished = ChargerOperationFinished(
-                    operation_id=operation_id,
-                    charge_box_id=request.charge_box_id,
-                    operation=request.operation,
-                    outcome=outcome,
-                    problem=problem,
-                )
-                await self._outbox.add(tx, finished, cause)
+            await self._outbox.add(tx, finished, cause)
         return OperationResult(
             charge_box_id=request.charge_box_id,
             operation=request.operation,

@@ -17,9 +17,11 @@ from deploy.demo.steve.simulator import SteveSimulator, run_steve
 from services.sync.main import Rooms, wire
 from services.sync.settings import SyncSettings
 from services.sync.tables import metadata
+from shared.bus.effects import Effect
 from shared.contracts.event import Envelope, open_envelope
 from shared.contracts.identity import Actor, Cause
 from shared.contracts.requests.sync import LinkCard
+from shared.database.engine import Write
 from shared.runtime.clock import utc_now, uuid7
 from shared.runtime.service import Service, assemble
 from shared.web.server import HttpServer
@@ -147,6 +149,15 @@ class World:
         """What waits in the outbox, oldest first."""
         found = [open_envelope(bytes(row.body)) for row in await self.rows("SELECT body FROM sync.outbox ORDER BY id")]
         return [one for one in found if not types or one.type in types]
+
+
+def effect(world: World, key: str = "operator/ada/a-key") -> Effect:
+    """What the dispatcher gives to a command that does something outside; its key is free, and it is in time."""
+
+    async def claim(_: Write) -> None:
+        pass
+
+    return Effect(world.service.database, key, claim=claim, in_time=lambda: True)
 
 
 async def eventually(check: Callable[[], Awaitable[bool]], *, within_s: float = 10.0) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -25,23 +26,23 @@ from shared.contracts.requests.sync_cards import (
     UndoChange,
     UnlinkCard,
 )
-from tests.integration.services.sync.conftest import ADA, Build, World, ago
+from tests.integration.services.sync.conftest import ADA, Build, World, ago, effect
 
 
 async def do(world: World, request: Request[Any]) -> CardView:
     """A command as the dispatcher executes it."""
-    rooms = world.rooms
+    rooms, outside = world.rooms, effect(world)
     commands: dict[type, Callable[..., Any]] = {
-        CreateCard: rooms.cards.create_card,
+        CreateCard: partial(rooms.cards.create_card, effect=outside),
         ChangeCard: rooms.cards.change_card,
-        BlockCard: rooms.cards.block_card,
-        UnblockCard: rooms.cards.unblock_card,
-        ChangeParent: rooms.cards.change_parent,
-        SetExpiry: rooms.cards.set_expiry,
+        BlockCard: partial(rooms.cards.block_card, effect=outside),
+        UnblockCard: partial(rooms.cards.unblock_card, effect=outside),
+        ChangeParent: partial(rooms.cards.change_parent, effect=outside),
+        SetExpiry: partial(rooms.cards.set_expiry, effect=outside),
         LinkCard: rooms.links.link_card,
         RelinkCard: rooms.links.relink_card,
         UnlinkCard: rooms.links.unlink_card,
-        UndoChange: rooms.undo.undo_change,
+        UndoChange: partial(rooms.undo.undo_change, effect=outside),
     }
     async with world.service.database.write() as tx:
         view = await commands[type(request)](tx, request, ADA)

@@ -11,7 +11,7 @@ import websockets
 
 from services.sync.operations.handlers import OperationRunning
 from shared.contracts.requests.sync import OperateCharger, OperationResult
-from tests.integration.services.sync.conftest import ADA, Build, World
+from tests.integration.services.sync.conftest import ADA, Build, World, effect
 
 
 class _Station:
@@ -42,7 +42,7 @@ async def station(world: World) -> AsyncIterator[_Station]:
 async def operate(world: World, operation: Any = "ClearCache", **parameters: Any) -> OperationResult:  # noqa: ANN401
     request = OperateCharger(charge_box_id="CP-1", operation=operation, parameters=parameters)
     async with world.service.database.write() as tx:
-        return await world.rooms.operations.operate_charger(tx, request, ADA)
+        return await world.rooms.operations.operate_charger(tx, request, ADA, effect(world))
 
 
 async def test_an_accepted_operation_is_told_twice(world: World, station: _Station) -> None:
