@@ -1,5 +1,6 @@
 """Asking the owners on behalf of whoever asked us."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeVar
 from uuid import UUID
@@ -12,17 +13,27 @@ from shared.bus.requests import NoAnswerError, Requester
 from shared.contracts.identity import Cause
 from shared.contracts.problem import RemoteProblem
 from shared.contracts.request import Request
+from shared.contracts.requests.sync import OperateCharger
+from shared.contracts.requests.sync_work import Reconcile
 from shared.runtime.clock import Clock
 
 R = TypeVar("R", bound=BaseModel)
 
 # Without a broker an answer comes only if it returns at once; a page should not wait for it to its deadline.
 DEADLINE_WITHOUT_BROKER_S: Final = 0.5
+# Requests whose owner itself waits for others, longer than a page usually does.
+PATIENCE_S: Final[Mapping[str, float]] = {
+    Reconcile.name: 60.0,  # every subscription is read from SteVe and from Lago
+    OperateCharger.name: 35.0,  # SteVe waits 30 s for a charger
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One caller's questions and changes, all part of one chain (`correlation_id`). Deadlines in seconds."""
+    """One caller's questions and changes, all part of one chain (`correlation_id`).
+
+    Deadlines in seconds; those in `PATIENCE_S` get theirs where it is longer.
+    """
 
     requester: Requester
     caller: Caller
@@ -70,6 +81,7 @@ class Ask:
             return silent(request.owner, problem.detail, asked_at)
 
     async def _ask(self, request: Request[R], deadline_s: float, key: str | None) -> R:
+        deadline_s = max(deadline_s, PATIENCE_S.get(request.name, 0.0))
         if not self.requester.connected:
             deadline_s = min(deadline_s, DEADLINE_WITHOUT_BROKER_S)
         return await self.requester.ask(

@@ -6,13 +6,20 @@ from fastapi import APIRouter, FastAPI
 
 from services.admin_api.api import (
     audit,
+    card_changes,
     cards,
+    chargers,
     customers,
     diagnoses,
+    held,
+    interception,
+    kiosks,
     operators,
     overview,
     pairings,
     problems,
+    reconciliation,
+    runs,
     session,
     sessions,
     taps,
@@ -25,7 +32,8 @@ from services.admin_api.house import House
 VERSION: Final = "1"
 OPENAPI_PATH: Final = "/api/openapi.json"
 _RESOURCES: Final = (
-    session, overview, cards, customers, sessions, taps, pairings, diagnoses, audit, upstreams, tokens, operators,
+    session, overview, cards, card_changes, customers, sessions, held, runs, reconciliation, taps, pairings, chargers,
+    kiosks, interception, diagnoses, audit, upstreams, tokens, operators,
 )  # fmt: skip
 _ABOUT: Final = """
 What operators see and do, as JSON: the console's pages are twins of these resources.

@@ -2,14 +2,27 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
-from services.admin_api.api.deps import AsViewer, Cursor
+from services.admin_api.api.deps import AsOperator, AsViewer, Cursor
 from services.admin_api.api.paging import Page
 from services.admin_api.api.problems import documented
 from services.admin_api.asking import Ask
 from shared.bus.requests import NoAnswerError
+from shared.contracts.identity import Frozen
+from shared.contracts.problem import NotFound
 from shared.contracts.requests.sync import CustomerView, SearchCustomers
+from shared.contracts.requests.sync_cards import GetPortalUrl
+
+
+class NoSuchCustomer(NotFound):
+    code, title = "no_such_customer", "Lago does not know this customer"
+
+
+class Portal(Frozen):
+    """The address opens the customer's portal for whoever has it, for a limited time."""
+
+    url: str
 
 
 async def list_customers(
@@ -25,6 +38,16 @@ async def list_customers(
     return Page(items=found.customers, next_cursor=found.next_cursor)
 
 
+async def portal(ask: Ask, external_customer_id: str) -> Portal:
+    """:raises NoAnswerError: sync or Lago does not answer. :raises NoSuchCustomer: Lago has none of that id."""
+    found = await ask(GetPortalUrl(external_customer_id=external_customer_id))
+    if not found.answered:
+        raise NoAnswerError("get_portal_url", "Lago", found.problem or "no reason was given")
+    if found.url is None:
+        raise NoSuchCustomer(found.problem or f"Lago has no customer {external_customer_id}.")
+    return Portal(url=found.url)
+
+
 router = APIRouter(prefix="/customers", tags=["customers"], responses=documented(401, 403, 422, 503, 504))
 
 
@@ -37,3 +60,11 @@ async def get_customers(
 ) -> Page[CustomerView]:
     """Customers in Lago with their active subscriptions, asked now."""
     return await list_customers(ask, text=q, limit=limit, cursor=cursor)
+
+
+@router.get("/{external_customer_id}/portal", responses=documented(404))
+async def get_portal(
+    ask: AsOperator, external_customer_id: Annotated[str, Path(min_length=1, max_length=255)]
+) -> Portal:
+    """A customer's portal in Lago."""
+    return await portal(ask, external_customer_id)

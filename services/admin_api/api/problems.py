@@ -115,7 +115,10 @@ def _of_validation(error: RequestValidationError) -> Problem:
     if any(each["type"] == "missing" and str(each["loc"][-1]).lower() == KEY_HEADER.lower() for each in errors):
         return KeyMissing()
     # The values stay out: they may be passwords.
-    faults = [{"where": ".".join(str(part) for part in each["loc"]), "what": each["msg"]} for each in errors]
+    faults = [
+        {"where": ".".join(str(part) for part in each["loc"]), "what": each["msg"].removeprefix("Value error, ")}
+        for each in errors
+    ]
     return InvalidRequest(f"{faults[0]['where']}: {faults[0]['what']}.", errors=faults)
 
 

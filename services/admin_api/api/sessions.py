@@ -2,13 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from services.admin_api.api.deps import AsViewer, Cursor, Limit
 from services.admin_api.api.paging import Page
 from services.admin_api.api.problems import documented
 from services.admin_api.asking import Ask
-from shared.contracts.requests.sync import BillingState, SearchSessions, SessionView
+from shared.contracts.requests.sync import BillingState, GetSession, SearchSessions, SessionView
 
 
 async def list_sessions(
@@ -42,3 +42,11 @@ async def get_sessions(
 ) -> Page[SessionView]:
     """Charging sessions, newest first. Energies in Wh."""
     return await list_sessions(ask, card=card, charger=charger, billing=billing, limit=limit, cursor=cursor)
+
+
+@router.get("/{session}", responses=documented(404))
+async def get_session(
+    ask: AsViewer, session: Annotated[str, Path(max_length=120, description="<steve_id>:<transaction pk>")]
+) -> SessionView:
+    """One session, as SteVe recorded it, and how far it is billed."""
+    return await ask(GetSession(session=session))

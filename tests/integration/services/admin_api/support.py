@@ -1,5 +1,6 @@
 """What tests do with the running service."""
 
+from datetime import datetime
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ TABLES = ("session", "operator", "api_token", "sign_in_guard", "request_result")
 
 
 class MovableClock(Protocol):
+    def __call__(self) -> datetime: ...
     def pass_by(self, **how_long: float) -> None: ...
     def reset(self) -> None: ...
 
