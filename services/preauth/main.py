@@ -21,6 +21,7 @@ from services.preauth.decision.http import PATH, Hook
 from services.preauth.decision.jobs import Matches, Months, Replay, Sweeper
 from services.preauth.decision.projections import Projections
 from services.preauth.decision.signature import parse_keys as parse_hook_keys
+from services.preauth.decision.snapshot import Snapshot
 from services.preauth.decision.spool import Spool
 from services.preauth.decision.statement import Windows
 from services.preauth.decision.switch import Switch
@@ -65,6 +66,8 @@ CHECK_EVERY_S = 10.0
 ANSWERS_EVERY_S = 0.5
 JUDGE_EVERY_S = 5.0
 RATES_EVERY_S = 60.0
+# Until it is taken.
+SNAPSHOT_EVERY_S = 2.0
 
 # What no caller waits for, and what therefore may happen in another process than the one that serves taps.
 WORK = frozenset(
@@ -78,6 +81,7 @@ WORK = frozenset(
         "taps.sweep",
         "pairings.expire",
         "login.end_old",
+        "projections.snapshot",
         "projections.forget",
         "evidence.judge",
         "evidence.rates",
@@ -260,6 +264,7 @@ def follow_sync(service: Service, settings: PreauthSettings) -> None:
     projections = Projections(service.database, clock=service.clock)
     service.consumer.on(sync.CardDiscovered, projections.card_discovered)
     service.consumer.on(sync.CardChanged, projections.card_changed)
+    service.consumer.on(sync.CardParentChanged, projections.card_parent_changed)
     service.consumer.on(sync.TransactionStarted, projections.transaction_started)
     service.consumer.on(sync.TransactionStopped, projections.transaction_stopped)
     evidence = Evidence(
@@ -271,7 +276,9 @@ def follow_sync(service: Service, settings: PreauthSettings) -> None:
         stops=settings.stop_ignored,
     )
     service.consumer.on(sync.TransactionStarted, evidence.session_started)
+    snapshot = Snapshot(service.database, service.requester, clock=service.clock)
     service.parts += [
+        Every("projections.snapshot", SNAPSHOT_EVERY_S, snapshot.take),
         Every("projections.forget", HOUR_S, projections.forget),
         Every("evidence.judge", JUDGE_EVERY_S, evidence.judge),
         Every("evidence.rates", RATES_EVERY_S, evidence.watch_rates),

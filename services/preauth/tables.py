@@ -127,6 +127,14 @@ card = sa.Table(
     sa.Index("ix_card_parent_id_tag", "parent_id_tag"),
 )
 
+# What was asked of others once, to start the projections from.
+snapshot = sa.Table(
+    "snapshot",
+    metadata,
+    sa.Column("what", sa.Text, primary_key=True),
+    sa.Column("taken_at", Time, nullable=False),
+)
+
 open_session = sa.Table(
     "open_session",
     metadata,

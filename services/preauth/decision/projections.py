@@ -8,7 +8,13 @@ from sqlalchemy.dialects import postgresql as pg
 
 from services.preauth.tables import card, open_session, remote_start
 from shared.contracts.event import Envelope
-from shared.contracts.events.sync import CardChanged, CardDiscovered, TransactionStarted, TransactionStopped
+from shared.contracts.events.sync import (
+    CardChanged,
+    CardDiscovered,
+    CardParentChanged,
+    TransactionStarted,
+    TransactionStopped,
+)
 from shared.contracts.identity import IdTag, id_tag_key
 from shared.database.engine import Database, Write
 from shared.runtime.clock import Clock, NewId
@@ -23,17 +29,20 @@ class Projections:
         self._database, self._clock = database, clock
 
     async def card_discovered(self, tx: Write, event: CardDiscovered, envelope: Envelope) -> None:
-        await self._parent(tx, IdTag(event.id_tag), event.parent_id_tag, envelope.subjectversion)
+        await put_parent(tx, IdTag(event.id_tag), event.parent_id_tag, envelope.subjectversion)
 
     async def card_changed(self, tx: Write, event: CardChanged, envelope: Envelope) -> None:
         if "parent_id_tag" in event.after:
-            await self._parent(tx, IdTag(event.id_tag), event.after["parent_id_tag"], envelope.subjectversion)
+            await put_parent(tx, IdTag(event.id_tag), event.after["parent_id_tag"], envelope.subjectversion)
+
+    async def card_parent_changed(self, tx: Write, event: CardParentChanged, envelope: Envelope) -> None:
+        await put_parent(tx, IdTag(event.id_tag), event.after, envelope.subjectversion)
 
     async def transaction_started(self, tx: Write, event: TransactionStarted, _: Envelope) -> None:
         await session_started(
             tx,
             charge_box_id=event.charge_box_id,
-            transaction_id=_transaction_id(event.session),
+            transaction_id=transaction_id_of(event.session),
             connector_id=event.connector_id,
             id_tag=IdTag(event.id_tag),
             started_at=event.started_at,
@@ -41,7 +50,7 @@ class Projections:
 
     async def transaction_stopped(self, tx: Write, event: TransactionStopped, _: Envelope) -> None:
         # Both, so that a stop that overtakes its start leaves no session open.
-        transaction_id = _transaction_id(event.session)
+        transaction_id = transaction_id_of(event.session)
         await session_started(
             tx,
             charge_box_id=event.charge_box_id,
@@ -65,33 +74,39 @@ class Projections:
             await tx.execute(open_session.delete().where(open_session.c.started_at < before))
             await tx.execute(remote_start.delete().where(remote_start.c.asked_at < before))
 
-    async def _parent(self, tx: Write, id_tag: IdTag, parent: str | None, version: int) -> None:
-        values: dict[str, Any] = {
-            "parent_id_tag": id_tag_key(parent) if parent else None,
-            "subject_version": version,
-        }
-        statement = pg.insert(card).values(id_tag=id_tag, **values)
-        await tx.execute(
-            statement.on_conflict_do_update(
-                index_elements=[card.c.id_tag], set_=values, where=card.c.subject_version < version
-            )
+
+async def put_parent(tx: Write, id_tag: IdTag, parent: str | None, version: int) -> None:
+    """Note a card's parent as of this version of its subject, unless a later one is known."""
+    values: dict[str, Any] = {
+        "parent_id_tag": id_tag_key(parent) if parent else None,
+        "subject_version": version,
+    }
+    statement = pg.insert(card).values(id_tag=id_tag, **values)
+    await tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=[card.c.id_tag], set_=values, where=card.c.subject_version < version
         )
+    )
 
 
 async def session_started(
     tx: Write, *, charge_box_id: str, transaction_id: int, connector_id: int, id_tag: IdTag, started_at: datetime
 ) -> None:
-    """A card began to charge, by SteVe's record or as the gateway saw it, whichever is known first."""
+    """A card began to charge, by SteVe's record or as the gateway saw it, whichever is known first.
+
+    The gateway cannot know which SteVe database an id is of, so an id may come again after SteVe was installed anew:
+    what began later, and cannot be the session that is known, takes its place.
+    """
+    values: dict[str, Any] = {"connector_id": connector_id, "id_tag": id_tag, "started_at": started_at}
+    known = open_session.c
+    statement = pg.insert(open_session).values(charge_box_id=charge_box_id, transaction_id=transaction_id, **values)
+    another = sa.or_(known.stopped_at < started_at, known.id_tag != id_tag, known.connector_id != connector_id)
     await tx.execute(
-        pg.insert(open_session)
-        .values(
-            charge_box_id=charge_box_id,
-            transaction_id=transaction_id,
-            connector_id=connector_id,
-            id_tag=id_tag,
-            started_at=started_at,
+        statement.on_conflict_do_update(
+            index_elements=[known.charge_box_id, known.transaction_id],
+            set_={**values, "stopped_at": None, "energy_wh": None},
+            where=sa.and_(known.started_at < started_at, another),
         )
-        .on_conflict_do_nothing()
     )
 
 
@@ -118,5 +133,5 @@ async def remote_start_asked(tx: Write, *, charge_box_id: str, id_tag: IdTag, at
     await tx.execute(remote_start.insert().values(values))
 
 
-def _transaction_id(session: str) -> int:
+def transaction_id_of(session: str) -> int:
     return int(session.rpartition(":")[2])

@@ -275,6 +275,8 @@ async def search(tx: Read, request: SearchSessions, *, before: tuple[datetime, i
     for column, wanted in exact.items():
         if wanted is not None:
             statement = statement.where(column == wanted)
+    if request.open_only:
+        statement = statement.where(session.c.stopped_at.is_(None))
     if before is not None:
         statement = statement.where(
             sa.tuple_(session.c.started_at, session.c.transaction_pk) < sa.tuple_(*map(sa.literal, before))

@@ -215,6 +215,7 @@ class SearchSessions(Request[SessionPage]):
     charge_box_id: str | None = None
     billing: BillingState | None = None
     external_subscription_id: str | None = None
+    open_only: bool = Field(False, description="only those that SteVe has no end of")
     limit: int = Field(50, ge=1, le=MAX_ROWS)
     cursor: str | None = None
 

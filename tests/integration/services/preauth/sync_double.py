@@ -1,14 +1,15 @@
 """Sync, as far as preauth asks it: answers from memory in place of the bus. Its own answers are tested with sync."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
 
 from shared.bus.requests import NoAnswerError
 from shared.contracts.problem import NotFound, RemoteProblem
 from shared.contracts.request import Request
-from shared.contracts.requests.sync import CardView, GetCard, SearchSessions, SessionPage, SteveCard
+from shared.contracts.requests.sync import CardView, GetCard, SearchSessions, SessionPage, SessionView, SteveCard
+from shared.contracts.requests.sync_cards import CardSnapshot, CardSnapshotPage, SnapshotCards
 
 
 def card_view(id_tag: str, *, blocked: bool = False, expiry: datetime | None = None, active: bool = True) -> CardView:
@@ -43,6 +44,10 @@ class SyncDouble:
 
     cards: dict[str, CardView] = field(default_factory=dict)
     silent: bool = False
+    # In the order of their idTags.
+    snapshot: list[CardSnapshot] = field(default_factory=list)
+    sessions: list[SessionView] = field(default_factory=list)
+    connected: bool = True
     asked: list[Request[Any]] = field(default_factory=list)
 
     def know(self, id_tag: str, **more: Any) -> UUID:  # noqa: ANN401 - what `card_view` takes
@@ -58,5 +63,13 @@ class SyncDouble:
             if request.id_tag not in self.cards:
                 raise RemoteProblem(NotFound(f"There is no card {request.id_tag}.").details())
             return self.cards[request.id_tag]
+        if isinstance(request, SnapshotCards):
+            return self._snapshot(request)
         assert isinstance(request, SearchSessions)
-        return SessionPage(sessions=[])
+        return SessionPage(sessions=[one for one in self.sessions if one.stopped_at is None or not request.open_only])
+
+    def _snapshot(self, request: SnapshotCards) -> CardSnapshotPage:
+        """One card a page, so that paging is needed."""
+        after = [one for one in self.snapshot if request.cursor is None or one.id_tag > request.cursor]
+        more = after[0].id_tag if len(after) > 1 else None
+        return CardSnapshotPage(cards=after[:1], taken_at=datetime.now(UTC), next_cursor=more)

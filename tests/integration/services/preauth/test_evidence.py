@@ -8,7 +8,13 @@ import pytest
 
 from services.preauth.decision.projections import remote_start_asked
 from shared.contracts.event import Envelope, Event
-from shared.contracts.events.sync import CardChanged, CardDiscovered, TransactionStarted, TransactionStopped
+from shared.contracts.events.sync import (
+    CardChanged,
+    CardDiscovered,
+    CardParentChanged,
+    TransactionStarted,
+    TransactionStopped,
+)
 from shared.contracts.identity import IdTag
 from shared.contracts.requests.preauth import ArmPairing, SearchTaps, SwitchInterception
 from tests.integration.services.preauth.world import Preauth
@@ -114,6 +120,38 @@ async def test_old_news_about_a_card_is_ignored(preauth: Preauth) -> None:
     await happen(preauth, moved(None), version=3)
     await happen(preauth, moved("OLD"), version=2)
     assert preauth.rows("SELECT parent_id_tag FROM card") == [{"parent_id_tag": None}]
+
+
+async def test_a_parent_set_by_this_house_counts_at_the_next_tap(preauth: Preauth) -> None:
+    """A card is put under another one: from then on it is of that group, and no longer of the one before."""
+    await discovered(preauth, "04A1", "META")
+    await discovered(preauth, "04B1", "OTHER")
+    await session(preauth, 1, "04A1")
+    await arm(preauth)
+    moved = CardParentChanged(id_tag="04B1", change_id=uuid4(), before="OTHER", after="meta")
+    await happen(preauth, moved, version=2)
+    assert await preauth.tap("04B1", CP) is None
+    assert await reason(preauth, "04B1") == "stops_group_session"
+    back = CardParentChanged(id_tag="04B1", change_id=uuid4(), before="META", after=None)
+    await happen(preauth, back, version=3)
+    assert await preauth.tap("04B1", CP) == "BLOCKED"
+
+
+async def test_an_id_that_comes_again_is_another_session(preauth: Preauth) -> None:
+    """SteVe was installed anew and counts from 1 again: the new session of that number is open, not the old one."""
+    old = await session(preauth, 1, "04A1", ago_s=3600)
+    await stop(preauth, old, energy_wh=10, after_s=60)
+    await session(preauth, 1, "04A1")
+    await arm(preauth)
+    assert await preauth.tap("04A1", CP) is None
+    assert await reason(preauth, "04A1") == "stops_own_session"
+    await happen(preauth, old)
+    assert await preauth.tap("04A1", CP, connector=1) is None
+    # The old one never stopped, as far as anybody knows; its number is now another card's.
+    await session(preauth, 2, "04C1", ago_s=3600)
+    await session(preauth, 2, "04D1")
+    assert await preauth.tap("04D1", CP) is None
+    assert await preauth.tap("04C1", CP) == "BLOCKED"
 
 
 async def test_a_stop_that_overtakes_its_start_leaves_nothing_open(preauth: Preauth) -> None:

@@ -67,6 +67,15 @@ async def test_a_stop_is_counted_within_seconds(ask: Requester, world: World) ->
         return page.sessions[0].billing.state in {"synced", "counted"}
 
     await eventually(synced)
+    charging = world.charge("META", None, charge_box_id="CP-2")
+
+    async def open_sessions() -> list[str]:
+        return [one.session for one in (await ask.ask(SearchSessions(open_only=True), actor=ADA)).sessions]
+
+    async def is_open() -> bool:
+        return [one.rpartition(":")[2] for one in await open_sessions()] == [str(charging.pk)]
+
+    await eventually(is_open)
     meta = await ask.ask(GetCard(id_tag="META"), actor=ADA)
     assert meta.children == ["04A1B2C3"]
     answer = await ask.ask(ReadCardInSteve(id_tag="04A1B2C3"), actor=ADA)
