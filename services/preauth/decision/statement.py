@@ -5,7 +5,7 @@ Raw psycopg and unqualified names: the connection's search path is the service's
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -124,6 +124,7 @@ FACTS: Final[dict[str, str]] = {
     "authorized_before": """
         p.state = 'armed' AND t.kind = 'start' AND EXISTS (
             SELECT FROM tap a WHERE a.id_tag = t.id_tag AND a.charge_box_id = t.charge_box_id AND a.kind = 'authorize'
+            AND a.received_at > $5 - make_interval(secs => {authorize_s})
             AND a.received_at BETWEEN t.received_at - make_interval(secs => {authorize_s}) AND t.received_at)""",
     "untrusted": """
         p.weak AND NOT EXISTS (SELECT FROM card_pin k WHERE k.id_tag = t.id_tag)
@@ -140,6 +141,9 @@ _FACT_COLUMNS: Final = ", ".join(f"COALESCE({definition}, false) AS {name}" for 
 # - `free`, `matched`: the pairing goes to the tap that came first, if nobody else holds or had it meanwhile. A row that
 #   is locked is left for the next group: one slow cancel must not keep everybody waiting;
 # - `journalled`: every tap that is new and did not lose its pairing to another.
+# The bounds ($3 to $5) say nothing that the rows do not say themselves. But they are known before a row is looked at:
+# the server opens only the months that can matter, and reads only a moment of the journal, also while its plan is one
+# that was made when the journal was empty.
 # Sub-statements see the same snapshot: an answer told in this group is not seen by a repeat in it, which then gets
 # null. Only passes are told here, so null is what was told.
 _TEMPLATE: Final = f"""
@@ -151,11 +155,11 @@ WITH told AS (
 ), closed AS (
     UPDATE tap SET told = told.told, told_at = told.told_at, in_time = told.in_time, duration_us = told.duration_us
     FROM told WHERE tap.received_at = told.received_at AND tap.tap_id = told.tap_id AND tap.told IS NULL
-    RETURNING tap.tap_id
+        AND tap.received_at BETWEEN $3 AND $4
+    RETURNING told.tap_id, told.event_id, told.event
 ), events AS (
     INSERT INTO outbox (event_id, ordering_key, routing_key, exchange, body)
-    SELECT told.event_id, 'tap/' || told.tap_id, 'tap.decided', '{EVENTS}', convert_to(told.event, 'UTF8')
-    FROM told JOIN closed USING (tap_id)
+    SELECT event_id, 'tap/' || tap_id, 'tap.decided', '{EVENTS}', convert_to(event, 'UTF8') FROM closed
 ), asked AS (
     SELECT t.*, p.pairing_id, p.correlation_id, p.state AS pairing_state,
         earlier.tap_id AS earlier_tap_id, earlier.received_at AS earlier_received_at,
@@ -176,6 +180,7 @@ WITH told AS (
         WHERE j.id_tag = t.id_tag AND j.charge_box_id = t.charge_box_id AND j.kind = t.kind
         AND j.received_at > t.received_at - make_interval(secs => 2 * {{fresh_s}})
         AND j.received_at <= t.received_at + make_interval(secs => 1)
+        AND j.received_at > $5 - make_interval(secs => 2 * {{fresh_s}})
         AND (
             (j.via = t.via AND (j.message_id = t.message_id OR (
                 j.sent_at = t.sent_at AND j.connector_id IS NOT DISTINCT FROM t.connector_id)))
@@ -185,8 +190,11 @@ WITH told AS (
         )
         ORDER BY j.received_at DESC LIMIT 1
     ) earlier ON true
-), decided AS (
-    SELECT *, {CASE} AS reason FROM asked
+), decided AS MATERIALIZED (
+    SELECT place, tap_id, received_at, sent_at, charge_box_id, connector_id, id_tag, id_tag_as_sent, kind, via,
+        message_id, pairing_id, correlation_id, pairing_state, earlier_tap_id, earlier_received_at, earlier_reason,
+        earlier_told, earlier_via, {CASE} AS reason
+    FROM asked
 ), ranked AS (
     SELECT *, reason = 'matched' AND earlier_tap_id IS NULL AS wants,
         CASE WHEN earlier_tap_id IS NULL
@@ -218,7 +226,7 @@ WITH told AS (
     UPDATE tap SET also_via = r.via, sent_at = COALESCE(tap.sent_at, r.sent_at)
     FROM ranked r
     WHERE r.earlier_via <> r.via AND tap.received_at = r.earlier_received_at AND tap.tap_id = r.earlier_tap_id
-        AND tap.also_via IS NULL
+        AND tap.also_via IS NULL AND tap.received_at > $5 - make_interval(secs => 2 * {{fresh_s}})
 )
 SELECT r.place, r.reason, r.waits OR (r.wants AND m.tap_id IS NULL) AS again, r.pairing_id, r.correlation_id,
     r.earlier_tap_id, r.earlier_reason, r.earlier_told
@@ -245,7 +253,10 @@ async def flush(
     cursor = psycopg.AsyncRawCursor(connection, row_factory=class_row(Decided))
     told_json = _encoder.encode(told).decode()
     taps_json = _encoder.encode([_row(place, one) for place, one in enumerate(waiting)]).decode()
-    await cursor.execute(sql, [told_json, taps_json], prepare=True, binary=True)
+    now = datetime.now(UTC)
+    told_at = [one.received_at for one in told] or [now]
+    taps_from = min((one.received_at for one in waiting), default=now)
+    await cursor.execute(sql, [told_json, taps_json, min(told_at), max(told_at), taps_from], prepare=True, binary=True)
     return await cursor.fetchall()
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
@@ -20,6 +21,26 @@ from shared.database.engine import Read, Write
 from shared.runtime.clock import NewId
 
 outbox = metadata.tables["preauth.outbox"]
+
+_json: Final = msgspec.json.Encoder()
+
+# Text, and rows as one value: a VALUES list of hundreds of rows is put together anew each time, while taps wait.
+_REPLAY: Final = sa.text("""
+    INSERT INTO preauth.tap (
+        received_at, tap_id, charge_box_id, connector_id, id_tag, id_tag_as_sent, kind, via, sent_at, message_id,
+        reason, told_at, duration_us, told, in_time
+    )
+    SELECT received_at, tap_id, charge_box_id, connector_id, id_tag, id_tag_as_sent, kind, via, sent_at, message_id,
+        reason, told_at, duration_us, 'passed', false
+    FROM json_to_recordset(CAST(:taps AS json)) AS x (
+        received_at timestamptz, tap_id uuid, charge_box_id text, connector_id int, id_tag text, id_tag_as_sent text,
+        kind text, via text, sent_at timestamptz, message_id text, reason text, told_at timestamptz, duration_us int
+    )
+    ON CONFLICT (received_at, tap_id) DO UPDATE
+    SET told = EXCLUDED.told, in_time = EXCLUDED.in_time, told_at = EXCLUDED.told_at, duration_us = EXCLUDED.duration_us
+    WHERE tap.told IS NULL
+    RETURNING tap.*
+""").columns(*tap.c)
 
 _SWEEP: Final = "unanswered"
 _LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -148,36 +169,7 @@ async def replay(tx: Write, spooled: Sequence[Spooled]) -> list[Row]:
     A tap whose statement was under way at its deadline may be there already, even matched: it was told to pass, so
     the pairing is void.
     """
-    told: dict[str, Any] = {"told": "passed", "in_time": False}
-    statement = pg.insert(tap).values(
-        [
-            {
-                "received_at": one.received_at,
-                "tap_id": one.tap_id,
-                "charge_box_id": one.charge_box_id,
-                "connector_id": one.connector_id,
-                "id_tag": one.id_tag,
-                "id_tag_as_sent": one.id_tag_as_sent,
-                "kind": one.kind,
-                "via": one.via,
-                "sent_at": one.sent_at,
-                "message_id": one.message_id,
-                "reason": one.reason,
-                "told_at": one.told_at,
-                "duration_us": one.duration_us,
-                **told,
-            }
-            for one in spooled
-        ]
-    )
-    given = statement.excluded
-    result = await tx.execute(
-        statement.on_conflict_do_update(
-            index_elements=[tap.c.received_at, tap.c.tap_id],
-            set_={**told, "told_at": given.told_at, "duration_us": given.duration_us},
-            where=tap.c.told.is_(None),
-        ).returning(tap)
-    )
+    result = await tx.execute(_REPLAY, {"taps": _json.encode(spooled).decode()})
     await tx.execute(
         pairing.update()
         .where(pairing.c.state == "matched", pairing.c.tap_id.in_([one.tap_id for one in spooled]))
@@ -200,22 +192,14 @@ async def keep_partitions(tx: Write, *, now: datetime, ahead: int, keep_days: in
     return [(row.partition, row.done) for row in found]
 
 
-# What could not be seen is said where it matters: at a tap that was taken for a scan.
+# Said where it matters: at a tap that was taken for one.
 _HOOK_ALONE: Final = " Through the hook alone a remote start made in SteVe's own pages cannot be told from a tap."
-_ANY_CONNECTOR: Final = (
-    " The scan was armed for connector {connector}; an Authorize does not say at which connector the card was."
-)
 
 
 def _explanation(row: Row) -> str:
     sentence = SENTENCES[Reason(row.reason)]
-    if row.reason != Reason.MATCHED.value:
-        return sentence
-    if row.connector_id is None and row.armed_connector_id is not None:
-        sentence += _ANY_CONNECTOR.format(connector=row.armed_connector_id)
-    if row.via == "hook" and row.also_via is None:
-        sentence += _HOOK_ALONE
-    return sentence
+    unseen = row.via == "hook" and row.also_via is None and row.reason == Reason.MATCHED.value
+    return sentence + _HOOK_ALONE if unseen else sentence
 
 
 def _view(row: Row) -> TapView:
@@ -245,12 +229,7 @@ def _view(row: Row) -> TapView:
 
 async def search(tx: Read, request: SearchTaps, *, before: tuple[datetime, UUID] | None) -> list[TapView]:
     """Taps that match, newest first, at most `request.limit`; `before` is where the page before ended."""
-    statement = (
-        sa.select(tap, pairing.c.connector_id.label("armed_connector_id"))
-        .outerjoin(pairing, pairing.c.pairing_id == tap.c.pairing_id)
-        .order_by(tap.c.received_at.desc(), tap.c.tap_id.desc())
-        .limit(request.limit)
-    )
+    statement = sa.select(tap).order_by(tap.c.received_at.desc(), tap.c.tap_id.desc()).limit(request.limit)
     exact = {
         tap.c.id_tag: request.id_tag,
         tap.c.charge_box_id: request.charge_box_id,
