@@ -192,14 +192,22 @@ async def keep_partitions(tx: Write, *, now: datetime, ahead: int, keep_days: in
     return [(row.partition, row.done) for row in found]
 
 
-# Said where it matters: at a tap that was taken for one.
+# What could not be seen is said where it matters: at a tap that was taken for a scan.
 _HOOK_ALONE: Final = " Through the hook alone a remote start made in SteVe's own pages cannot be told from a tap."
+_ANY_CONNECTOR: Final = (
+    " The scan was armed for connector {connector}; an Authorize does not say at which connector the card was."
+)
 
 
 def _explanation(row: Row) -> str:
     sentence = SENTENCES[Reason(row.reason)]
-    unseen = row.via == "hook" and row.also_via is None and row.reason == Reason.MATCHED.value
-    return sentence + _HOOK_ALONE if unseen else sentence
+    if row.reason != Reason.MATCHED.value:
+        return sentence
+    if row.connector_id is None and row.armed_connector_id is not None:
+        sentence += _ANY_CONNECTOR.format(connector=row.armed_connector_id)
+    if row.via == "hook" and row.also_via is None:
+        sentence += _HOOK_ALONE
+    return sentence
 
 
 def _view(row: Row) -> TapView:
@@ -229,7 +237,12 @@ def _view(row: Row) -> TapView:
 
 async def search(tx: Read, request: SearchTaps, *, before: tuple[datetime, UUID] | None) -> list[TapView]:
     """Taps that match, newest first, at most `request.limit`; `before` is where the page before ended."""
-    statement = sa.select(tap).order_by(tap.c.received_at.desc(), tap.c.tap_id.desc()).limit(request.limit)
+    statement = (
+        sa.select(tap, pairing.c.connector_id.label("armed_connector_id"))
+        .outerjoin(pairing, pairing.c.pairing_id == tap.c.pairing_id)
+        .order_by(tap.c.received_at.desc(), tap.c.tap_id.desc())
+        .limit(request.limit)
+    )
     exact = {
         tap.c.id_tag: request.id_tag,
         tap.c.charge_box_id: request.charge_box_id,
