@@ -26,7 +26,7 @@ def without_ensurepip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pip_of(environment: Path) -> str:
-    asked = [environment / "bin/python", "-m", "pip", "--version"]
+    asked = [str(environment / "bin/python"), "-m", "pip", "--version"]
     return subprocess.run(asked, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
