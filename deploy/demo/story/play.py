@@ -67,41 +67,55 @@ class Story:
             self.tell(f"{left_over} sessions of a demo that was cut off were stopped by hand in SteVe.")
 
     async def intercept(self) -> None:
-        """A pairing is armed at CP-2; Ben's tap there is read instead of starting a session."""
+        """At the kiosk a driver chooses CP-2; Ben's tap there becomes his login instead of a session."""
         charger = CHARGERS[1]
+        await self.stage.set_up_kiosk(charger)
+        # Who is not known yet could not log in.
+        self.check(f"{BEN.holder}'s card was found in SteVe", await eventually(lambda: self._known(BEN)))
         armed: Json = {}
         told: Json = {}
         for attempt in range(1, INTERCEPT_ATTEMPTS + 1):
             armed = await self._arm(charger)
-            self.tell(f"A pairing is armed at {charger}: the next card tapped there is read instead of charging.")
+            self.tell(
+                f"At the kiosk a driver chooses {charger}: the next card tapped there logs in instead of charging."
+            )
             told = await self.stage.tap(charger, 1, BEN.id_tag)
             if told["authorize"] == "Blocked":
                 break
             # A machine too busy to answer within the charger's patience lets the card charge: it must. The driver
-            # sees that nothing was read, and taps again.
+            # sees that no login came, and taps again.
             self.tell(f"{BEN.holder}'s tap was answered too late to be intercepted, so it charges (attempt {attempt}).")
             await self.stage.stop(charger, 1)
         self.tell(f"{BEN.holder} taps at {charger}: SteVe says {told['authorize']}, by design.")
         self.check("the armed charger was told Blocked", told["authorize"] == "Blocked", told)
-        scan = await self.watch.seen("scan.intercepted", pairing_id=armed.get("pairing_id"))
+        scan = await self.watch.seen("scan.intercepted", pairing_id=armed["pairing_id"])
         self.check("scan.intercepted was told", scan is not None, armed)
+        await self.log_in(armed["pairing_id"])
         elsewhere = await self.stage.tap(CHARGERS[2], 2, BEN.id_tag)
         self.tell(f"{BEN.holder} taps at {CHARGERS[2]}, where nothing is armed: {elsewhere['authorize']}, charging.")
         self.check("the same card charges at another charger", elsewhere["charging"], elsewhere)
 
-    async def _arm(self, charger: str) -> Json:
-        body = {"charge_box_id": charger, "purpose": "find_card", "window_s": PAIRING_WINDOW_S}
+    async def log_in(self, pairing_id: str) -> None:
+        """The kiosk's page completes the login, and Ben sees his account; then he signs out."""
+        page = await self.stage.log_in(pairing_id)
+        self.tell(f"The kiosk's page is {BEN.holder}'s account now.")
+        self.check("the kiosk's browser arrives at the driver's page", page.is_success, page.status_code)
+        told = await self.watch.seen("scan.login_succeeded", pairing_id=pairing_id)
+        whose = told and told["data"]["id_tag"]
+        self.check("the login is the tapped card's", whose == BEN.id_tag, whose)
+        await self.stage.log_out()
 
+    async def _arm(self, charger: str) -> Json:
         async def try_to() -> Json:
             try:
-                return await self.stage.change("/pairings", body)
+                return await self.stage.arm(charger)
             except StageError as error:
                 # The scan before this one is only just ending.
                 if error.status == 409:
                     return {}
                 raise
 
-        return await eventually(try_to, within_s=SCAN_ENDS_WITHIN_S) or await self.stage.change("/pairings", body)
+        return await eventually(try_to, within_s=SCAN_ENDS_WITHIN_S) or await self.stage.arm(charger)
 
     async def link(self) -> None:
         """The operator links the cards to their customers' subscriptions."""
@@ -166,12 +180,20 @@ class Story:
         self.check("a card that SteVe blocks is refused", told["authorize"] == "Blocked", told["authorize"])
         stranger = await self.stage.tap(CHARGERS[3], 2, STRANGER)
         self.check("an unknown card is refused", stranger["authorize"] == "Invalid", stranger["authorize"])
-        diagnosis = await self.stage.change("/diagnoses", {"card": EVE.id_tag})
-        verdict = diagnosis["verdict"]
-        self.tell(f"Why does {EVE.holder}'s card not charge? {verdict['sentence']}")
-        answers = {check["id"]: check["answer"] for check in diagnosis["checks"]}
-        self.check("the diagnosis finds the block in SteVe", "no" in answers.values(), answers)
-        self.check("the diagnosis answers the runbook's four questions", len(answers) == 4, answers)
+        verdict, answers = await self._diagnose(EVE)
+        self.check("the diagnosis finds the block in SteVe", answers["valid_in_steve"] == "no", answers)
+        self.check("the verdict on the blocked card is that it is blocked", verdict["code"] == "blocked", verdict)
+        verdict, answers = await self._diagnose(ADA)
+        healthy = {"valid_in_steve": "yes", "linked": "yes", "intercepted": "no", "charger": "yes"}
+        self.check("the runbook's four questions are answered for a card that charged", answers == healthy, answers)
+        self.check("the verdict on a card that charged is fine", verdict["code"] == "fine", verdict)
+
+    async def _diagnose(self, card: Card) -> tuple[Json, Json]:
+        """The verdict, and the answers by question."""
+        diagnosis = await self.stage.change("/diagnoses", {"card": card.id_tag})
+        verdict: Json = diagnosis["verdict"]
+        self.tell(f"What of {card.holder}'s card? {verdict['sentence']}")
+        return verdict, {check["id"]: check["answer"] for check in diagnosis["checks"]}
 
     async def remember(self) -> None:
         """Audit has every event that was told."""

@@ -1,4 +1,4 @@
-"""The doors that the story goes through: the fleet's remote control, the operators' API, the simulators' counts."""
+"""The doors that the story goes through: the fleet's remote control, the operators' API, a kiosk, the counts."""
 
 import asyncio
 import time
@@ -12,6 +12,8 @@ import httpx
 
 T = TypeVar("T")
 Json = dict[str, Any]
+# Makes a one-time code with which a screen becomes a kiosk for these chargers.
+Enrol = Callable[[list[str]], Awaitable[str]]
 
 
 class StageError(Exception):
@@ -26,9 +28,19 @@ class Stage:
     """Clients of one running demo. Use as an async context manager's value and close it."""
 
     def __init__(
-        self, *, fleet_url: str, admin_url: str, token: str, lago_url: str, steve_url: str, steve_user: tuple[str, str]
+        self,
+        *,
+        fleet_url: str,
+        admin_url: str,
+        token: str,
+        drivers_url: str,
+        enrol: Enrol,
+        lago_url: str,
+        steve_url: str,
+        steve_user: tuple[str, str],
     ) -> None:
         self.admin_url = admin_url
+        self._enrol = enrol
         self._steve_user = steve_user
         self._fleet = httpx.AsyncClient(base_url=fleet_url, timeout=20, trust_env=False)
         self._admin = httpx.AsyncClient(
@@ -37,11 +49,13 @@ class Stage:
             timeout=20,
             trust_env=False,
         )
+        # A browser with cookies of its own: the screen that stands beside the chargers.
+        self._kiosk = httpx.AsyncClient(base_url=drivers_url, timeout=20, trust_env=False)
         self._lago = httpx.AsyncClient(base_url=lago_url, timeout=20, trust_env=False)
         self._steve = httpx.AsyncClient(base_url=steve_url, timeout=20, trust_env=False)
 
     async def close(self) -> None:
-        for client in (self._fleet, self._admin, self._lago, self._steve):
+        for client in (self._fleet, self._admin, self._kiosk, self._lago, self._steve):
             await client.aclose()
 
     async def connected_chargers(self) -> set[str]:
@@ -101,6 +115,30 @@ class Stage:
         answer = await self._admin.post(path, json=body or {}, headers={"Idempotency-Key": str(uuid4())})
         if answer.status_code >= 400:
             raise StageError(f"POST {path}", answer)
+        made: Json = answer.json()
+        return made
+
+    async def set_up_kiosk(self, *chargers: str) -> None:
+        """Make the story's browser a kiosk beside these chargers."""
+        answer = await self._kiosk.post("/kiosk", data={"code": await self._enrol(list(chargers))})
+        if answer.status_code != httpx.codes.SEE_OTHER:
+            raise StageError("the kiosk's enrolment", answer)
+
+    async def arm(self, charge_box_id: str) -> Json:
+        """At the kiosk a driver chooses the charger; the next card tapped there logs in here."""
+        return await self._at_kiosk("/api/pairings", {"charge_box_id": charge_box_id})
+
+    async def log_in(self, pairing_id: str) -> httpx.Response:
+        """The page, told of the scan, completes the login: the page that the driver arrives at."""
+        return await self._kiosk.get((await self._at_kiosk(f"/api/pairings/{pairing_id}/login", {}))["next"])
+
+    async def log_out(self) -> None:
+        await self._kiosk.post("/me/sign-out")
+
+    async def _at_kiosk(self, path: str, body: Json) -> Json:
+        answer = await self._kiosk.post(path, json=body)
+        if answer.status_code >= 400:
+            raise StageError(f"the kiosk's POST {path}", answer)
         made: Json = answer.json()
         return made
 

@@ -27,6 +27,8 @@ def sentence(event: dict[str, Any]) -> str | None:
             f"{charger}: armed to {_PURPOSES[data['purpose']]}; the next card tapped there is taken for it"
         ),
         "scan.intercepted": lambda: f"{charger}: {_card(data)} was intercepted; the refusal is intended",
+        "scan.login_succeeded": lambda: f"{charger}: the driver who tapped {_card(data)} is logged in",
+        "scan.login_refused": lambda: f"{charger}: {_card(data)} may not log in ({data['reason'].replace('_', ' ')})",
         "tap.decided": lambda: f"{charger}: {_card(data)} was tapped ({data['kind']}); {_decision(data)}",
         "transaction.started": lambda: f"{charger}: {_card(data)} began a session",
         "transaction.stopped": lambda: (
