@@ -11,6 +11,7 @@ import typer
 import uvloop
 
 from deploy.demo.chargers.control import build_control
+from deploy.demo.chargers.faults import FAULT_NAMES, parse_fault
 from deploy.demo.chargers.fleet import Fleet, PaceDefaults, read_fleet
 from deploy.demo.chargers.settings import Happening
 from deploy.demo.steve.listen import HttpListener
@@ -27,17 +28,21 @@ def main(
     factor: Annotated[int, typer.Option(help="How much faster the station's time runs.")] = 720,
     sample_s: Annotated[float, typer.Option(help="Real seconds between meter values.")] = 0.5,
     spread_s: Annotated[float, typer.Option(help="Spread the first connections over that long.")] = 1.0,
+    fault: Annotated[list[str] | None, typer.Option(help=f"NAME=VALUE;charger=...: {', '.join(FAULT_NAMES)}.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
 ) -> None:
     """Connect a fleet. The first line on stdout says where the remote control is."""
     try:
         chargers = read_fleet(fleet)
+        faults = [parse_fault(text) for text in fault or []]
     except (ValueError, OSError) as error:
         raise typer.BadParameter(str(error)) from error
     pace = PaceDefaults(power_w=power_w, behind_s=behind_s, factor=factor, sample_s=sample_s)
 
     async def run() -> None:
-        running = Fleet(ocpp_url, chargers, _print_json if as_json else _print_line, pace, spread_s)
+        running = Fleet(
+            ocpp_url, chargers, _print_json if as_json else _print_line, pace, spread_s=spread_s, faults=faults
+        )
         control = HttpListener(build_control(running), host, control_port)
         await control.start()
         print(json.dumps({"control": f"http://{host}:{control.port}"}), flush=True)

@@ -63,6 +63,11 @@ class Cards:
         """LocalPreAuthorize (OCPP 1.6, 9.1.15): start on what is known, without an Authorize."""
         return self._configuration.is_on("LocalPreAuthorize") and self.known(id_tag) == "Accepted"
 
+    def refused(self, id_tag: str) -> str | None:
+        """What is known of a card, where that is not Accepted."""
+        known = self.known(id_tag)
+        return None if known == "Accepted" else known
+
     def may_start_offline(self, id_tag: str) -> bool:
         """LocalAuthorizeOffline and AllowOfflineTxForUnknownId (OCPP 1.6, 3.5.3)."""
         known = self.known(id_tag) if self._configuration.is_on("LocalAuthorizeOffline") else None

@@ -13,6 +13,7 @@ from websockets.exceptions import WebSocketException
 
 from deploy.demo.chargers.cards import Cards
 from deploy.demo.chargers.configuration import Configuration
+from deploy.demo.chargers.faults import Faults
 from deploy.demo.chargers.link import Link
 from deploy.demo.chargers.queue import QueuedMeterValues, QueuedStart, QueuedStop, UploadQueue
 from deploy.demo.chargers.remote import Remote
@@ -30,17 +31,18 @@ class Charger:
     """
 
     def __init__(self, settings: ChargerSettings) -> None:
-        self.settings = settings
+        self.faults = Faults(settings.charge_box_id, settings.faults)
+        self.settings = replace(settings, clock=self.faults.clock(settings.clock))
         self.charge_box_id = settings.charge_box_id
         self.configuration = Configuration(settings.connectors, settings.configuration)
-        self.cards = Cards(self.configuration, settings.clock)
+        self.cards = Cards(self.configuration, self.settings.clock)
         self.connectors = {
             number: Connector(number, settings.meter_start_wh) for number in range(1, settings.connectors + 1)
         }
         self.registration: str | None = None
         remote = Remote(self)
         handlers = (remote.handlers(), remote.after_handlers())
-        self._link = Link(settings, handlers, self._catch_up, self.report)
+        self._link = Link(settings, handlers, self._catch_up, self.report, self.faults)
         self._queue = UploadQueue()
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -148,6 +150,8 @@ class Charger:
             if allowed:
                 await self.start_session(connector_id, id_tag, pace)
             return replace(tap, charging=allowed, offline=True)
+        if self.settings.refuses_from_cache and (refused := self.cards.refused(id_tag)):
+            return replace(tap, authorize=refused, unasked=True)
         if not start_only and not self.cards.may_start_unasked(id_tag):
             told, took_ms = await self.authorize(id_tag)
             tap = replace(tap, authorize=told, authorize_ms=took_ms)
@@ -176,6 +180,7 @@ class Charger:
         Without an answer it goes on, too, and the message is sent again after the next reconnect.
         """
         connector = self.connectors[connector_id]
+        connector.meter_wh -= min(self.faults.value("meter_goes_back"), connector.meter_wh)
         session = connector.begin(id_tag, pace, self.settings.clock())
         self._queue.put(QueuedStart(session))
         await self._upload()

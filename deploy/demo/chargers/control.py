@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from deploy.demo.chargers.faults import Fault
 from deploy.demo.chargers.fleet import Fleet, UnknownChargerError
 from deploy.demo.chargers.wire import NoAnswerError
 
@@ -52,7 +53,7 @@ class _RefusedError(Exception):
 
 
 def build_control(fleet: Fleet) -> Starlette:
-    """`POST /tap /stop /status /offline /online`, `GET /state`; errors are `{"error": ...}`."""
+    """`POST /tap /stop /status /offline /online /faults`, `GET /state`; errors are `{"error": ...}`."""
     control = _Control(fleet)
     routes = [
         Route("/state", control.state, methods=["GET"]),
@@ -61,6 +62,7 @@ def build_control(fleet: Fleet) -> Starlette:
         Route("/status", control.status, methods=["POST"]),
         Route("/offline", control.offline, methods=["POST"]),
         Route("/online", control.online, methods=["POST"]),
+        Route("/faults", control.faults, methods=["POST"]),
     ]
     return Starlette(
         routes=routes,
@@ -114,6 +116,11 @@ class _Control:
         charger = self._fleet.charger((await _read(request, Select)).charge_box_id)
         await charger.go_online()
         return _json(charger.state())
+
+    async def faults(self, request: Request) -> Response:
+        """[{"name": "slow", "value": 500, "charge_box_id": "CP-1"}]: these are on from now, and no others."""
+        self._fleet.set_faults(await _read(request, list[Fault]))
+        return _json(self._fleet.state())
 
 
 def _json(value: object, status: int = 200) -> Response:

@@ -15,6 +15,7 @@ import msgspec
 from websockets.exceptions import WebSocketException
 
 from deploy.demo.chargers.charger import Charger
+from deploy.demo.chargers.faults import Fault
 from deploy.demo.chargers.session import Pace
 from deploy.demo.chargers.settings import ChargerSettings, Happening
 from deploy.demo.chargers.wire import NoAnswerError
@@ -28,6 +29,7 @@ class FleetCharger(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     model: str = "Demo 22"
     firmware: str = "1.4.2"
     honours_override: bool = True
+    refuses_from_cache: bool = False
     configuration: dict[str, str] = msgspec.field(default_factory=dict)
     meter_start_wh: int = 1_000
 
@@ -68,7 +70,9 @@ class Fleet:
         fleet: FleetFile,
         report: Callable[[Happening], None],
         pace: PaceDefaults | None = None,
+        *,
         spread_s: float = 1.0,
+        faults: list[Fault] | None = None,
     ) -> None:
         """`spread_s`: the first connections are spread over that many seconds."""
         self._report = report
@@ -76,7 +80,13 @@ class Fleet:
         self._spread_s = spread_s
         self.chargers = {
             one.charge_box_id: Charger(
-                ChargerSettings(ocpp_url=ocpp_url, report=report, heartbeats=True, **msgspec.structs.asdict(one))
+                ChargerSettings(
+                    ocpp_url=ocpp_url,
+                    report=report,
+                    heartbeats=True,
+                    faults=faults or [],
+                    **msgspec.structs.asdict(one),
+                )
             )
             for one in fleet.chargers
         }
@@ -119,6 +129,11 @@ class Fleet:
             energy_wh=energy_wh,
             sample_s=self._pace.sample_s,
         )
+
+    def set_faults(self, faults: list[Fault]) -> None:
+        """Have these faults, and no others."""
+        for charger in self.chargers.values():
+            charger.faults.replace(faults)
 
     def state(self) -> dict[str, Any]:
         return {"chargers": [one.state() for one in self.chargers.values()]}

@@ -7,8 +7,11 @@ from typing import Any
 
 from websockets.exceptions import WebSocketException
 
+from deploy.demo.chargers.faults import Faults
 from deploy.demo.chargers.settings import ChargerSettings
 from deploy.demo.chargers.wire import Handlers, NoAnswerError, Wire, open_socket
+
+LEAVES_WITHIN_S = 0.05
 
 
 class Link:
@@ -20,8 +23,10 @@ class Link:
         handlers: tuple[Handlers, Handlers],
         on_return: Callable[[], Awaitable[None]],
         report: Callable[..., None],
+        faults: Faults,
     ) -> None:
         self._settings = settings
+        self._faults = faults
         self._handlers = handlers
         self._on_return = on_return
         self._report = report
@@ -42,7 +47,15 @@ class Link:
         return self._wire
 
     async def ask(self, payload: object) -> Any:  # noqa: ANN401 - a call_result dataclass of the library
-        return await self.wire.call(payload)
+        await self._faults.before(self.wire.connection.send)
+        if not self._faults.cuts:
+            return await self.wire.call(payload)
+        # The message leaves, and its answer cannot come in.
+        self.wire.connection.transport.pause_reading()
+        unheard = asyncio.create_task(self.wire.call(payload))
+        await asyncio.sleep(LEAVES_WITHIN_S)
+        await self.cut()
+        return await unheard
 
     async def connect(self) -> None:
         """Connect if not connected. A refusal is websockets' InvalidStatus."""

@@ -116,7 +116,7 @@ class Connector:
 class TapResult:
     """What a tap led to. `authorize` and `start` are the statuses the charger was told; None: not asked.
 
-    A CALLERROR or a lost connection is told as "NoAnswer".
+    A CALLERROR or a lost connection is told as "NoAnswer". `unasked`: `authorize` is kept of an earlier answer.
     """
 
     connector_id: int
@@ -127,4 +127,5 @@ class TapResult:
     charging: bool = False
     stopped: bool = False  # the card ended its own session
     offline: bool = False
+    unasked: bool = False
     authorize_ms: int | None = None

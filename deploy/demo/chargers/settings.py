@@ -3,6 +3,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from deploy.demo.chargers.faults import Fault
 from deploy.demo.chargers.session import utc_now
 
 # What happened at a charger: {"what": "authorize", "charge_box_id": "CP-1", "told": "Accepted", ...}.
@@ -21,6 +22,9 @@ class ChargerSettings:
     firmware: str = "1.4.2"
     # A charger that does not honour a Blocked charges although it was told so.
     honours_override: bool = True
+    # Told Blocked once, a charger that keeps it refuses the card by itself until that expires, also while online. Needs
+    # AuthorizationCacheEnabled.
+    refuses_from_cache: bool = False
     configuration: dict[str, str] = field(default_factory=dict)
     meter_start_wh: int = 1_000
     answer_timeout_s: float = 30
@@ -30,3 +34,4 @@ class ChargerSettings:
     heartbeats: bool = False
     clock: Callable[[], datetime] = field(default=utc_now)
     report: Callable[[Happening], None] | None = None
+    faults: list[Fault] = field(default_factory=list)

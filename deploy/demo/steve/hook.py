@@ -36,8 +36,10 @@ class PreAuthorizeHook:
 
     def __init__(self, settings: HookSettings) -> None:
         self._settings = settings
-        # No more idle time than a server's usual 5 s: a connection closed under a call would be no override.
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=4)
+        # A connection that the other side closes under a call is no override: keeping them is that side's business.
+        limits = httpx.Limits(
+            max_connections=None, max_keepalive_connections=None, keepalive_expiry=settings.keep_alive_s
+        )
         self._client = httpx.AsyncClient(timeout=None, limits=limits, trust_env=False)  # noqa: S113
         self.outcomes: Counter[str] = Counter()
 

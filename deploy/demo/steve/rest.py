@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from deploy.demo.steve.api import error_response, refused
 from deploy.demo.steve.faults import Faults
 from deploy.demo.steve.listen import DROP
+from deploy.demo.steve.password_check import PasswordCheck
 from deploy.demo.steve.settings import SteveSettings
 
 API = "/steve/api/v1"
@@ -30,7 +31,9 @@ _NUMBER = re.compile(r"/\d+(?=/|$)")
 def build_app(
     settings: SteveSettings,
     faults: Faults,
+    password_check: PasswordCheck,
     requests: Counter[str],
+    *,
     api_routes: Iterable[BaseRoute],
     control_routes: Iterable[BaseRoute],
 ) -> ASGIApp:
@@ -39,14 +42,22 @@ def build_app(
         routes=[Mount(API, routes=list(api_routes)), Mount(CONTROL, routes=list(control_routes))],
         exception_handlers={404: refused, 405: refused, Exception: refused},
     )
-    return _Gate(app, settings, faults, requests)
+    return _Gate(app, settings, faults, password_check, requests)
 
 
 class _Gate:
-    def __init__(self, app: ASGIApp, settings: SteveSettings, faults: Faults, requests: Counter[str]) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        settings: SteveSettings,
+        faults: Faults,
+        password_check: PasswordCheck,
+        requests: Counter[str],
+    ) -> None:
         self._app = app
         self._settings = settings
         self._faults = faults
+        self._password_check = password_check
         self._requests = requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -89,8 +100,7 @@ class _Gate:
             if self._settings.missing_credentials == "403":
                 return HTMLResponse("<html><body>403 Forbidden</body></html>", 403)
             return error_response(request, 401, "Full authentication is required to access this resource")
-        # SteVe checks a bcrypt hash on every call, right or wrong.
-        await asyncio.sleep(self._settings.auth_delay_ms / 1000)
+        await self._password_check.run()
         if always or not hmac.compare_digest(given, self._wanted()):
             return error_response(request, 401, "Bad credentials")
         return None

@@ -56,6 +56,8 @@ class HookSettings:
     url: str
     key: str
     budget_ms: int = 200
+    # How long an idle connection is kept for the next call: the default of Java's own client.
+    keep_alive_s: float = 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,8 @@ class SteveSettings:
     api_key: str = ""  # STEVE-API-KEY of 3.6 and 3.7
     version: SteveVersion = SteveVersion(3, 15)
     missing_credentials: MissingCredentials = "401"
-    auth_delay_ms: int = 20  # stands for the bcrypt check on every call
+    auth_delay_ms: int = 20  # stands for the bcrypt check on every call, which keeps a core busy
+    auth_cores: int = 2
     hook: HookSettings | None = None
     state_file: Path | None = None
     ping_interval_s: float = 15 * 60

@@ -16,6 +16,7 @@ from deploy.demo.steve.handshake import OCPP_PATH
 from deploy.demo.steve.hook import PreAuthorizeHook
 from deploy.demo.steve.listen import HttpListener
 from deploy.demo.steve.operations_api import OperationsApi
+from deploy.demo.steve.password_check import PasswordCheck
 from deploy.demo.steve.rest import build_app
 from deploy.demo.steve.settings import SteveSettings
 from deploy.demo.steve.state import SteveState
@@ -35,7 +36,8 @@ class SteveSimulator:
         self.faults = Faults(faults)
         self.hook = None if self.settings.hook is None else PreAuthorizeHook(self.settings.hook)
         central_system = CentralSystem(self.settings, self.state, self.hook)
-        self.stations = Stations(self.settings, self.state, self.faults, central_system)
+        password_check = PasswordCheck(self.settings.auth_delay_ms, self.settings.auth_cores)
+        self.stations = Stations(self.settings, self.state, self.faults, central_system, password_check)
         version = self.settings.version
         api_routes = [
             *TagsApi(self.state, version).routes(),
@@ -45,7 +47,14 @@ class SteveSimulator:
         control = Control(
             self.state, self.faults, self.stations.connected, self._hook_outcomes, self.stations.disconnect
         )
-        app = build_app(self.settings, self.faults, self.state.requests, api_routes, control.routes())
+        app = build_app(
+            self.settings,
+            self.faults,
+            password_check,
+            self.state.requests,
+            api_routes=api_routes,
+            control_routes=control.routes(),
+        )
         self._rest = HttpListener(app, self.settings.host, self.settings.rest_port)
 
     @property

@@ -21,6 +21,7 @@ from deploy.demo.steve.central_system import CentralSystem
 from deploy.demo.steve.faults import Faults
 from deploy.demo.steve.messages import MESSAGES
 from deploy.demo.steve.operations_api import CallError, CallFailedError
+from deploy.demo.steve.password_check import PasswordCheck
 from deploy.demo.steve.settings import SteveSettings
 from deploy.demo.steve.state import SteveState
 
@@ -35,12 +36,18 @@ class _FatalFrameError(Exception):
 
 class Stations:
     def __init__(
-        self, settings: SteveSettings, state: SteveState, faults: Faults, central_system: CentralSystem
+        self,
+        settings: SteveSettings,
+        state: SteveState,
+        faults: Faults,
+        central_system: CentralSystem,
+        password_check: PasswordCheck,
     ) -> None:
         self._settings = settings
         self._state = state
         self._faults = faults
         self._central_system = central_system
+        self._password_check = password_check
         self._sockets: defaultdict[str, list[_Socket]] = defaultdict(list)
         self._server: Server | None = None
         self.port = settings.ocpp_port
@@ -115,7 +122,7 @@ class Stations:
         if charger is None:
             return handshake.Refusal(404, f"{charge_box_id} is unknown")
         if charger.password is not None:
-            await asyncio.sleep(self._settings.auth_delay_ms / 1000)
+            await self._password_check.run()
         if wrong:
             return handshake.Refusal(401, "bad or missing credentials")
         refusal = handshake.check_credentials(charger, request.headers.get("Authorization"))

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator
 from copy import copy
 from dataclasses import replace
@@ -7,9 +8,9 @@ import httpx
 import pytest
 
 from deploy.demo.steve.faults import Fault, FaultName
-from deploy.demo.steve.settings import MissingCredentials, SteveVersion
+from deploy.demo.steve.settings import MissingCredentials, SteveSettings, SteveVersion
 from deploy.demo.steve.simulator import SteveSimulator, run_steve
-from tests.integration.demo_steve.support import API, QUICK
+from tests.integration.demo_steve.support import API, QUICK, rest_client
 
 
 @pytest.fixture
@@ -178,3 +179,12 @@ async def test_the_state_can_be_seen_and_filled_from_outside(
         ("CP-1", None),
         ("CP-9", None),
     ]
+
+
+async def test_password_checks_queue_for_the_cores() -> None:
+    """Bcrypt keeps a core busy: ten calls at once on two cores take five checks' time, and not one's."""
+    async with run_steve(SteveSettings(auth_delay_ms=50, auth_cores=2)) as steve, rest_client(steve) as rest:
+        began = perf_counter()
+        answers = await asyncio.gather(*(rest.get("/ocppTags") for _ in range(10)))
+        assert perf_counter() - began >= 0.25
+    assert {answer.status_code for answer in answers} == {200}

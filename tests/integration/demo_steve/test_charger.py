@@ -194,3 +194,20 @@ async def test_no_answer_to_authorize_is_no_session(steve: SteveSimulator) -> No
     async with charger(steve) as station:
         told = await station.tap(1, "CARD")
     assert (told.authorize, told.charging) == ("NoAnswer", False)
+
+
+async def test_a_kept_refusal_refuses_while_online(steve: SteveSimulator) -> None:
+    """A charger that caches a Blocked does not ask again, though SteVe would accept by now, until it forgets."""
+    tag = steve.state.add_tag("BLOCKED", limit=0)
+    settings = replace(settings_of(steve), refuses_from_cache=True, configuration={"AuthorizationCacheEnabled": "true"})
+    async with Charger(settings) as station:
+        first = await station.tap(1, "BLOCKED")
+        tag.limit = 1
+        second = await station.tap(1, "BLOCKED")
+        station.cards.clear_cache()
+        third = await station.tap(1, "BLOCKED")
+    assert [(one.authorize, one.unasked, one.charging) for one in (first, second, third)] == [
+        ("Blocked", False, False),
+        ("Blocked", True, False),
+        ("Accepted", False, True),
+    ]

@@ -159,3 +159,20 @@ async def test_a_charger_that_does_not_honour_a_block_charges() -> None:
         stop = steve.state.transactions[1].stop
         assert stop is not None
         assert stop.value == "6000"
+
+
+async def test_an_idle_connection_is_used_again() -> None:
+    """Like a real pooled caller it keeps its connection through a pause, and does not open one for each tap."""
+    peers: set[int] = set()
+
+    class Peers(HookStub):
+        async def answer(self, request: Request) -> Response:
+            assert request.client is not None
+            peers.add(request.client.port)
+            return await super().answer(request)
+
+    async with patched(Peers()) as steve, charger(steve) as station:
+        for pause_s in (0, 6):
+            await asyncio.sleep(pause_s)
+            assert (await station.authorize("CARD"))[0] == "Blocked"
+    assert len(peers) == 1

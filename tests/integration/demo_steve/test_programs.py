@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.integration.demo_steve.support import API, until
 
@@ -95,10 +96,46 @@ async def test_faults_from_the_command_line(tmp_path: Path) -> None:
     assert statuses == [503, 200]
 
 
-async def test_nonsense_is_refused_with_a_reason() -> None:
+async def test_a_charger_breaks_from_the_command_line(tmp_path: Path) -> None:
+    """--fault and the remote control switch a charger's faults on and off."""
+    seed, fleet = tmp_path / "seed.json", tmp_path / "fleet.json"
+    seed.write_text(json.dumps({"tags": [{"id_tag": "CARD"}], "chargers": [{"charge_box_id": "CP-1"}]}))
+    fleet.write_text(json.dumps({"chargers": [{"charge_box_id": "CP-1"}]}))
+    async with (
+        steve(tmp_path / "s.sqlite", "--seed", str(seed)) as (urls, _),
+        program(
+            "deploy.demo.chargers",
+            *("--ocpp-url", urls["ocpp"], "--fleet", str(fleet), "--spread-s", "0", "--fault", "meter_goes_back=400"),
+        ) as (control, _),
+        httpx.AsyncClient(base_url=control["control"], trust_env=False) as remote,
+    ):
+
+        async def meter_of(connector_id: int) -> int:
+            tap = {"charge_box_id": "CP-1", "connector_id": connector_id, "id_tag": "CARD", "power_w": 0}
+            assert (await remote.post("/tap", json=tap)).json()["charging"]
+            (charger,) = (await remote.get("/state")).json()["chargers"]
+            await remote.post("/stop", json={"charge_box_id": "CP-1", "connector_id": connector_id})
+            return int(charger["connectors"][connector_id - 1]["meter_wh"])
+
+        async def is_online() -> bool:
+            return bool((await remote.get("/state")).json()["chargers"][0]["registration"])
+
+        await until(is_online, what="the boot", deadline_s=10)
+        assert await meter_of(1) == 600
+        assert (await remote.post("/faults", json=[{"name": "meteor", "value": 1}])).status_code == 400
+        assert (await remote.post("/faults", json=[])).status_code == 200
+        assert await meter_of(2) == 1000
+
+
+@pytest.mark.parametrize("program_of", ["steve", "chargers"])
+async def test_nonsense_is_refused_with_a_reason(program_of: str, tmp_path: Path) -> None:
     """A fault that does not exist ends the program with a usage error that names it."""
+    fleet = tmp_path / "fleet.json"
+    fleet.write_text(json.dumps({"chargers": []}))
+    needed = ("--ocpp-url", "ws://127.0.0.1:1", "--fleet", str(fleet)) if program_of == "chargers" else ()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "deploy.demo.steve", "--fault", "meteor", stderr=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", f"deploy.demo.{program_of}", *needed, "--fault", "meteor"),
+        stderr=asyncio.subprocess.PIPE,
     )
     _, stderr = await process.communicate()
     assert process.returncode == 2

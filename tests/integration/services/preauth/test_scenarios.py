@@ -5,6 +5,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -182,3 +183,18 @@ async def test_without_preauth_a_patched_steve_charges(site: Site) -> None:
                 break
             await asyncio.sleep(0.02)
     assert (await charger.tap(1, "04A1")).charging
+
+
+async def test_a_charger_keeps_a_blocked_no_longer_than_it_is_told(site: Site) -> None:
+    """Behind the gateway Blocked comes with a short expiry; behind the hook alone it is SteVe's hour."""
+    keeps: dict[str, Any] = {"refuses_from_cache": True, "configuration": {"AuthorizationCacheEnabled": "true"}}
+    charger = await site.charger(**keeps)
+    await site.arm()
+    assert (await charger.tap(1, "04A1")).authorize == "Blocked"
+    await site.scanned()
+    kept = await charger.tap(1, "04A1")
+    assert (kept.authorize, kept.unasked, kept.charging) == ("Blocked", True, False)
+    known = charger.cards._cache["04A1"].expires_at
+    assert known is not None
+    left = known - charger.settings.clock()
+    assert left < timedelta(seconds=60) if site.way != "hook" else left > timedelta(minutes=30)
