@@ -124,7 +124,7 @@ FACTS: Final[dict[str, str]] = {
     "authorized_before": """
         p.state = 'armed' AND t.kind = 'start' AND EXISTS (
             SELECT FROM tap a WHERE a.id_tag = t.id_tag AND a.charge_box_id = t.charge_box_id AND a.kind = 'authorize'
-            AND a.received_at > $5 - make_interval(secs => {authorize_s})
+            AND a.received_at >= $5 - make_interval(secs => {authorize_s})
             AND a.received_at BETWEEN t.received_at - make_interval(secs => {authorize_s}) AND t.received_at)""",
     "untrusted": """
         p.weak AND NOT EXISTS (SELECT FROM card_pin k WHERE k.id_tag = t.id_tag)
@@ -140,7 +140,8 @@ _FACT_COLUMNS: Final = ", ".join(f"COALESCE({definition}, false) AS {name}" for 
 #   known what another one was told (at another replica, a moment ago);
 # - `free`, `matched`: the pairing goes to the tap that came first, if nobody else holds or had it meanwhile. A row that
 #   is locked is left for the next group: one slow cancel must not keep everybody waiting;
-# - `journalled`: every tap that is new and did not lose its pairing to another.
+# - `journalled`: every tap that is new and did not lose its pairing to another. One that passed at its deadline may
+#   have come through the spool meanwhile: then that row is right, and must not spoil the group.
 # The bounds ($3 to $5) say nothing that the rows do not say themselves. But they are known before a row is looked at:
 # the server opens only the months that can matter, and reads only a moment of the journal, also while its plan is one
 # that was made when the journal was empty.
@@ -222,6 +223,7 @@ WITH told AS (
         r.sent_at, r.message_id, r.reason, r.pairing_id
     FROM ranked r
     WHERE r.earlier_tap_id IS NULL AND NOT r.waits AND (NOT r.wants OR r.tap_id IN (SELECT tap_id FROM matched))
+    ON CONFLICT (received_at, tap_id) DO NOTHING
 ), echoed AS (
     UPDATE tap SET also_via = r.via, sent_at = COALESCE(tap.sent_at, r.sent_at)
     FROM ranked r

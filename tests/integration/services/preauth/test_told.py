@@ -15,8 +15,10 @@ import psycopg
 import pytest
 
 from services.preauth.decision.decider import TapDecider
+from services.preauth.decision.group import OPTIONS
 from services.preauth.decision.rules import Reason
 from services.preauth.decision.spool import Spooled
+from services.preauth.decision.statement import Waiting, Windows, flush, flush_sql
 from services.preauth.decision.tap import Tap
 from shared.contracts.events.preauth import Told
 from shared.contracts.requests.preauth import ArmPairing
@@ -262,3 +264,22 @@ async def test_a_spool_with_bad_lines_is_written_all_the_same(database: TestData
 def _children(pid: int) -> list[int]:
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [int(child) for child in found]
+
+
+async def test_a_tap_that_came_through_the_spool_first_does_not_spoil_its_group(preauth: Preauth) -> None:
+    """It passed at its deadline and was replayed while its own statement was still waiting: that row stays."""
+    at = preauth.clock()
+    late, other = (Waiting(a_tap(card), uuid4(), at, stale=False) for card in ("04A1", "04B2"))
+    preauth.run(
+        "INSERT INTO tap (received_at, tap_id, charge_box_id, id_tag, kind, via, reason, told)"
+        " VALUES (%s, %s, %s, '04A1', 'authorize', 'gateway', 'database_slow', 'passed')",
+        at,
+        late.tap_id,
+        CP,
+    )
+    async with await psycopg.AsyncConnection.connect(
+        preauth.database.url("preauth").replace("+psycopg", ""), autocommit=True, options=OPTIONS
+    ) as connection:
+        await flush(connection, flush_sql(Windows()), [late, other], [])
+    rows = preauth.rows("SELECT id_tag, reason FROM tap ORDER BY id_tag")
+    assert [(row["id_tag"], row["reason"]) for row in rows] == [("04A1", "database_slow"), ("04B2", "nothing_armed")]
