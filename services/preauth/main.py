@@ -4,6 +4,7 @@ import os
 import socket
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from starlette.applications import Starlette
@@ -219,7 +220,8 @@ def build_taps(service: Service, settings: PreauthSettings, watch: Watch) -> Tap
         spool.close()
 
     service.closing.append(close_spool)
-    service.dispatcher.query(asked.SearchTaps, Taps(service.database).search_taps)
+    journal = Taps(service.database, clock=clock, session_within=timedelta(seconds=settings.session_within_s))
+    service.dispatcher.query(asked.SearchTaps, journal.search_taps)
     service.dispatcher.command(asked.SwitchInterception, Switch(service.outbox, clock=clock).switch)
     return TapParts(group=group, spool=spool, matches=matches, decider=decider, sweeper=sweeper, replay=replay)
 
@@ -274,6 +276,7 @@ def follow_sync(service: Service, settings: PreauthSettings) -> None:
         clock=service.clock,
         new_id=service.new_id,
         stops=settings.stop_ignored,
+        session_within=timedelta(seconds=settings.session_within_s),
     )
     service.consumer.on(sync.TransactionStarted, evidence.session_started)
     snapshot = Snapshot(service.database, service.requester, clock=service.clock)

@@ -57,6 +57,13 @@ class PreauthSettings(GatewaySettings):
         description="Folder for taps that the database could not take; each process has its own file there",
     )
     spool_max_mb: int = Field(64, ge=1, le=4096, description="Size of the spool; what exceeds it is counted as a gap")
+    session_within_s: int = Field(
+        300,
+        ge=30,
+        le=3600,
+        description="Seconds that a driver may need between the card and the plug: a session that begins later after a"
+        " tap is not the tap's",
+    )
     journal_kept_days: int = Field(
         400, ge=1, le=36500, description="Days a tap is kept; older ones go a whole month at a time"
     )

@@ -38,6 +38,7 @@ tap = sa.Table(
     sa.Column("duration_us", sa.Integer),
     sa.Column("steve_answer", sa.Text),
     sa.Column("session", sa.Text),
+    sa.Column("override_outcome", sa.Text),
     sa.PrimaryKeyConstraint("received_at", "tap_id"),
     sa.Index("ix_tap_id_tag_received_at", "id_tag", "received_at"),
     sa.Index("ix_tap_charge_box_id_received_at", "charge_box_id", "received_at"),

@@ -114,14 +114,30 @@ def taps(
     *,
     card: OfCard = None,
     charger: OfCharger = None,
+    pairing: Annotated[str | None, typer.Option(help="Only taps that matched this pairing (id).")] = None,
+    reason: Annotated[str | None, typer.Option(help="Only those decided for this reason, e.g. nothing_armed.")] = None,
+    told: Annotated[str | None, typer.Option(help="Only those told so: blocked, passed or unknown.")] = None,
+    since: Annotated[str | None, typer.Option(help="Only from then on: 2026-05-01 or 2026-05-01T09:30+02:00.")] = None,
+    until: Annotated[str | None, typer.Option(help="Only before then.")] = None,
     limit: Limit = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as they come, until Ctrl-C.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """List taps, newest first: what was presented, decided and told."""
+    """List taps, newest first: what was presented, decided and told, and what came of it."""
     from services.admin_api.cli import reading  # noqa: PLC0415
 
-    return reading.taps(card=card, charger=charger, limit=limit, follow=follow, as_json=as_json)
+    return reading.taps(
+        card=card,
+        charger=charger,
+        pairing=pairing,
+        reason=reason,
+        told=told,
+        since=since,
+        until=until,
+        limit=limit,
+        follow=follow,
+        as_json=as_json,
+    )
 
 
 @reporting

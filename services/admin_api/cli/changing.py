@@ -11,7 +11,8 @@ import typer
 from services.admin_api.cli import config, show
 from services.admin_api.cli.client import Api, Json
 from services.admin_api.cli.config import Access
-from services.admin_api.cli.errors import FINDING, FINE, USAGE, CliError, Refused
+from services.admin_api.cli.errors import FINDING, FINE, CliError, Refused
+from services.admin_api.cli.times import instant
 
 POLL_S: Final = 0.5
 WAITING: Final = {"armed", "matched"}
@@ -19,7 +20,7 @@ SCANNED: Final = {"intercepted", "consumed"}
 
 
 def link(card: str, customer: str, subscription: str, *, since: str | None, yes: bool, as_json: bool) -> int:
-    valid_from = _instant(since)
+    valid_from = instant(since, "--from")
     start = valid_from or "now"
     if show.on_terminal() and not yes:
         show.say(f"Sessions of {card} that start from {start} on will be billed to {customer}, {subscription}.")
@@ -205,18 +206,3 @@ def _wait(api: Api, armed: Json) -> Json:
 def _scanned_card(api: Api, pairing_id: str) -> str | None:
     taps = api.get("/taps", pairing=pairing_id, limit=1)["items"]
     return str(taps[0]["id_tag"]) if taps else None
-
-
-def _instant(text: str | None) -> str | None:
-    """An instant of RFC 3339 or a local date and time, as the API takes it; None for now."""
-    if text is None or text == "now":
-        return None
-    try:
-        return datetime.fromisoformat(text).astimezone().isoformat()
-    except ValueError:
-        raise CliError(
-            f"{text!r} is no time.",
-            "It has to look like 2026-05-01 or 2026-05-01T09:30+02:00.",
-            "Give another --from.",
-            code=USAGE,
-        ) from None

@@ -45,10 +45,15 @@ class Api:
 
     def pages(self, path: str, limit: int, **query: object) -> Iterator[Json]:
         """Items of a list, read on by cursor, at most `limit`."""
+        for page in self.whole_pages(path, limit, **query):
+            yield from page["items"]
+
+    def whole_pages(self, path: str, limit: int, **query: object) -> Iterator[Json]:
+        """A list as it comes, with what stands beside the items, of which there are at most `limit`."""
         cursor, left = None, limit
         while left > 0:
             page = self.get(path, limit=min(left, 200), cursor=cursor, **query)
-            yield from page["items"][:left]
+            yield {**page, "items": page["items"][:left]}
             left -= len(page["items"])
             cursor = page["next_cursor"]
             if cursor is None or not page["items"]:

@@ -6,15 +6,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
+from services.admin_api import aftermath
 from services.admin_api.cli import show
 from services.admin_api.cli.client import Api, Json
 from services.admin_api.cli.errors import FINDING, FINE
+from services.admin_api.cli.times import instant
 
 POLL_S: Final = 1.0
-# Taps are journalled with the time at which they came, but not in its order.
-OVERLAP: Final = timedelta(seconds=30)
+# Taps are journalled with the time at which they came, but not in its order: those that the database had missed come
+# after an outage of another process.
+OVERLAP: Final = timedelta(minutes=10)
 
-TAP_COLUMNS = ["tapped", "card", "charger", "kind", "decision", "told", "why"]
+TAP_COLUMNS = ["tapped", "card", "charger", "kind", "decision", "told", "why", "then"]
 
 
 def cards(text: str | None, *, linked: bool | None, limit: int, as_json: bool) -> int:
@@ -75,17 +78,24 @@ def sessions(*, card: str | None, charger: str | None, billing: str | None, limi
     return FINE
 
 
-def taps(*, card: str | None, charger: str | None, limit: int, follow: bool, as_json: bool) -> int:
+def taps(*, limit: int, follow: bool, as_json: bool, **sought: str | None) -> int:
+    """`sought`: what `GET /taps` filters by."""
+    for name in ("since", "until"):
+        sought[name] = instant(sought.get(name), f"--{name}")
     with Api() as api:
-        items = list(api.pages("/taps", limit, card=card, charger=charger))
-        if not follow:
-            if as_json:
-                show.as_json(items)
-            else:
-                empty = "No tap fits. A tap appears when a card touches a charger that goes through ExpresSync."
-                show.table(TAP_COLUMNS, [_tap(tap) for tap in items], empty=empty)
-            return FINE
-        return _follow(api, items, card=card, charger=charger, as_json=as_json)
+        pages = list(api.whole_pages("/taps", limit, **sought))
+        items = [tap for page in pages for tap in page["items"]]
+        if follow:
+            return _follow(api, items, sought, as_json=as_json)
+    if as_json:
+        show.as_json(items)
+    else:
+        empty = "No tap fits. A tap appears when a card touches a charger that goes through ExpresSync."
+        show.table(TAP_COLUMNS, [_tap(tap) for tap in items], empty=empty)
+    for gap in (gap for page in pages for gap in page["gaps"]):
+        between = f"{show.moment(gap['first_at'])} to {show.moment(gap['last_at'])}"
+        show.say(f"{between}: {aftermath.of_gap(gap['taps'], gap['why'])}")
+    return FINE
 
 
 def audit(*, subject: str | None, type_: str | None, actor: str | None, limit: int, as_json: bool) -> int:
@@ -104,22 +114,22 @@ def audit(*, subject: str | None, type_: str | None, actor: str | None, limit: i
     return FINE if items else FINDING
 
 
-def _follow(api: Api, shown: list[Json], *, card: str | None, charger: str | None, as_json: bool) -> int:
-    """Print taps as they come, until Ctrl-C."""
-    seen = {tap["tap_id"] for tap in shown}
+def _follow(api: Api, shown: list[Json], sought: dict[str, str | None], *, as_json: bool) -> int:
+    """Print taps as they come, until Ctrl-C. What is new goes by the journal's own times, not by this machine's."""
+    seen = {tap["tap_id"]: datetime.fromisoformat(tap["tapped_at"]) for tap in shown}
+    since = sought["since"] or (datetime.now(UTC) - OVERLAP).isoformat()
     for tap in reversed(shown):
         _print_tap(tap, as_json=as_json)
     try:
         while True:
             time.sleep(POLL_S)
-            since = (datetime.now(UTC) - OVERLAP - timedelta(seconds=POLL_S)).isoformat()
-            news = [
-                tap
-                for tap in api.pages("/taps", 1000, card=card, charger=charger, since=since)
-                if tap["tap_id"] not in seen
-            ]
+            if seen:
+                oldest = max(seen.values()) - OVERLAP
+                since = oldest.isoformat()
+                seen = {tap_id: at for tap_id, at in seen.items() if at >= oldest}
+            news = [tap for tap in api.pages("/taps", 1000, **{**sought, "since": since}) if tap["tap_id"] not in seen]
             for tap in sorted(news, key=lambda tap: str(tap["tapped_at"])):
-                seen.add(tap["tap_id"])
+                seen[tap["tap_id"]] = datetime.fromisoformat(tap["tapped_at"])
                 _print_tap(tap, as_json=as_json)
     except KeyboardInterrupt:
         return FINE
@@ -135,7 +145,8 @@ def _print_tap(tap: Json, *, as_json: bool) -> None:
 def _tap(tap: Json) -> tuple[object, ...]:
     where = f"{tap['charge_box_id']} /{tap['connector_id']}" if tap["connector_id"] else tap["charge_box_id"]
     why = tap.get("explanation") or tap["reason"]
-    return (show.moment(tap["tapped_at"]), tap["id_tag"], where, tap["kind"], tap["decision"], tap["told"], why)
+    then = aftermath.of_tap(tap["session"], tap["session_outcome"], tap["override_outcome"])
+    return (show.moment(tap["tapped_at"]), tap["id_tag"], where, tap["kind"], tap["decision"], tap["told"], why, then)
 
 
 def _sessions(items: list[Json]) -> None:

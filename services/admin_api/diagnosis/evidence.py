@@ -48,6 +48,7 @@ async def gather(ask: Ask, id_tag: str) -> Evidence:
         subscription=subscription,
         sessions=_sessions(sessions),
         taps=_taps(taps),
+        gaps=[] if isinstance(taps, Silent) else taps.value.gaps,
         pairings=_pairings(pairings),
         changes=_entries(changes),
     )

@@ -1,6 +1,6 @@
 """What goes into a diagnosis and what comes out of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
@@ -10,7 +10,7 @@ from services.admin_api.answers import Part
 from services.admin_api.diagnosis.codes import Code
 from shared.contracts.identity import Frozen, IdTag
 from shared.contracts.requests.audit import EntryView
-from shared.contracts.requests.preauth import PairingView, TapView
+from shared.contracts.requests.preauth import GapView, PairingView, TapView
 from shared.contracts.requests.sync import CardView, SessionView, SteveCard, SubscriptionView
 
 Answer = Literal["yes", "no", "unknown"]
@@ -42,6 +42,7 @@ class Evidence:
     taps: Part[list[TapView]]
     pairings: Part[list[PairingView]]
     changes: Part[list[EntryView]]
+    gaps: list[GapView] = field(default_factory=list)
 
 
 class Fact(Frozen):

@@ -1,6 +1,6 @@
 """Answers to what others ask about taps."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from services.preauth.decision import store
@@ -8,20 +8,29 @@ from shared.contracts.identity import Cause
 from shared.contracts.problem import Invalid
 from shared.contracts.requests.preauth import SearchTaps, TapPage
 from shared.database.engine import Database
+from shared.runtime.clock import Clock
 
 
 class Taps:
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    """`session_within`: a session that begins later after a tap is not the tap's."""
+
+    def __init__(self, database: Database, *, clock: Clock, session_within: timedelta) -> None:
+        self._database, self._clock, self._session_within = database, clock, session_within
 
     async def search_taps(self, request: SearchTaps, _: Cause) -> TapPage:
         """:raises Invalid: on a cursor that did not come from a previous page."""
         before = position(request.cursor) if request.cursor else None
         async with self._database.read() as tx:
-            taps = await store.search(tx, request, before=before)
-        more = len(taps) == request.limit
-        last = taps[-1] if taps else None
-        return TapPage(taps=taps, next_cursor=f"{last.tapped_at.isoformat()}_{last.tap_id}" if more and last else None)
+            none_before = self._clock() - self._session_within
+            taps = await store.search(tx, request, before=before, none_before=none_before)
+            last = taps[-1] if len(taps) == request.limit else None
+            gaps = await store.gaps(
+                tx,
+                since=last.tapped_at if last else request.since,
+                until=before[0] if before else request.until,
+            )
+        cursor = f"{last.tapped_at.isoformat()}_{last.tap_id}" if last else None
+        return TapPage(taps=taps, gaps=gaps, next_cursor=cursor)
 
 
 def position(cursor: str) -> tuple[datetime, UUID]:

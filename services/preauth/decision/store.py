@@ -16,7 +16,7 @@ from services.preauth.decision.tap import MatchAnswered
 from services.preauth.tables import journal_gap, metadata, pairing, sweep, tap
 from shared.bus.topology import EVENTS
 from shared.contracts.events.preauth import TapDecided, Told
-from shared.contracts.requests.preauth import SearchTaps, TapView
+from shared.contracts.requests.preauth import GapView, SearchTaps, SessionOutcome, TapView
 from shared.database.engine import Read, Write
 from shared.runtime.clock import NewId
 
@@ -41,6 +41,9 @@ _REPLAY: Final = sa.text("""
     WHERE tap.told IS NULL
     RETURNING tap.*
 """).columns(*tap.c)
+
+# Each is an outage.
+MOST_GAPS: Final = 100
 
 _SWEEP: Final = "unanswered"
 _LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -210,7 +213,13 @@ def _explanation(row: Row) -> str:
     return sentence
 
 
-def _view(row: Row) -> TapView:
+def _session_outcome(row: Row, none_before: datetime) -> SessionOutcome:
+    if row.session is not None:
+        return "began"
+    return "none" if row.told == "passed" and row.received_at < none_before else "unknown"
+
+
+def _view(row: Row, none_before: datetime) -> TapView:
     told: Told | None = row.told
     return TapView(
         tap_id=row.tap_id,
@@ -232,11 +241,18 @@ def _view(row: Row) -> TapView:
         pairing_id=row.pairing_id,
         steve_answer=row.steve_answer,
         session=row.session,
+        session_outcome=_session_outcome(row, none_before),
+        override_outcome=row.override_outcome,
     )
 
 
-async def search(tx: Read, request: SearchTaps, *, before: tuple[datetime, UUID] | None) -> list[TapView]:
-    """Taps that match, newest first, at most `request.limit`; `before` is where the page before ended."""
+async def search(
+    tx: Read, request: SearchTaps, *, before: tuple[datetime, UUID] | None, none_before: datetime
+) -> list[TapView]:
+    """Taps that match, newest first, at most `request.limit`; `before` is where the page before ended.
+
+    Where nobody told of a session after a tap that came before `none_before`, none began.
+    """
     statement = (
         sa.select(tap, pairing.c.connector_id.label("armed_connector_id"))
         .outerjoin(pairing, pairing.c.pairing_id == tap.c.pairing_id)
@@ -247,6 +263,8 @@ async def search(tx: Read, request: SearchTaps, *, before: tuple[datetime, UUID]
         tap.c.id_tag: request.id_tag,
         tap.c.charge_box_id: request.charge_box_id,
         tap.c.pairing_id: request.pairing_id,
+        tap.c.reason: request.reason,
+        tap.c.told: request.told,
     }
     for column, wanted in exact.items():
         if wanted is not None:
@@ -257,7 +275,20 @@ async def search(tx: Read, request: SearchTaps, *, before: tuple[datetime, UUID]
         statement = statement.where(tap.c.received_at < request.until)
     if before is not None:
         statement = statement.where(sa.tuple_(tap.c.received_at, tap.c.tap_id) < sa.tuple_(*before))
-    return [_view(row) for row in await tx.execute(statement)]
+    return [_view(row, none_before) for row in await tx.execute(statement)]
+
+
+async def gaps(tx: Read, *, since: datetime | None, until: datetime | None) -> list[GapView]:
+    """Gaps that ended in [since, until), newest first."""
+    statement = sa.select(journal_gap).order_by(journal_gap.c.last_at.desc()).limit(MOST_GAPS)
+    if since is not None:
+        statement = statement.where(journal_gap.c.last_at >= since)
+    if until is not None:
+        statement = statement.where(journal_gap.c.last_at < until)
+    return [
+        GapView(first_at=row.first_at, last_at=row.last_at, taps=row.taps, why=row.why)
+        for row in await tx.execute(statement)
+    ]
 
 
 async def add_steve_answers(tx: Write, answers: Sequence[tuple[datetime, UUID, str]]) -> None:

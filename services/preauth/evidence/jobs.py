@@ -24,8 +24,6 @@ log = get_logger(__name__)
 LOOK_BACK: Final = timedelta(hours=24)
 AT_ONCE: Final = 200
 KEPT: Final = timedelta(days=7)
-# A driver may need minutes between the card and the plug.
-SESSION_WITHIN: Final = timedelta(minutes=5)
 RATE_WINDOW: Final = timedelta(minutes=10)
 USUAL_OVER: Final = timedelta(days=7)
 TELL_AGAIN_AFTER: Final = timedelta(hours=1)
@@ -37,10 +35,18 @@ class Evidence:
     """`stops` is the watchdog: whether a session that ignored its Blocked is stopped."""
 
     def __init__(
-        self, database: Database, outbox: Outbox, requester: Requester, *, clock: Clock, new_id: NewId, stops: bool
+        self,
+        database: Database,
+        outbox: Outbox,
+        requester: Requester,
+        *,
+        clock: Clock,
+        new_id: NewId,
+        stops: bool,
+        session_within: timedelta,
     ) -> None:
         self._database, self._outbox, self._requester = database, outbox, requester
-        self._clock, self._new_id, self._stops = clock, new_id, stops
+        self._clock, self._new_id, self._stops, self._session_within = clock, new_id, stops, session_within
 
     async def judge(self) -> None:
         """One turn over the taps that were told Blocked."""
@@ -66,7 +72,7 @@ class Evidence:
             id_tag=event.id_tag,
             started_at=event.started_at,
             session=event.session,
-            within=SESSION_WITHIN,
+            within=self._session_within,
         )
 
     async def watch_rates(self) -> None:

@@ -1,6 +1,5 @@
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
@@ -100,15 +99,23 @@ async def add_outcome(tx: Write, row: Row, judgement: Judgement, at: datetime) -
         judged_at=at,
     )
     found = await tx.execute(statement.on_conflict_do_nothing().returning(override_outcome.c.tap_id))
-    return found.first() is not None
+    if found.first() is None:
+        return False
+    await tx.execute(
+        tap.update()
+        .where(tap.c.received_at == row.received_at, tap.c.tap_id == row.tap_id)
+        .values(override_outcome=judgement.outcome)
+    )
+    return True
 
 
 async def note_session(
     tx: Write, *, charge_box_id: str, id_tag: str, started_at: datetime, session: str, within: timedelta
-) -> UUID | None:
-    """Put a session beside the tap that it followed: the card's last one that passed there."""
+) -> None:
+    """Put a session beside the tap that it followed: the card's last Authorize, and last start, that passed there."""
     last = (
         sa.select(tap.c.received_at, tap.c.tap_id)
+        .ext(pg.distinct_on(tap.c.kind))
         .where(
             tap.c.id_tag == id_tag,
             tap.c.charge_box_id == charge_box_id,
@@ -116,18 +123,14 @@ async def note_session(
             tap.c.received_at > started_at - within,
             tap.c.received_at <= started_at + timedelta(seconds=30),
         )
-        .order_by(tap.c.received_at.desc())
-        .limit(1)
+        .order_by(tap.c.kind, tap.c.received_at.desc())
         .subquery()
     )
-    statement = (
+    await tx.execute(
         tap.update()
         .where(tap.c.received_at == last.c.received_at, tap.c.tap_id == last.c.tap_id, tap.c.session.is_(None))
         .values(session=session)
-        .returning(tap.c.tap_id)
     )
-    found: UUID | None = (await tx.execute(statement)).scalar_one_or_none()
-    return found
 
 
 async def scan_rates(tx: Read, *, now: datetime, window: timedelta, usual_over: timedelta) -> list[Row]:

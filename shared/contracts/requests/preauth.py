@@ -9,6 +9,9 @@ from shared.contracts.events.preauth import ConnectorState, OperatorPurpose, Pur
 from shared.contracts.identity import CardKey, Frozen
 from shared.contracts.request import MAX_ROWS, Request
 
+SessionOutcome = Literal["began", "none", "unknown"]
+OverrideOutcome = Literal["honoured", "ignored", "explained"]
+
 
 class TapView(Frozen):
     """A tap as the journal knows it; `told` is "unknown" where the answer was never recorded."""
@@ -31,16 +34,38 @@ class TapView(Frozen):
     also_via: Via | None = Field(None, description="the other way on which the same tap came")
     pairing_id: UUID | None
     steve_answer: str | None = Field(None, description="SteVe's verdict, where it passed the gateway")
-    session: str | None = Field(None, description="the session that began after it, if one did within five minutes")
+    session: str | None = Field(None, description="the session that began after it")
+    session_outcome: SessionOutcome = Field(
+        "unknown",
+        description="whether a session began after a tap that was let through: none, when sync told of none in the"
+        " time that drivers are given (EXPRESSYNC_PREAUTH_SESSION_WITHIN_S); unknown before, and for other taps",
+    )
+    override_outcome: OverrideOutcome | None = Field(
+        None,
+        description="what the charger did after it was told Blocked for a scan, from evidence: it honoured that,"
+        " ignored it and charged, or charged for a reason that explains it; null before it is known",
+    )
+
+
+class GapView(Frozen):
+    """Taps that are in no journal: the database was away, and the spool could not keep them either."""
+
+    first_at: AwareDatetime
+    last_at: AwareDatetime
+    taps: int
+    why: str
 
 
 class TapPage(Frozen):
+    """`gaps`: what is missing between these taps, whosever cards they were; each gap is on one page."""
+
     taps: list[TapView]
+    gaps: list[GapView] = Field(default_factory=list)
     next_cursor: str | None = None
 
 
 class SearchTaps(Request[TapPage]):
-    """Newest first. `since` and `until` bound the time of the tap."""
+    """Newest first. `since` and `until` bound the time of the tap; `reason` is one of the decision's."""
 
     name: ClassVar[str] = "search_taps"
     owner: ClassVar[str] = "preauth"
@@ -48,6 +73,8 @@ class SearchTaps(Request[TapPage]):
     id_tag: CardKey | None = None
     charge_box_id: str | None = None
     pairing_id: UUID | None = None
+    reason: str | None = Field(None, max_length=50)
+    told: Told | None = None
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
     limit: int = Field(50, ge=1, le=MAX_ROWS)

@@ -2,6 +2,7 @@
 
 from datetime import datetime
 
+from services.admin_api import aftermath
 from services.admin_api.answers import Answered, Part, Silent
 from services.admin_api.api.cards import CardDetails
 from services.admin_api.console import paths
@@ -16,7 +17,7 @@ from services.admin_api.console.view.cards import (
     SteveRecord,
 )
 from services.admin_api.console.view.state import Mark, State
-from services.admin_api.console.view.timeline import Timeline, of_entry, of_tap, timeline
+from services.admin_api.console.view.timeline import Timeline, of_entry, of_gap, of_tap, timeline
 from services.admin_api.diagnosis.model import SteveNow
 from services.admin_api.diagnosis.standing import standing
 from shared.contracts.requests.sync import CardView, LinkView, SteveCard, SubscriptionView
@@ -73,6 +74,7 @@ def history(details: CardDetails, shown: frozenset[str]) -> Timeline:
         missing.append("Preauth")
     else:
         moments += [of_tap(events.tap(view)) for view in details.taps.value]
+        moments += [of_gap(gap.first_at, gap.last_at, aftermath.of_gap(gap.taps, gap.why)) for gap in details.gaps]
     return timeline(moments, paths.card(details.id_tag), shown, tuple(missing))
 
 

@@ -1,5 +1,6 @@
 """Taps, sessions and recorded events, from the API's answers to what pages show."""
 
+from services.admin_api import aftermath
 from services.admin_api.answers import Part, Silent
 from services.admin_api.console.view.audit import Entry
 from services.admin_api.console.view.sessions import Billing, BillingState, Session, Sessions
@@ -29,6 +30,7 @@ def tap(view: TapView) -> Tap:
         duration_ms=None if view.duration_us is None else view.duration_us // 1000,
         in_time=view.in_time,
         id_tag=view.id_tag,
+        aftermath=aftermath.of_tap(view.session, view.session_outcome, view.override_outcome),
     )
 
 

@@ -21,6 +21,8 @@ class Tap:
     duration_ms: int | None = None
     in_time: bool | None = None
     id_tag: str = ""
+    # What came of it, as a sentence; empty where that is not known.
+    aftermath: str = ""
 
     @property
     def intercepted(self) -> bool:
@@ -51,6 +53,10 @@ class Tap:
 
     @property
     def sentence(self) -> str:
+        return f"{self._told} {self.aftermath}".rstrip()
+
+    @property
+    def _told(self) -> str:
         took = f" after {fmt.milliseconds(self.duration_ms)}" if self.duration_ms is not None else ""
         why = f": {fmt.words(self.reason)}" if self.reason else ""
         if self.state is State.UNKNOWN:

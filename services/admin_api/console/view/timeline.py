@@ -54,6 +54,19 @@ def of_tap(tap: Tap) -> Moment:
     )
 
 
+def of_gap(first_at: datetime, last_at: datetime, sentence: str) -> Moment:
+    """Taps of anybody, so perhaps of this card."""
+    since = f" since {first_at:%H:%M:%S}" if first_at < last_at else ""
+    return Moment(
+        at=last_at,
+        kind="taps",
+        state=State.UNKNOWN,
+        title=f"Taps are missing{since}",
+        detail=f"{sentence} Whether this card was among them is not known.",
+        by="nobody knows who decided",
+    )
+
+
 def of_entry(entry: Entry) -> Moment:
     told = "; ".join(f"{change.field}: {change.before} → {change.after}" for change in entry.changes)
     return Moment(

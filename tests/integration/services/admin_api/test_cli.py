@@ -6,13 +6,22 @@ import os
 import stat
 import sys
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from shared.contracts.requests.audit import EntryPage, SearchEntries
-from shared.contracts.requests.preauth import ArmPairing, CancelPairing, ListPairings, PairingList, SearchTaps, TapPage
+from shared.contracts.requests.preauth import (
+    ArmPairing,
+    CancelPairing,
+    GapView,
+    ListPairings,
+    PairingList,
+    SearchTaps,
+    TapPage,
+)
 from shared.contracts.requests.sync import GetSubscription, LinkCard, ReadCardInSteve, SearchCards
 from tests.integration.services.admin_api import scene
 from tests.integration.services.admin_api.scene import CARD, all_is_well
@@ -172,6 +181,42 @@ async def test_taps_are_followed_as_they_come(cli: Cli) -> None:
     process.send_signal(2)
     out, err = await asyncio.wait_for(process.communicate(), 20)
     assert (process.returncode, out, err) == (0, b"", b"")
+
+
+async def test_taps_are_searched_by_what_is_in_the_journal(cli: Cli) -> None:
+    """Time, pairing, reason and what was told go to the journal; what came of each tap, and gaps, are told in words."""
+    began = cases.tap(session="steve:7", session_outcome="began")
+    ignored = cases.intercepted_tap(override_outcome="ignored")
+    gap = GapView(first_at=cases.ago(hours=2), last_at=cases.ago(hours=1), taps=3, why="The spool was full.")
+    cli.house.owners.answer(SearchTaps, TapPage(taps=[began, ignored], gaps=[gap]))
+    sought = ["--pairing", str(cases.AN_ID), "--reason", "matched", "--told", "blocked", "--since", "2026-05-01T00:00Z"]
+    ended = await cli("taps", *sought, "--until", "2026-05-02T00:00Z")
+    assert ended.code == 0, ended.err
+    (asked,) = cli.house.owners.requests(SearchTaps)
+    data = asked.data
+    assert (data["pairing_id"], data["reason"], data["told"]) == (str(cases.AN_ID), "matched", "blocked")
+    assert (data["since"][:10], data["until"][:10]) == ("2026-05-01", "2026-05-02")
+    assert "Session steve:7 began." in ended.out
+    assert "ignored that and charged" in ended.out
+    assert "3 taps in no journal. The spool was full." in ended.err
+    assert (await cli("taps", "--since", "yesterday")).code == 2
+
+
+async def test_taps_are_followed_by_the_journals_clock(cli: Cli) -> None:
+    """A clock of this machine that is wrong misses nothing, and a tap that is written late comes late."""
+    first = cases.tap(tapped_at=cases.ago(days=3), tap_id=uuid4())
+    cli.house.owners.answer(SearchTaps, TapPage(taps=[first]))
+    process = await cli.start("taps", "--follow", "--json")
+    assert process.stdout is not None
+    await asyncio.wait_for(process.stdout.readline(), 20)
+    replayed = cases.tap(tapped_at=first.tapped_at - timedelta(minutes=5), tap_id=uuid4())
+    cli.house.owners.answer(SearchTaps, TapPage(taps=[first, replayed]))
+    line = await asyncio.wait_for(process.stdout.readline(), 20)
+    assert json.loads(line)["tap_id"] == str(replayed.tap_id)
+    since = cli.house.owners.requests(SearchTaps)[-1].data["since"]
+    assert datetime.fromisoformat(since) < replayed.tapped_at
+    process.send_signal(2)
+    await asyncio.wait_for(process.communicate(), 20)
 
 
 async def test_pair_waits_for_the_scan(cli: Cli) -> None:

@@ -239,6 +239,50 @@ async def test_a_card_that_was_let_through_later_explains_the_session(preauth: P
     assert preauth.events("scan.interception_ignored") == []
     page = await preauth.done(SearchTaps(charge_box_id=CP))
     assert [tap["session"] for tap in page["taps"]] == ["steve:1", None]
+    assert [tap["session_outcome"] for tap in page["taps"]] == ["began", "unknown"]
+    assert [tap["override_outcome"] for tap in page["taps"]] == [None, "explained"]
+
+
+async def test_a_tap_that_no_session_followed_says_so(preauth: Preauth) -> None:
+    """A tap that passed has no session once the driver's time is over, and before that nobody knows."""
+    assert await preauth.tap("04A1", CP) is None
+    assert await preauth.tap("04A1", CP, start=True) is None
+    await preauth.until("SELECT 1 FROM tap WHERE told = 'passed' HAVING count(*) = 2")
+
+    async def outcomes() -> list[str]:
+        return [tap["session_outcome"] for tap in (await preauth.done(SearchTaps()))["taps"]]
+
+    assert await outcomes() == ["unknown", "unknown"]
+    preauth.clock.ahead += timedelta(seconds=301)
+    assert await outcomes() == ["none", "none"]
+    await session(preauth, 1, "04A1", ago_s=300)
+    assert await outcomes() == ["began", "began"]
+
+
+async def test_what_a_charger_did_outlives_the_judgement(preauth: Preauth) -> None:
+    """That a charger ignored Blocked is still in the journal when the judgements' own table has forgotten it."""
+    await intercepted(preauth)
+    await session(preauth, 1, "04A1")
+    preauth.clock.ahead += timedelta(seconds=61)
+    await preauth.until("SELECT 1 FROM override_outcome", within_s=12)
+    preauth.run("DELETE FROM preauth.override_outcome")
+    [tap] = (await preauth.done(SearchTaps(told="blocked", reason="matched")))["taps"]
+    assert tap["override_outcome"] == "ignored"
+    assert (await preauth.done(SearchTaps(told="passed")))["taps"] == []
+
+
+async def test_gaps_in_the_journal_are_told_where_they_belong(preauth: Preauth) -> None:
+    """Each page tells of the gaps that ended in its time, and no two pages of the same."""
+    for n in range(3):
+        assert await preauth.tap(f"04A{n}", CP) is None
+        preauth.run(
+            "INSERT INTO preauth.journal_gap SELECT gen_random_uuid(), now(), now(), %s, 'The spool was full.'", n + 1
+        )
+    first = await preauth.done(SearchTaps(limit=2))
+    rest = await preauth.done(SearchTaps(limit=2, cursor=first["next_cursor"]))
+    assert [[gap["taps"] for gap in page["gaps"]] for page in (first, rest)] == [[3, 2], [1]]
+    nothing = await preauth.done(SearchTaps(until=preauth.clock() - timedelta(hours=1)))
+    assert (nothing["taps"], nothing["gaps"]) == ([], [])
 
 
 async def test_an_unusual_rate_is_told_once(preauth: Preauth) -> None:
