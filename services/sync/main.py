@@ -15,6 +15,7 @@ from services.sync.lago.client import LagoClient
 from services.sync.lago.gate import Gate
 from services.sync.lago.subscriptions import Subscriptions
 from services.sync.ledger.counting import Counting
+from services.sync.ledger.decide import Terms
 from services.sync.ledger.delivery import Delivery
 from services.sync.ledger.held import HeldQueue
 from services.sync.ledger.progress import Progress, Steps
@@ -240,21 +241,17 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         upstreams.subscriptions,
         metric_code=settings.metric_code,
         metric_property=settings.metric_property,
-        late_policy=settings.late_policy,
-        limits=Limits(settings.connector_kw, timedelta(hours=settings.open_hours)),
-        subscription_age=timedelta(seconds=settings.subscription_age_s),
+        terms=Terms(
+            settings.late_policy,
+            Limits(settings.connector_kw, timedelta(hours=settings.open_hours)),
+            timedelta(seconds=settings.subscription_age_s),
+        ),
         clock=clock,
         new_id=new_id,
         deliver=deliver.wake,
     )
     settle = Loop("ledger.settle", settler.settle, SETTLE_EVERY_S)
     count = Loop("ledger.count", counting.count_some, COUNT_EVERY_S, drain=True)
-    held = HeldQueue(database, outbox, clock=clock, settle=settle.wake, deliver=deliver.wake)
-    dispatcher.query(work.SearchHeld, held.search_held)
-    dispatcher.command(work.RetryHeld, held.retry_held)
-    dispatcher.command(work.IgnoreHeld, held.ignore_held)
-    dispatcher.command(work.ReleaseHeld, held.release_held)
-
     queries = SessionQueries(database)
     dispatcher.query(requests.SearchSessions, queries.search_sessions)
     dispatcher.query(requests.GetSession, queries.get_session)
@@ -268,6 +265,20 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         clock=clock,
         refuse=lambda error: upstreams.health.object_to("steve", error),
     )
+
+    held = HeldQueue(
+        database,
+        outbox,
+        steve_id=settings.steve_id,
+        reread=poller.reread,
+        clock=clock,
+        settle=settle.wake,
+        deliver=deliver.wake,
+    )
+    dispatcher.query(work.SearchHeld, held.search_held)
+    dispatcher.command(work.RetryHeld, held.retry_held)
+    dispatcher.command(work.IgnoreHeld, held.ignore_held)
+    dispatcher.command(work.ReleaseHeld, held.release_held)
 
     progress = Progress(
         upstreams.steve,

@@ -258,21 +258,15 @@ class Delivery:
                 last_error=None,
                 due_at=now + self._count_after,
             )
-            await store.mark_billed(tx, {(one.steve_id, one.transaction_pk) for one in mine}, now)
+            await store.mark_billed(tx, {(one.steve_id, one.transaction_pk) for one in mine})
             await self._outbox.add_all(tx, [_synced(one) for one in mine], self._cause())
 
     async def _hold(self, entries: Sequence[Entry], reason: str, explanation: str) -> None:
         now = self._clock()
         log.error("A usage event is held.", action="ledger.held", reason=reason, events=len(entries), why=explanation)
         async with self._database.write() as tx:
-            mine = await store.finish(tx, entries, state="held", last_error=explanation)
-            await store.hold_sessions(
-                tx,
-                {(one.steve_id, one.transaction_pk) for one in mine},
-                reason=reason,
-                explanation=explanation,
-                at=now,
-            )
+            mine = await store.finish(tx, entries, state="held", hold_reason=reason, last_error=explanation)
+            sessions = await store.hold_sessions(tx, mine, reason=reason, explanation=explanation, at=now)
             held = [
                 TransactionHeld(
                     session=one.session,
@@ -283,6 +277,7 @@ class Delivery:
                     energy_wh=one.wh,
                 )
                 for one in mine
+                if (one.steve_id, one.transaction_pk) in sessions
             ]
             await self._outbox.add_all(tx, held, self._cause())
 

@@ -1,6 +1,7 @@
 """The held queue: what is not billed, why, and what can be done about it."""
 
-from collections.abc import Callable, Collection
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,7 +13,10 @@ from services.sync.links import store as links
 from services.sync.links.rules import Owner, resolve
 from services.sync.sessions import rules as anomalies
 from services.sync.sessions.handlers import SessionUnknown, parse_session, read_cursor
+from services.sync.sessions.observe import AnotherSteveError
+from services.sync.sessions.rules import unbilled
 from services.sync.sessions.store import view
+from services.sync.upstreams.errors import UpstreamError
 from shared.bus.outbox import Outbox
 from shared.contracts.event import Event
 from shared.contracts.events.sync import TransactionIgnored, TransactionReleased
@@ -20,6 +24,7 @@ from shared.contracts.identity import Cause, session_id
 from shared.contracts.problem import Invalid
 from shared.contracts.request import MAX_ROWS
 from shared.contracts.requests.sync_work import (
+    Amount,
     HeldChanged,
     HeldClass,
     HeldPage,
@@ -31,9 +36,12 @@ from shared.contracts.requests.sync_work import (
 )
 from shared.database.engine import Database, Write, after_commit
 from shared.runtime.clock import Clock
+from shared.runtime.log import get_logger
+
+log = get_logger(__name__)
 
 REMEDIES: Final[dict[str, str]] = {str(name): words for name, words in anomalies.REMEDIES.items()} | rules.REMEDIES
-NOT_HELD: Final = {"billing": "pending", "hold_reason": None, "hold_explanation": None, "held_at": None}
+NOT_HELD: Final = {"hold_reason": None, "hold_explanation": None, "held_at": None}
 # Held for want of an owner whom Lago bills: a release may find another one.
 OWNERLESS: Final = frozenset(
     {
@@ -43,32 +51,43 @@ OWNERLESS: Final = frozenset(
         "other_customer",
         "before_subscription",
         "after_subscription",
+        "subscription_invoiced",
     }
 )
+# Whoever asked does not wait for long.
+REREAD_WITHIN_S: Final = 4.0
 # What an operator may let pass.
-MAY_PASS: Final = frozenset({*anomalies.REMEDIES, "card_inactive", "late"}) - {"meter_unreadable"}
+MAY_PASS: Final = frozenset({*anomalies.REMEDIES, "card_inactive", "late"}) - {"meter_unreadable", "negative_energy"}
+
+
+Reread = Callable[[Sequence[int]], Awaitable[object]]
 
 
 class HeldQueue:
-    """`settle` and `deliver` have the work done that a change calls for."""
+    """`settle` and `deliver` have the work done that a change calls for; `reread` asks SteVe again about transactions
+    of `steve_id`.
+    """
 
     def __init__(
         self,
         database: Database,
         outbox: Outbox,
         *,
+        steve_id: str,
+        reread: Reread,
         clock: Clock,
         settle: Callable[[], None],
         deliver: Callable[[], None],
     ) -> None:
         self._database, self._outbox, self._clock = database, outbox, clock
-        self._settle, self._deliver = settle, deliver
+        self._steve_id, self._reread, self._settle, self._deliver = steve_id, reread, settle, deliver
 
     async def search_held(self, request: SearchHeld, _: Cause) -> HeldPage:
         after = read_cursor(request.cursor) if request.cursor else None
         async with self._database.read() as tx:
             rows = await store.search(tx, request, after=after)
             classes = await store.classes(tx)
+            amounts = await store.amounts(tx)
         last = rows[-1] if len(rows) == request.limit else None
         return HeldPage(
             held=[_view(row) for row in rows],
@@ -78,7 +97,7 @@ class HeldQueue:
                     remedy=REMEDIES.get(row.reason),
                     count=row.count,
                     energy_wh=int(row.energy_wh),
-                    amount_cents=int(row.cents),
+                    amounts=[Amount(currency=name, cents=cents) for name, cents in sorted(amounts[row.reason].items())],
                     oldest_at=row.oldest_at,
                 )
                 for row in classes
@@ -97,18 +116,34 @@ class HeldQueue:
             keys = await store.keys_of_class(tx, request.reason, limit=MAX_ROWS + 1)
             more = len(keys) > MAX_ROWS
             keys = keys[:MAX_ROWS]
+        await self._ask_steve([pk for steve_id, pk in keys if steve_id == self._steve_id])
         changed, refused, events = await self._held(tx, keys)
         now = self._clock()
         for key, row in changed.items():
+            again = {"settle_at": now, "settle_attempts": 0}
             if await store.retry_entries(tx, key, now):
-                await store.update(tx, key, **NOT_HELD, settle_at=None)
+                await store.update(tx, key, **NOT_HELD, **again, billing=unbilled(stopped=row.stopped_at is not None))
                 events.append(_released(row))
                 after_commit(tx, self._deliver)
             else:
-                await store.update(tx, key, settle_at=now, settle_attempts=0)
-                after_commit(tx, self._settle)
+                await store.update(tx, key, **again)
+            # What changed since, or stands against the rest, is decided as well.
+            after_commit(tx, self._settle)
         await self._outbox.add_all(tx, events, cause)
         return _changed(changed, refused, more=more)
+
+    async def _ask_steve(self, pks: Sequence[int]) -> None:
+        """What was corrected there counts. Without its answer, what was read last does."""
+        try:
+            async with asyncio.timeout(REREAD_WITHIN_S):
+                await self._reread(pks)
+        except (UpstreamError, AnotherSteveError, TimeoutError) as error:
+            log.warning(
+                "Held sessions are retried as they were read last: SteVe did not answer.",
+                action="held.not_reread",
+                sessions=len(pks),
+                error=str(error),
+            )
 
     async def ignore_held(self, tx: Write, request: IgnoreHeld, cause: Cause) -> HeldChanged:
         changed, refused, events = await self._held(tx, [parse_session(one) for one in request.sessions])
@@ -158,7 +193,8 @@ class HeldQueue:
                 continue
             changed[key] = row
             note = {"note": request.note} if request.note else {}
-            await store.update(tx, key, **values, **note, **NOT_HELD, settle_at=now, settle_attempts=0)
+            billing = unbilled(stopped=row.stopped_at is not None)
+            await store.update(tx, key, **values, **note, **NOT_HELD, billing=billing, settle_at=now, settle_attempts=0)
             events.append(_released(row))
             after_commit(tx, self._settle)
         # What else stands against it holds it again, and is told then.
@@ -167,10 +203,10 @@ class HeldQueue:
 
     @staticmethod
     async def _take_back(tx: Write, row: Any) -> dict[str, Any] | None:  # noqa: ANN401 - a row of session
-        """An entry that became late before Lago had it is made anew, with a timestamp of the current period."""
-        if row.hold_reason != "late" or row.entry_state != "held":
-            return None
-        if not await ledger.take_back(tx, row.steve_id, row.transaction_pk, row.last_seq):
+        """What became late before Lago had it is made anew, with a timestamp of the current period, where nothing that
+        Lago has comes after it.
+        """
+        if row.hold_reason != "late" or not await ledger.take_back(tx, row.steve_id, row.transaction_pk):
             return None
         seq, billed_wh = await ledger.end_of_chain(tx, row.steve_id, row.transaction_pk)
         accepted = sorted({*row.accepted_anomalies, "late"})
@@ -179,7 +215,7 @@ class HeldQueue:
     @staticmethod
     def _release(row: Any, ownership: links.Ownership, now: datetime) -> dict[str, Any] | str:  # noqa: ANN401 - a row of session
         """The columns that the release changes, or why it cannot be released."""
-        if row.entry_state == "held":
+        if row.has_held_entries:
             return "Its usage event is frozen and on its way to Lago: retry it, or ignore it."
         reason = row.hold_reason
         if reason in MAY_PASS:

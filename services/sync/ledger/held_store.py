@@ -1,5 +1,6 @@
 """All SQL about the held queue."""
 
+from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
@@ -67,11 +68,7 @@ async def classes(tx: Read) -> list[sa.Row[Any]]:
             session.c.hold_reason.label("reason"),
             count.label("count"),
             sa.func.sum(WAITING_WH).label("energy_wh"),
-            sa.func.coalesce(sa.func.sum(_CENTS), 0).label("cents"),
             sa.func.min(session.c.held_at).label("oldest_at"),
-        )
-        .select_from(
-            session.outerjoin(subscription, subscription.c.external_subscription_id == session.c.owner_subscription)
         )
         .where(session.c.billing == "held")
         .group_by(session.c.hold_reason)
@@ -80,16 +77,31 @@ async def classes(tx: Read) -> list[sa.Row[Any]]:
     return list((await tx.execute(statement)).all())
 
 
+async def amounts(tx: Read) -> defaultdict[str, dict[str, int]]:
+    """What waits for each reason in each currency, in cents."""
+    statement = (
+        sa.select(session.c.hold_reason, subscription.c.currency, sa.func.sum(_CENTS))
+        .join_from(session, subscription, subscription.c.external_subscription_id == session.c.owner_subscription)
+        .where(
+            session.c.billing == "held", subscription.c.unit_price.is_not(None), subscription.c.currency.is_not(None)
+        )
+        .group_by(session.c.hold_reason, subscription.c.currency)
+    )
+    found: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for reason, currency, cents in await tx.execute(statement):
+        found[reason][currency] = int(cents)
+    return found
+
+
 async def locked(tx: Write, keys: Collection[Key]) -> dict[Key, sa.Row[Any]]:
-    """These sessions, locked, with `waiting_wh` and the state of their last entry."""
-    last = sa.and_(
+    """These sessions, locked, with `waiting_wh` and whether entries of theirs are held."""
+    entries = sa.exists().where(
         entry.c.steve_id == session.c.steve_id,
         entry.c.transaction_pk == session.c.transaction_pk,
-        entry.c.seq == session.c.last_seq,
+        entry.c.state == "held",
     )
     statement = (
-        sa.select(session, WAITING_WH.label("waiting_wh"), entry.c.state.label("entry_state"))
-        .select_from(session.outerjoin(entry, last))
+        sa.select(session, WAITING_WH.label("waiting_wh"), entries.label("has_held_entries"))
         .where(_KEY.in_(sorted(keys)))
         .order_by(session.c.steve_id, session.c.transaction_pk)
         .with_for_update(of=session)
@@ -144,6 +156,6 @@ async def retry_entries(tx: Write, key: Key, at: datetime) -> int:
     result = await tx.execute(
         sa.update(entry)
         .where(entry.c.steve_id == key[0], entry.c.transaction_pk == key[1], entry.c.state == "held")
-        .values(state="pending", due_at=at, server_errors=0)
+        .values(state="pending", hold_reason=None, due_at=at, server_errors=0)
     )
     return result.rowcount

@@ -20,6 +20,8 @@ REMEDIES: Final = {
     "other_customer": "The subscription is another customer's by now. Relink the card, then release the session.",
     "before_subscription": "The subscription began after the session ended. Ignore it, or bill it by hand in Lago.",
     "after_subscription": "The subscription ended before the session did. Ignore it, or bill it by hand in Lago.",
+    "subscription_invoiced": "Bill it by hand in Lago and ignore it, or relink the card and release the session.",
+    "start_changed": "Correct the difference by hand in Lago, then ignore it; or restore the start in SteVe and retry.",
     "late": "Its billing period is over. Bill it by hand, or allow bill_in_current_period and retry.",
     "plan_without_charge": "The plan has no charge on the metric: it would be free. Add one in Lago.",
     "needs_credit_note": "Less was used than was billed. Write a credit note in Lago, then ignore it.",
@@ -56,13 +58,18 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """How far a session is billed. `billed_wh` is None where nothing is yet."""
+    """How far a session is billed: `billed_wh` is None where nothing is yet, `entries` are how much and when."""
 
     last_seq: int
     billed_wh: int | None
+    entries: tuple[tuple[datetime, int], ...] = ()
 
     def next_from(self, start_wh: int) -> int:
         return start_wh if self.billed_wh is None else self.billed_wh
+
+    def billed_since(self, moment: datetime | None) -> int:
+        """Wh that are stamped at `moment` or after it; None: ever."""
+        return sum(wh for at, wh in self.entries if moment is None or at >= moment)
 
 
 def settle(
@@ -82,7 +89,7 @@ def settle(
     if to_wh == from_wh and chain.last_seq > 0:
         return Settled()
     if to_wh < from_wh:
-        refusal = _against_correction(subscribed, read_at, from_wh - to_wh)
+        refusal = _against_correction(subscribed, chain, from_wh - to_wh)
         if refusal is not None:
             return refusal
     timestamp = _millis(read_at)
@@ -124,19 +131,21 @@ def _ended(subscribed: Subscribed, timestamp: datetime) -> Hold:
         return Hold("no_active_subscription", f"Lago has no active subscription {name}.", recheck=True)
     if ended_at < timestamp:
         return Hold("after_subscription", f"Subscription {name} ended at {_words(ended_at)}.", recheck=True)
-    # It was running then, and its last invoice is final.
-    return Hold("late", f"Subscription {name} ended at {_words(ended_at)} and has been invoiced.")
+    # It was running then, and its last invoice is final: no policy brings that back.
+    return Hold("subscription_invoiced", f"Subscription {name} ended at {_words(ended_at)} and has been invoiced.")
 
 
-def _against_correction(subscribed: Subscribed, read_at: datetime, less_wh: int) -> Hold | None:
-    """Lago takes a negative event only where the period is open and the charge is in arrears (facts 5)."""
+def _against_correction(subscribed: Subscribed, chain: Chain, less_wh: int) -> Hold | None:
+    """Lago takes a negative event only where the charge is in arrears, and as much as it takes back was billed in the
+    period that is open (facts 5): the rest would come off what others used, or be clamped to nothing.
+    """
     why = None
     if not subscribed.active:
         why = "its subscription has ended"
     elif subscribed.pay_in_advance:
         why = "its charge was paid in advance"
-    elif subscribed.period_from is not None and read_at < subscribed.period_from:
-        why = "its billing period is over"
+    elif less_wh > chain.billed_since(subscribed.period_from):
+        why = "the billing period in which they were billed is over"
     if why is None:
         return None
     return Hold("needs_credit_note", f"{less_wh} Wh less were used than were billed, and {why}.")

@@ -5,22 +5,19 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from services.sync.cards import store as cards
-from services.sync.lago.rules import Subscribed
-from services.sync.lago.store import subscribed
 from services.sync.lago.subscriptions import Subscriptions
 from services.sync.ledger import rules, store
-from services.sync.ledger.rules import Bill, Chain, Hold, LatePolicy, Settled
-from services.sync.links import store as links
-from services.sync.links.rules import Owner, resolve
-from services.sync.sessions import rules as anomalies
+from services.sync.ledger.decide import Decision, Known, Terms, Wait, decide, decide_reading, gather, key
+from services.sync.ledger.rules import Bill, Hold, Settled
+from services.sync.ledger.store import Key
+from services.sync.links.rules import Owner
 from services.sync.sessions import store as sessions
-from services.sync.sessions.rules import Around, Limits, Recorded
+from services.sync.sessions.rules import unbilled
 from shared.bus.outbox import Outbox
 from shared.contracts.event import Event
 from shared.contracts.events.sync import TransactionCorrected, TransactionHeld, TransactionReleased
 from shared.contracts.identity import Actor, Cause, session_id
-from shared.database.engine import Database, Write, after_commit
+from shared.database.engine import Database, after_commit
 from shared.runtime.clock import Clock, NewId
 from shared.runtime.log import get_logger
 
@@ -46,33 +43,13 @@ _STATE: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Lago has to be asked about this subscription first."""
-
-    external_subscription_id: str
-
-
-Decision = Bill | Hold | Settled | Wait
-
-
-@dataclass(slots=True)
-class _Known:
-    """What a batch is decided by."""
-
-    now: datetime
-    owners: dict[int, Owner]
-    around: dict[int, Any]
-    cards: dict[str, Any]
-    subscribed: dict[str, Subscribed]
-
-
 @dataclass(slots=True)
 class _Outcome:
     entries: list[dict[str, Any]] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     waits: set[str] = field(default_factory=set)
+    settled: list[Key] = field(default_factory=list)
 
 
 class Settler:
@@ -86,16 +63,14 @@ class Settler:
         *,
         metric_code: str,
         metric_property: str,
-        late_policy: LatePolicy,
-        limits: Limits,
-        subscription_age: timedelta,
+        terms: Terms,
         clock: Clock,
         new_id: NewId,
         deliver: Callable[[], None],
     ) -> None:
         self._database, self._outbox, self._subscriptions = database, outbox, subscriptions
-        self._code, self._property, self._late_policy, self._limits = metric_code, metric_property, late_policy, limits
-        self._age, self._clock, self._new_id, self._deliver = subscription_age, clock, new_id, deliver
+        self._code, self._property, self._terms = metric_code, metric_property, terms
+        self._clock, self._new_id, self._deliver = clock, new_id, deliver
 
     async def settle(self) -> list[tuple[str, int]]:
         """Settle all sessions that are due; returns which."""
@@ -120,12 +95,13 @@ class Settler:
             rows = await sessions.due(tx, now, limit=BATCH)
             if not rows:
                 return [], set()
-            known = await self._gather(tx, rows, now)
+            known = await gather(tx, rows, now)
             outcome = _Outcome()
             for row in rows:
-                self._apply(row, self._decide(row, known), known, unknown, outcome)
+                self._apply(row, decide(row, known, self._terms), known, unknown, outcome)
             await store.add_entries(tx, outcome.entries)
             await sessions.update_sessions(tx, _STATE, outcome.updates)
+            await store.mark_billed(tx, outcome.settled)
             cause = Cause(actor=Actor(kind="system", id="sync"), correlation_id=self._new_id())
             await self._outbox.add_all(tx, outcome.events, cause)
             if outcome.entries:
@@ -148,8 +124,8 @@ class Settler:
             row = await sessions.locked(tx, steve_id, pk)
             if row is None or row.stopped_at is not None or row.billing != "open":
                 return Settled()
-            known = await self._gather(tx, [row], now)
-            decision, owner = self._decide_reading(row, wh, read_at, known), known.owners.get(pk)
+            known = await gather(tx, [row], now)
+            decision, owner = decide_reading(row, wh, read_at, known, self._terms), known.owners.get(key(row))
             if isinstance(decision, Bill) and owner is not None:
                 seq = row.last_seq + 1
                 await store.add_entries(tx, [self._entry(row, decision, owner, seq, now)])
@@ -158,106 +134,8 @@ class Settler:
                 after_commit(tx, self._deliver)
         return decision
 
-    def _decide_reading(self, row: Any, wh: int, read_at: datetime, known: _Known) -> Decision:  # noqa: ANN401 - a row of session
-        card, owner = known.cards.get(row.id_tag), known.owners.get(row.transaction_pk)
-        found = anomalies.find(
-            Recorded(row.started_at, row.start_wh, read_at, wh),
-            self._around(row, card, known),
-            now=known.now,
-            limits=self._limits,
-        )
-        against = _against_card(row, card, owner)
-        if found or against is not None or owner is None or row.start_wh is None:
-            return Settled()
-        subscription = known.subscribed.get(owner.external_subscription_id)
-        if subscription is None or known.now - subscription.checked_at > self._age:
-            return Wait(owner.external_subscription_id)
-        return rules.settle(
-            start_wh=row.start_wh,
-            to_wh=wh,
-            read_at=read_at,
-            final=False,
-            chain=Chain(row.last_seq, row.billed_wh),
-            subscribed=subscription,
-            customer=owner.external_customer_id,
-            now=known.now,
-            late_policy=self._late_policy,
-        )
-
-    async def _gather(self, tx: Write, rows: list[Any], now: datetime) -> _Known:
-        unowned = [row for row in rows if row.owner_subscription is None]
-        ownership = await links.ownership(tx, {row.id_tag for row in unowned})
-        owners: dict[int, Owner] = {}
-        for row in rows:
-            if row.owner_subscription is not None:
-                owners[row.transaction_pk] = Owner(row.owner_customer, row.owner_subscription, row.owner_id_tag)
-                continue
-            found = resolve(row.id_tag, row.started_at, ownership.links, ownership.parents)
-            if isinstance(found, Owner):
-                owners[row.transaction_pk] = found
-        around: dict[int, Any] = {}
-        for steve_id in {row.steve_id for row in rows}:
-            pks = [row.transaction_pk for row in rows if row.steve_id == steve_id]
-            around |= await sessions.around(tx, steve_id, pks, tolerance=anomalies.OVERLAP_TOLERANCE)
-        return _Known(
-            now=now,
-            owners=owners,
-            around=around,
-            cards=await cards.rows(tx, sorted({row.id_tag for row in rows})),
-            subscribed=await subscribed(tx, {one.external_subscription_id for one in owners.values()}),
-        )
-
-    def _decide(self, row: Any, known: _Known) -> Decision:  # noqa: ANN401 - a row of session
-        card, owner = known.cards.get(row.id_tag), known.owners.get(row.transaction_pk)
-        found = anomalies.find(
-            Recorded(row.started_at, row.start_wh, row.stopped_at, row.stop_wh),
-            self._around(row, card, known),
-            now=known.now,
-            limits=self._limits,
-        )
-        # What was billed may turn out to be nothing, and is then taken back.
-        passing = {*row.accepted_anomalies, *(["no_energy"] if row.last_seq else [])}
-        serious = [one for one in found if one.anomaly not in passing]
-        if serious:
-            first = serious[0]
-            return Hold(first.anomaly, first.explanation, recheck=first.anomaly in {"in_future", "open_too_long"})
-        if row.stopped_at is None:
-            return Settled()
-        if row.start_wh is None or row.stop_wh is None:
-            return Hold("meter_unreadable", "Its reading is no number, so there is no energy to bill.")
-        against = _against_card(row, card, owner)
-        if against is not None or owner is None:
-            return against or Hold("card_unlinked", f"Card {row.id_tag} was linked to nobody when it began.")
-        subscription = known.subscribed.get(owner.external_subscription_id)
-        if subscription is None or known.now - subscription.checked_at > self._age:
-            return Wait(owner.external_subscription_id)
-        return rules.settle(
-            start_wh=row.start_wh,
-            to_wh=row.stop_wh,
-            read_at=row.stopped_at,
-            final=row.stop_actor != "manual",
-            chain=Chain(row.last_seq, row.billed_wh),
-            subscribed=subscription,
-            customer=owner.external_customer_id,
-            now=known.now,
-            late_policy="bill_in_current_period" if "late" in row.accepted_anomalies else self._late_policy,
-        )
-
-    @staticmethod
-    def _around(row: Any, card: Any, known: _Known) -> Around:  # noqa: ANN401 - rows
-        near = known.around.get(row.transaction_pk)
-        overlapping = near.overlapping_pk if near is not None else None
-        return Around(
-            previous_start_wh=near.previous_start_wh if near is not None else None,
-            previous_stop_wh=near.previous_stop_wh if near is not None else None,
-            overlaps=session_id(row.steve_id, overlapping) if overlapping is not None else None,
-            blocked=card is not None and card.blocked_since is not None and card.blocked_since <= row.started_at,
-            verdict=near.verdict if near is not None else None,
-            expired=card is not None and card.expiry is not None and card.expiry < row.started_at,
-        )
-
-    def _apply(self, row: Any, decision: Decision, known: _Known, unknown: frozenset[str], outcome: _Outcome) -> None:  # noqa: ANN401 - a row of session
-        now, owner = known.now, known.owners.get(row.transaction_pk)
+    def _apply(self, row: Any, decision: Decision, known: Known, unknown: frozenset[str], outcome: _Outcome) -> None:  # noqa: ANN401 - a row of session
+        now, owner, stuck = known.now, known.owners.get(key(row)), known.is_stuck(row)
         values = {name: getattr(row, name) for name in _STATE}
         values |= {
             "steve_id": row.steve_id,
@@ -280,22 +158,40 @@ class Settler:
                 pause = min(ASK_AGAIN * 2 ** min(row.settle_attempts, 8), LONGEST_WAIT)
                 values |= {"settle_at": now + pause, "settle_attempts": row.settle_attempts + 1}
             case Hold():
-                self._hold(row, decision, values, now, outcome)
+                # Of an entry that is held is told first; what stands against the rest is found when that is retried.
+                if not stuck:
+                    self._hold(row, decision, values, now, outcome)
             case Bill():
-                assert owner is not None  # noqa: S101 - nothing is billed to nobody (_decide)
-                self._release(row, values, outcome)
-                seq = row.last_seq + 1
-                values |= {"billing": _after(row), "last_seq": seq, "billed_wh": decision.to_wh}
-                outcome.entries.append(self._entry(row, decision, owner, seq, now))
-                if row.billed_at is not None and row.stopped_at is not None:
-                    outcome.events.append(self._corrected(row, decision, seq))
+                assert owner is not None  # noqa: S101 - nothing is billed to nobody (decide)
+                self._bill(row, decision, owner, values, outcome, stuck=stuck, now=now)
             case Settled():
-                self._release(row, values, outcome)
-                values["billing"] = "open" if row.stopped_at is None else "pending"
-                if row.stopped_at is not None:
-                    # Delivered already, or on its way; the delivery says which.
-                    values["billing"] = "synced" if row.billed_at is not None else "pending"
+                if not stuck:
+                    self._release(row, values, outcome)
+                    outcome.settled.append(key(row))
         outcome.updates.append(values)
+
+    def _bill(
+        self,
+        row: Any,  # noqa: ANN401 - a row of session
+        bill: Bill,
+        owner: Owner,
+        values: dict[str, Any],
+        outcome: _Outcome,
+        *,
+        stuck: bool,
+        now: datetime,
+    ) -> None:
+        seq = row.last_seq + 1
+        values |= {"last_seq": seq, "billed_wh": bill.to_wh}
+        entry = self._entry(row, bill, owner, seq, now)
+        if stuck and bill.to_wh < bill.from_wh:
+            # It takes back what Lago does not have, and waits with that.
+            entry |= {"state": "held", "hold_reason": row.hold_reason}
+        outcome.entries.append(entry)
+        if row.billed_at is not None and row.stopped_at is not None:
+            outcome.events.append(self._corrected(row, bill, seq))
+        if not stuck:
+            self._release(row, values, outcome)
 
     def _hold(self, row: Any, hold: Hold, values: dict[str, Any], now: datetime, outcome: _Outcome) -> None:  # noqa: ANN401 - a row of session
         values["settle_at"] = now + RECHECK_EVERY if hold.recheck else None
@@ -321,6 +217,7 @@ class Settler:
 
     @staticmethod
     def _release(row: Any, values: dict[str, Any], outcome: _Outcome) -> None:  # noqa: ANN401 - a row of session
+        values["billing"] = unbilled(stopped=row.stopped_at is not None)
         if row.hold_reason is None:
             return
         values |= {"hold_reason": None, "hold_explanation": None, "held_at": None}
@@ -362,6 +259,7 @@ class Settler:
             "final": bill.final,
             "created_at": now,
             "state": "pending",
+            "hold_reason": None,
             "due_at": now,
         }
 
@@ -371,23 +269,3 @@ def waiting_wh(row: Any) -> int:  # noqa: ANN401 - a row of session
     if row.start_wh is None or row.stop_wh is None:
         return 0
     return int(row.stop_wh - (row.billed_wh if row.billed_wh is not None else row.start_wh))
-
-
-def _against_card(row: Any, card: Any, owner: Owner | None) -> Hold | None:  # noqa: ANN401 - rows
-    if card is None or card.gone_at is not None:
-        if owner is not None:
-            return None
-        return Hold("card_unknown", f"SteVe has no card {row.id_tag}.", recheck=True)
-    if owner is None:
-        if card.max_active == 0 and card.discovered_at >= row.started_at:
-            return Hold(
-                "card_unknown", f"Card {row.id_tag} was unknown to SteVe when it began, and is linked to nobody."
-            )
-        return Hold("card_unlinked", f"Card {row.id_tag} was linked to nobody when it began.")
-    if not card.active and "card_inactive" not in row.accepted_anomalies:
-        return Hold("card_inactive", f"Card {row.id_tag} is not active.", recheck=True)
-    return None
-
-
-def _after(row: Any) -> str:  # noqa: ANN401 - a row of session
-    return "pending" if row.stopped_at is not None else "open"

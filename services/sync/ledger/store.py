@@ -1,9 +1,9 @@
 """All SQL about the ledger."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -49,6 +49,21 @@ class Entry:
         return self.to_wh - self.from_wh
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An entry as a part of its session's chain."""
+
+    from_wh: int
+    to_wh: int
+    timestamp: datetime
+    state: str
+
+    @property
+    def wh(self) -> int:
+        return self.to_wh - self.from_wh
+
+
+UNSENT = ("pending", "sending", "held")
 _CLAIMED = (
     "steve_id",
     "transaction_pk",
@@ -67,6 +82,8 @@ _CLAIMED = (
     "server_errors",
     "created_at",
 )
+Key = tuple[str, int]
+_SESSION: Final = ("steve_id", "transaction_pk")
 KEY = (entry.c.steve_id, entry.c.transaction_pk, entry.c.seq)
 
 
@@ -74,12 +91,40 @@ async def add_entries(tx: Write, values: Sequence[Mapping[str, Any]]) -> None:
     await bulk.insert(tx, entry, values)
 
 
+async def chains(tx: Read, sessions: Sequence[Key]) -> dict[Key, list[Part]]:
+    """The entries of these sessions, in order."""
+    found: dict[Key, list[Part]] = {}
+    if not sessions:
+        return found
+    wanted = _sessions(sessions).cte("wanted")
+    statement = (
+        sa.select(entry.c.steve_id, entry.c.transaction_pk, *(entry.c[one.name] for one in fields(Part)))
+        .join_from(wanted, entry, sa.and_(*(entry.c[name] == wanted.c[name] for name in _SESSION)))
+        .order_by(*KEY)
+    )
+    for steve_id, pk, *part in await tx.execute(statement):
+        found.setdefault((steve_id, pk), []).append(Part(*part))
+    return found
+
+
 async def claim(tx: Write, now: datetime, *, limit: int, lease: timedelta) -> list[Entry]:
     """Take entries whose time has come. Until the lease ends, nobody else takes them; then they are due again."""
     # A claim that a crash of the database forgets is a claim that was never made: the entries are sent again, under the
     # same ids. So its commit need not wait for the disk.
     await tx.execute(sa.text("SET LOCAL synchronous_commit = off"))
-    due = sa.and_(entry.c.state.in_(["pending", "sending"]), entry.c.due_at <= now)
+    earlier = entry.alias("earlier")
+    after_unsent = sa.exists().where(
+        earlier.c.steve_id == entry.c.steve_id,
+        earlier.c.transaction_pk == entry.c.transaction_pk,
+        earlier.c.seq < entry.c.seq,
+        earlier.c.state.in_(UNSENT),
+    )
+    due = sa.and_(
+        entry.c.state.in_(["pending", "sending"]),
+        entry.c.due_at <= now,
+        # What is taken back must be there first.
+        sa.or_(entry.c.to_wh >= entry.c.from_wh, sa.not_(after_unsent)),
+    )
     values = {"state": "sending", "attempts": entry.c.attempts + 1, "due_at": now + lease}
     return await _take(tx, due, values, limit=limit)
 
@@ -125,6 +170,28 @@ def _keys(entries: Sequence[Entry]) -> sa.Select[Any]:
     )
 
 
+def _sessions(keys: Collection[Key]) -> sa.Select[Any]:
+    """Keys of sessions as a table, likewise."""
+    steve_ids, pks = zip(*sorted(set(keys)), strict=True)
+    return sa.select(
+        sa.func.unnest(sa.cast(list(steve_ids), sa.ARRAY(sa.Text))).label("steve_id"),
+        sa.func.unnest(sa.cast(list(pks), sa.ARRAY(sa.BigInteger))).label("transaction_pk"),
+    )
+
+
+async def _lock(tx: Write, keys: Collection[Key]) -> None:
+    """Whoever decides about these sessions comes before or after, and is seen: what is said of a session by its entries
+    is said by all of them. Always in this order.
+    """
+    wanted = _sessions(keys).cte("wanted")
+    await tx.execute(
+        sa.select(session.c.transaction_pk)
+        .join_from(session, wanted, sa.and_(*(session.c[name] == wanted.c[name] for name in _SESSION)))
+        .order_by(session.c.steve_id, session.c.transaction_pk)
+        .with_for_update(of=session)
+    )
+
+
 async def finish(tx: Write, entries: Sequence[Entry], **values: Any) -> list[Entry]:  # noqa: ANN401 - the row's columns
     """End this attempt with `values`; returns those that were still this attempt's.
 
@@ -160,20 +227,37 @@ async def mark_counted(tx: Write, entries: Sequence[Entry], at: datetime) -> lis
     )
     ended = {tuple(row) for row in await tx.execute(statement)}
     counted = [one for one in entries if one.key in ended]
-    pks = sa.tuple_(session.c.steve_id, session.c.transaction_pk)
-    waiting = sa.exists().where(
-        entry.c.steve_id == session.c.steve_id,
-        entry.c.transaction_pk == session.c.transaction_pk,
-        entry.c.state != "counted",
-    )
     if counted:
-        sessions = sorted({(one.steve_id, one.transaction_pk) for one in counted})
+        concerned = {(one.steve_id, one.transaction_pk) for one in counted}
+        await _lock(tx, concerned)
+        done = _delivered_whole(concerned)
         await tx.execute(
             sa.update(session)
-            .where(pks.in_(sessions), session.c.billing == "synced", sa.not_(waiting))
+            .where(
+                *(session.c[name] == done.c[name] for name in _SESSION),
+                session.c.billing == "synced",
+                done.c.all_counted,
+            )
             .values(billing="counted")
         )
     return counted
+
+
+def _delivered_whole(sessions: Collection[Key]) -> sa.CTE:
+    """Those of these sessions all of whose entries are delivered, since when, and whether Lago counts them all."""
+    wanted = _sessions(sessions).cte("wanted")
+    return (
+        sa.select(
+            entry.c.steve_id,
+            entry.c.transaction_pk,
+            sa.func.max(entry.c.delivered_at).label("delivered_at"),
+            sa.func.bool_and(entry.c.state == "counted").label("all_counted"),
+        )
+        .join_from(wanted, entry, sa.and_(*(entry.c[name] == wanted.c[name] for name in _SESSION)))
+        .group_by(entry.c.steve_id, entry.c.transaction_pk)
+        .having(sa.not_(sa.func.bool_or(entry.c.state.in_(UNSENT))))
+        .cte("done")
+    )
 
 
 async def look_again(
@@ -191,43 +275,68 @@ async def look_again(
     )
 
 
-async def mark_billed(tx: Write, sessions: Collection[tuple[str, int]], at: datetime) -> None:
-    """Sessions with nothing left to decide or deliver are synced."""
+async def mark_billed(tx: Write, sessions: Collection[Key]) -> None:
+    """Sessions with nothing left to decide or deliver are synced, or counted where Lago counts them already."""
     if not sessions:
         return
-    pks = sa.tuple_(session.c.steve_id, session.c.transaction_pk)
-    waiting = sa.exists().where(
-        entry.c.steve_id == session.c.steve_id,
-        entry.c.transaction_pk == session.c.transaction_pk,
-        entry.c.state.in_(["pending", "sending", "held"]),
-    )
+    await _lock(tx, sessions)
+    done = _delivered_whole(sessions)
     await tx.execute(
         sa.update(session)
         .where(
-            pks.in_(sorted(sessions)), session.c.billing == "pending", session.c.settle_at.is_(None), sa.not_(waiting)
+            *(session.c[name] == done.c[name] for name in _SESSION),
+            session.c.billing == "pending",
+            session.c.settle_at.is_(None),
         )
-        .values(billing="synced", billed_at=at)
+        .values(billing=sa.case((done.c.all_counted, "counted"), else_="synced"), billed_at=done.c.delivered_at)
     )
 
 
 async def hold_sessions(
-    tx: Write, sessions: Collection[tuple[str, int]], *, reason: str, explanation: str, at: datetime
-) -> None:
-    """Hold sessions because of an entry that cannot be delivered."""
-    pks = sa.tuple_(session.c.steve_id, session.c.transaction_pk)
-    await tx.execute(
+    tx: Write, entries: Sequence[Entry], *, reason: str, explanation: str, at: datetime
+) -> set[Key]:
+    """Hold the sessions of entries that cannot be delivered, but for those that are to be ignored; returns which.
+
+    What is to be decided about them stays so.
+    """
+    if not entries:
+        return set()
+    concerned = {(one.steve_id, one.transaction_pk) for one in entries}
+    await _lock(tx, concerned)
+    wanted = _sessions(concerned).cte("wanted")
+    held = await tx.execute(
         sa.update(session)
-        .where(pks.in_(sorted(sessions)))
-        .values(billing="held", hold_reason=reason, hold_explanation=explanation, held_at=at, settle_at=None)
+        .where(*(session.c[name] == wanted.c[name] for name in _SESSION), session.c.billing != "ignored")
+        .values(billing="held", hold_reason=reason, hold_explanation=explanation, held_at=at)
+        .returning(session.c.steve_id, session.c.transaction_pk)
     )
+    # What would take back some of it waits with it. It is not on its way: see `claim`.
+    mine = _keys(entries).cte("mine")
+    await tx.execute(
+        sa.update(entry)
+        .where(
+            *(entry.c[name] == mine.c[name] for name in _SESSION),
+            entry.c.seq > mine.c.seq,
+            entry.c.to_wh < entry.c.from_wh,
+            entry.c.state == "pending",
+        )
+        .values(state="held", hold_reason=reason, last_error=explanation)
+    )
+    return {(row.steve_id, row.transaction_pk) for row in held}
 
 
-async def take_back(tx: Write, steve_id: str, pk: int, seq: int) -> bool:
-    """Delete a session's held last entry, of which it is known that Lago has nothing; False where it is none."""
-    statement = sa.delete(entry).where(
-        entry.c.steve_id == steve_id, entry.c.transaction_pk == pk, entry.c.seq == seq, entry.c.state == "held"
+async def take_back(tx: Write, steve_id: str, pk: int) -> bool:
+    """Delete a session's last entries, those that are held for being late: it is known that Lago has none of them.
+    False where the last one is no such entry.
+    """
+    mine = sa.and_(entry.c.steve_id == steve_id, entry.c.transaction_pk == pk)
+    other = entry.alias("other")
+    kept = sa.select(sa.func.coalesce(sa.func.max(other.c.seq), 0)).where(
+        other.c.steve_id == steve_id,
+        other.c.transaction_pk == pk,
+        other.c.hold_reason.is_distinct_from("late"),
     )
-    return (await tx.execute(statement)).rowcount == 1
+    return (await tx.execute(sa.delete(entry).where(mine, entry.c.seq > kept.scalar_subquery()))).rowcount > 0
 
 
 async def end_of_chain(tx: Read, steve_id: str, pk: int) -> tuple[int, int | None]:

@@ -312,6 +312,7 @@ def _session(row: Any, now: datetime) -> Session:  # noqa: ANN401 - a row of ses
     return Session(
         session=session_id(row.steve_id, row.transaction_pk),
         steve_wh=row.stop_wh - row.start_wh if readable and decided else None,
-        ledger_wh=int(row.ledger_wh),
+        # What is held is not billed: it is missing where its session is not held with it.
+        ledger_wh=int(row.ledger_wh - row.held_entries_wh),
         held_wh=held_wh,
     )

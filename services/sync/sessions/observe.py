@@ -10,6 +10,7 @@ from services.sync.cards.mirror import Mirror
 from services.sync.links import store as links
 from services.sync.links.rules import Owner, resolve
 from services.sync.sessions import store
+from services.sync.sessions.rules import unbilled
 from services.sync.steve.models import Transaction
 from shared.bus.outbox import Outbox
 from shared.contracts.event import Event
@@ -22,7 +23,9 @@ from shared.runtime.log import get_logger
 log = get_logger(__name__)
 
 STOP: Final = ("stopped_at", "stop_wh", "stop_reason", "stop_actor")
-_CHANGED: Final = (*STOP, "changed_at", "billing", "settle_at")
+# What may be corrected in SteVe; all else about a transaction stays as it was.
+RECORDED: Final = ("start_wh", *STOP)
+_CHANGED: Final = (*RECORDED, "changed_at", "billing", "settle_at")
 
 
 class AnotherSteveError(Exception):
@@ -104,18 +107,19 @@ class Observer:
         events += [self._told(one) for one in new]
         updates = []
         for one in transactions:
-            row = known.get(one.pk)
-            if row is None:
-                continue
-            self._check_identity(row, one)
-            stop = _stop(one)
-            if all(getattr(row, column) == value for column, value in stop.items()):
-                continue
+            if one.pk in known:
+                self._check_identity(known[one.pk], one)
+        changed = [one for one in transactions if one.pk in known and _differs(known[one.pk], one)]
+        # Who settles, delivers or releases them meanwhile comes before or after.
+        rows = await store.lock_by_pk(tx, self._steve_id, [one.pk for one in changed])
+        for one in changed:
+            row = rows[one.pk]
             observed.changed.append(one.pk)
             # A held session stays held, and an ignored one ignored, until it has been settled again.
-            billing = row.billing if row.billing in {"held", "ignored"} else _billing(one)
+            billing = row.billing if row.billing in {"held", "ignored"} else unbilled(stopped=one.stopped)
             settle_at = None if row.billing == "ignored" else now
-            updates.append({**stop, "changed_at": now, "billing": billing, "settle_at": settle_at, **self._key(one.pk)})
+            values = {"changed_at": now, "billing": billing, "settle_at": settle_at}
+            updates.append({**_recorded(one), **values, **self._key(one.pk)})
             if one.stopped:
                 events.append(self._told(one))
         await store.update_sessions(tx, _CHANGED, updates)
@@ -139,15 +143,14 @@ class Observer:
             "id_tag": one.id_tag,
             "id_tag_as_sent": one.ocpp_id_tag,
             "started_at": one.start_timestamp,
-            "start_wh": one.start_wh,
-            **_stop(one),
+            **_recorded(one),
             "first_seen_at": now,
             "changed_at": now,
             "owner_customer": owner.external_customer_id if owner else None,
             "owner_subscription": owner.external_subscription_id if owner else None,
             "owner_id_tag": owner.id_tag if owner else None,
             "owner_at": now if owner else None,
-            "billing": _billing(one),
+            "billing": unbilled(stopped=one.stopped),
             "settle_at": now if one.stopped else None,
         }
 
@@ -193,17 +196,18 @@ class Observer:
         await store.add_gaps(tx, self._steve_id, [pk for pk in asked if pk < highest and pk not in found], now)
 
 
-def _stop(one: Transaction) -> dict[str, Any]:
+def _differs(row: Any, one: Transaction) -> bool:  # noqa: ANN401 - a row of session
+    return any(getattr(row, column) != value for column, value in _recorded(one).items())
+
+
+def _recorded(one: Transaction) -> dict[str, Any]:
     if one.stop_timestamp is None:
-        return dict.fromkeys(STOP)
+        return {"start_wh": one.start_wh, **dict.fromkeys(STOP)}
     return {
+        "start_wh": one.start_wh,
         "stopped_at": one.stop_timestamp,
         "stop_wh": one.stop_wh,
         "stop_reason": one.stop_reason,
         # Before 3.4 SteVe did not say who stopped it; then it was the station.
         "stop_actor": one.stop_event_actor or "station",
     }
-
-
-def _billing(one: Transaction) -> str:
-    return "pending" if one.stopped else "open"

@@ -44,6 +44,11 @@ REMEDIES: Final[dict[Anomaly, str]] = {
 }
 
 
+def unbilled(*, stopped: bool) -> Literal["open", "pending"]:
+    """How the billing of a session stands that is neither billed nor held."""
+    return "pending" if stopped else "open"
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What is plausible here."""

@@ -51,6 +51,22 @@ async def by_pk(tx: Read, steve_id: str, pks: Collection[int]) -> dict[int, sa.R
     return {row.transaction_pk: row for row in await tx.execute(statement)}
 
 
+async def lock_by_pk(tx: Write, steve_id: str, pks: Collection[int]) -> dict[int, sa.Row[Any]]:
+    """The same as they are now, locked for this transaction."""
+    if not pks:
+        return {}
+    statement = (
+        sa.select(session)
+        .where(
+            session.c.steve_id == steve_id,
+            session.c.transaction_pk == sa.any_(sa.cast(list(pks), sa.ARRAY(sa.BigInteger))),
+        )
+        .order_by(session.c.transaction_pk)
+        .with_for_update()
+    )
+    return {row.transaction_pk: row for row in await tx.execute(statement)}
+
+
 async def insert_sessions(tx: Write, values: Sequence[Mapping[str, Any]]) -> None:
     await bulk.insert(tx, session, values)
 

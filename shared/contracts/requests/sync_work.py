@@ -25,14 +25,21 @@ class HeldView(Frozen):
     currency: str | None
 
 
+class Amount(Frozen):
+    """Money in one currency."""
+
+    currency: str = Field(description="ISO 4217")
+    cents: int
+
+
 class HeldClass(Frozen):
-    """All sessions held for one reason."""
+    """All sessions held for one reason. `amounts` is what waits where a plan has a price for a kWh, by currency."""
 
     reason: str
     remedy: str | None
     count: int
     energy_wh: int
-    amount_cents: int
+    amounts: list[Amount]
     oldest_at: AwareDatetime
 
 

@@ -49,7 +49,7 @@ def held_class(**fields: Any) -> HeldClass:  # noqa: ANN401
         "remedy": "Link the card from an earlier date, or release the session.",
         "count": 3,
         "energy_wh": 21_400,
-        "amount_cents": 642,
+        "amounts": [{"currency": "EUR", "cents": 642}],
         "oldest_at": NOW,
     }
     return HeldClass.model_validate(plain | fields)

@@ -70,25 +70,33 @@ async def test_each_anomaly_is_held_and_nothing_else(world: World) -> None:
     assert all(one.remedy for one in page.held)
 
 
-async def test_the_queue_shows_what_is_at_stake(world: World) -> None:
-    """Reason, age, kWh, and money where the plan has a price; the classes cover the whole queue."""
+async def test_the_queue_shows_what_is_at_stake(build_world: Build) -> None:
+    """Reason, age, kWh, and money where the plan has a price; the classes cover the whole queue, and add up what is in
+    one currency.
+    """
+    plans = [*LAGO_SEED["plans"], {**LAGO_SEED["plans"][0], "code": "swiss", "currency": "CHF"}]
+    ada, bob, *rest = LAGO_SEED["subscriptions"]
+    seed = {**LAGO_SEED, "plans": plans, "subscriptions": [ada, {**bob, "plan_code": "swiss"}, *rest]}
+    world = await build_world(lago=LagoSettings(seed=seed))
     await world.link("A")
+    await world.link("B", "cus_bob", "sub_bob")
+    # Lago is asked about a subscription when it is billed; what was held before has no price yet.
     world.charge("A", 500_000)
     await world.turn()
-    [one] = (page := await held(world)).held
-    assert (one.reason, one.energy_wh) == ("too_much_energy", 500_000)
-    assert page.classes[0].count == 1
-    await world.link("B", "cus_bob", "sub_bob")
-    world.charge("B", 10_000, charge_box_id="B2")
+    [unpriced] = (await held(world)).held
+    assert (unpriced.reason, unpriced.energy_wh, unpriced.amount_cents) == ("too_much_energy", 500_000, None)
+    for card in ("A", "B"):
+        world.charge(card, 1_000, charge_box_id=card)
     await world.turn()
-    async with world.service.database.write() as tx:
-        await tx.exec_driver_sql(
-            "UPDATE sync.session SET billing = 'held', hold_reason = 'late', hold_explanation = '', held_at = now()"
-            " WHERE id_tag = 'B'"
-        )
-        await tx.exec_driver_sql("UPDATE sync.ledger_entry SET state = 'held'")
-    [priced] = (await held(world, id_tag="B")).held
-    assert (priced.energy_wh, priced.amount_cents, priced.currency) == (10_000, 400, "EUR")
+    for card in ("A", "B"):
+        world.charge(card, 300_000, charge_box_id=card)
+    await world.turn()
+    page = await held(world)
+    [swiss] = (await held(world, id_tag="B")).held
+    assert (swiss.energy_wh, swiss.amount_cents, swiss.currency) == (300_000, 12_000, "CHF")
+    [impossible] = page.classes
+    assert (impossible.count, impossible.energy_wh) == (3, 1_100_000)
+    assert [(one.currency, one.cents) for one in impossible.amounts] == [("CHF", 12_000), ("EUR", 32_000)]
 
 
 async def test_a_released_anomaly_is_billed(world: World) -> None:
@@ -144,7 +152,7 @@ async def test_a_session_without_a_link_is_not_released(world: World) -> None:
 async def test_retry_decides_again_and_lets_nothing_pass(world: World) -> None:
     """A retry bills what can be billed by now and leaves the rest held, without telling it again."""
     await world.link("A")
-    world.charge("A", 500_000)
+    impossible = world.charge("A", 500_000).pk
     repaired = world.charge("A", 0, charge_box_id="B2")
     await world.turn()
     repaired.stops[0].value = str(int(repaired.start_value) + 700)
@@ -152,6 +160,9 @@ async def test_retry_decides_again_and_lets_nothing_pass(world: World) -> None:
     changed = await do(world, RetryHeld(everything=True))
     assert len(changed.sessions) == 2
     await world.turn()
+    assert world.counted() == (700, 1)
+    assert (await world.session(repaired.pk)).billing == "synced"
+    assert [one.session.session for one in (await held(world)).held] == [f"main:{impossible}"]
     assert len(await world.events("transaction.held")) == 2
     with pytest.raises(Invalid):
         await do(world, RetryHeld())

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from deploy.demo.lago import LagoSettings, lifecycle
-from deploy.demo.steve.model import MeterValue, Transaction
+from deploy.demo.steve.model import MeterValue, Stop, StopActor, Transaction
 from shared.contracts.requests.sync_work import ReleaseHeld
 from tests.integration.services.sync.conftest import ADA, LAGO_SEED, Build, World, a_replica, ago
 
@@ -81,6 +81,24 @@ async def test_a_stop_that_makes_no_sense_is_held_also_after_steps(build_world: 
     await world.turn()
     assert (await world.session(one.pk)).hold_reason == "too_much_energy"
     assert world.counted() == (2_000, 1)
+
+
+async def test_what_was_billed_in_a_closed_period_is_not_taken_back(build_world: Build) -> None:
+    """Billed in the last period and less used by this one's stop: it is held, not taken off other use."""
+    plans = [{**LAGO_SEED["plans"][0], "interval": "weekly"}]
+    subscription = {**LAGO_SEED["subscriptions"][0], "started_at": ago(days=100).isoformat()}
+    world = await build_world(lago=LagoSettings(seed={**LAGO_SEED, "plans": plans, "subscriptions": [subscription]}))
+    await world.link("A")
+    one = world.charge("A", 9_000, start_at=ago(minutes=30), stop_actor=StopActor.MANUAL)
+    await world.turn()
+    world.clock.advance(days=8)
+    now = world.clock().replace(microsecond=0)
+    value = str(int(one.stops[0].value) - 600)
+    world.steve.state.add_stop(one.pk, Stop(at=now, value=value, reason="Local", actor=StopActor.STATION))
+    await world.turn()
+    row = await world.session(one.pk)
+    assert (row.billing, row.hold_reason) == ("held", "needs_credit_note")
+    assert len(await world.entries(one.pk)) == 1
 
 
 async def test_a_link_ends_with_its_subscription(world: World) -> None:

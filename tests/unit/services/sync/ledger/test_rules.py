@@ -69,7 +69,7 @@ def decide(
     [
         (decide(subscribed(active=False, started_at=None)), "no_active_subscription"),
         (decide(subscribed(active=False, ended_at=NOW - timedelta(hours=2))), "after_subscription"),
-        (decide(subscribed(active=False, ended_at=NOW)), "late"),
+        (decide(subscribed(active=False, ended_at=NOW)), "subscription_invoiced"),
         (decide(subscribed(ended_at=NOW - timedelta(hours=2))), "after_subscription"),
         (decide(customer="other"), "other_customer"),
         (decide(read_at=NOW - timedelta(days=101)), "before_subscription"),
@@ -78,7 +78,12 @@ def decide(
         (decide(subscribed(has_charge=False)), "plan_without_charge"),
         (decide(subscribed(pay_in_advance=True), to_wh=500, chain=Chain(1, 900)), "needs_credit_note"),
         (decide(subscribed(active=False), to_wh=500, chain=Chain(1, 900)), "needs_credit_note"),
-        (decide(to_wh=500, chain=Chain(1, 900), read_at=NOW - timedelta(days=20)), "needs_credit_note"),
+        (decide(to_wh=500, chain=Chain(1, 900, ((NOW - timedelta(days=20), 800),))), "needs_credit_note"),
+        # Most of it was billed in the period before: only 100 Wh can be taken back.
+        (
+            decide(to_wh=500, chain=Chain(2, 900, ((NOW - timedelta(days=20), 700), (NOW - timedelta(days=1), 100)))),
+            "needs_credit_note",
+        ),
     ],
 )
 def test_what_stands_against_billing_has_a_name(decision: object, reason: str) -> None:
@@ -92,7 +97,7 @@ def test_the_first_entry_goes_from_the_start_and_later_ones_from_the_last() -> N
     first = decide()
     assert isinstance(first, Bill)
     assert (first.from_wh, first.to_wh) == (1_000, 11_000)
-    less = decide(to_wh=10_500, chain=Chain(1, 11_000))
+    less = decide(to_wh=10_500, chain=Chain(1, 11_000, ((NOW - timedelta(hours=2), 10_000),)))
     assert isinstance(less, Bill)
     assert (less.from_wh, less.to_wh) == (11_000, 10_500)
     assert isinstance(decide(chain=Chain(1, 11_000)), Settled)
@@ -123,7 +128,7 @@ def test_timestamps_are_exact_to_the_millisecond(moment: datetime) -> None:
     assert read == aware
 
 
-@given(st.lists(st.integers(0, 10**7), min_size=1, max_size=20))
+@given(st.lists(st.integers(1_000, 10**7), min_size=1, max_size=20))
 def test_a_chain_adds_up_to_last_minus_first(readings: list[int]) -> None:
     """Whatever the readings, up or down, the entries' quantities sum to the last one less the start."""
     chain, total = Chain(0, None), 0
@@ -131,7 +136,8 @@ def test_a_chain_adds_up_to_last_minus_first(readings: list[int]) -> None:
         decision = decide(to_wh=reading, chain=chain)
         if isinstance(decision, Bill):
             total += decision.to_wh - decision.from_wh
-            chain = Chain(chain.last_seq + 1, decision.to_wh)
+            entry = (decision.timestamp, decision.to_wh - decision.from_wh)
+            chain = Chain(chain.last_seq + 1, decision.to_wh, (*chain.entries, entry))
     assert total == readings[-1] - 1_000
 
 
