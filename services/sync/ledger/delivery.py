@@ -31,8 +31,8 @@ FIRST_BACKOFF_S: Final = 1.0
 LONGEST_BACKOFF_S: Final = 300.0
 # Server errors on a batch before it is suspected that one of its events causes them.
 SUSPECT_AFTER: Final = 2
-# An entry that waited longer may have come into another billing period.
-MAY_BE_LATE_AFTER: Final = timedelta(minutes=30)
+# A subscription may end at any time. What Lago said of it is believed for so long, within the period it named.
+BELIEVED_FOR: Final = timedelta(minutes=30)
 # Entries that a lane takes at once and sends in batches: fewer transactions, and one that dies leaves no more behind.
 CLAIM: Final = 5 * MAX_BATCH
 LAGO: Final = Actor(kind="upstream", id="lago")
@@ -43,11 +43,27 @@ def backoff_s(attempts: int, chance: float) -> float:
     return float(min(FIRST_BACKOFF_S * 2.0 ** min(attempts - 1, 12), LONGEST_BACKOFF_S)) * (0.5 + 0.5 * chance)
 
 
-def is_over(subscription: Subscribed, at: datetime) -> bool:
-    """Whether that moment's billing period has been invoiced."""
-    if not subscription.active:
-        return subscription.ended_at is not None and subscription.ended_at >= at
-    return subscription.period_from is not None and at < subscription.period_from
+def is_doubtful(believed: Subscribed | None, now: datetime) -> bool:
+    """Whether Lago has to be asked again before an event is sent: its period may be over since, or it has ended."""
+    if believed is None or not believed.active or now - believed.checked_at > BELIEVED_FOR:
+        return True
+    return believed.period_to is not None and believed.period_to <= now
+
+
+def too_late(subscription: Subscribed, at: datetime) -> tuple[str, str] | None:
+    """Why Lago would take an event of that moment and never bill it, as a reason and in words."""
+    name, stamped = subscription.external_subscription_id, f"{at:%Y-%m-%d %H:%M} UTC"
+    if subscription.active:
+        if subscription.period_from is None or at >= subscription.period_from:
+            return None
+        return "late", f"It is stamped {stamped}, in a period that ended while it waited."
+    if subscription.ended_at is None:
+        return "after_subscription", f"Lago has no active subscription {name} any more."
+    reason = "subscription_invoiced" if subscription.ended_at >= at else "after_subscription"
+    return (
+        reason,
+        f"It is stamped {stamped}, and subscription {name} ended at {subscription.ended_at:%Y-%m-%d %H:%M} UTC.",
+    )
 
 
 def as_event(one: Entry) -> UsageEvent:
@@ -136,11 +152,19 @@ class Delivery:
                 batch = await self._in_time(batch)
             return not batch or await self._send(batch, acknowledged)
         except RefusedError as error:
-            await self._hold(batch, "lago_refused", f"Lago {error.explanation}.")
-            return True
+            # Sending does not end up here: Lago would not say what it has under one of these ids.
+            return await self._one_by_one(batch, error, acknowledged)
         except UpstreamError as error:
             await self._put_off(batch, error)
             return False
+
+    async def _one_by_one(self, batch: Sequence[Entry], error: RefusedError, acknowledged: list[Entry]) -> bool:
+        """Without an answer about it, an event waits; the others do not wait with it."""
+        if len(batch) == 1:
+            await self._put_off(batch, error)
+            return True
+        well = [await self._deliver_batch([one], acknowledged) for one in batch]
+        return all(well)
 
     async def _in_time(self, batch: Sequence[Entry]) -> Sequence[Entry]:
         """Set aside what became late while it waited: in a period that is over, Lago takes it and never bills it.
@@ -148,25 +172,31 @@ class Delivery:
         What was sent before may be there in time; only what is not there is late.
         """
         now = self._clock()
-        old = [one for one in batch if now - one.created_at > MAY_BE_LATE_AFTER]
-        if not old:
+        async with self._database.read() as tx:
+            believed = await subscribed(tx, {one.external_subscription_id for one in batch})
+        names = {one.external_subscription_id for one in batch}
+        doubtful = {name for name in names if is_doubtful(believed.get(name), now)}
+        if not doubtful:
             return batch
-        names = {one.external_subscription_id for one in old}
-        answered = await self._subscriptions.refresh(names)
+        answered = await self._subscriptions.refresh(doubtful)
         async with self._database.read() as tx:
             known = await subscribed(tx, answered)
-        late = [one for one in old if (its := known.get(one.external_subscription_id)) and is_over(its, one.timestamp)]
-        if not late:
-            return batch
+        unsure = [one for one in batch if one.external_subscription_id in doubtful - answered]
+        await self._release(unsure)
+        why = {
+            one.key: reason
+            for one in batch
+            if (its := known.get(one.external_subscription_id)) and (reason := too_late(its, one.timestamp))
+        }
+        late = [one for one in batch if one.key in why]
         verdicts = await self._read_back.compare(late)
         await self._delivered([one for one in late if verdicts[one.key].same], by="read_back")
         for one in late:
             if not verdicts[one.key].found:
-                what = f"It is stamped {one.timestamp:%Y-%m-%d %H:%M} UTC, in a period that ended while it waited."
-                await self._hold([one], "late", what)
+                await self._hold([one], *why[one.key])
             elif not verdicts[one.key].same:
                 await self._hold([one], "id_conflict", verdicts[one.key].explanation)
-        aside = {one.key for one in late}
+        aside = {one.key for one in [*unsure, *late]}
         return [one for one in batch if one.key not in aside]
 
     async def _send(self, batch: Sequence[Entry], acknowledged: list[Entry]) -> bool:
@@ -308,6 +338,8 @@ class Delivery:
 
     async def _release(self, entries: Sequence[Entry]) -> None:
         """Give back what was not tried."""
+        if not entries:
+            return
         async with self._database.write() as tx:
             pause = timedelta(seconds=backoff_s(1, random.random()))  # noqa: S311 - jitter
             await store.finish(tx, entries, state="sending", due_at=self._clock() + pause)

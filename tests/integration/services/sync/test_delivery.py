@@ -7,10 +7,10 @@ import pytest
 
 from deploy.demo.lago import LagoSettings, RateLimits
 from deploy.demo.lago.model import Event
-from services.sync.lago.models import UsageEvent
+from services.sync.lago.models import StoredEvent, UsageEvent
 from services.sync.ledger import delivery
 from services.sync.ledger.store import Entry
-from services.sync.upstreams.errors import UpstreamError
+from services.sync.upstreams.errors import RefusedError, UpstreamError
 from tests.integration.services.sync.conftest import LAGO_SEED, Build, World, ago, eventually
 
 BATCH = "/api/v1/events/batch"
@@ -188,6 +188,32 @@ async def test_clickhouse_takes_each_event_once(build_world: Build) -> None:
     await turns(world)
     assert world.counted() == (6_000, 3)
     assert world.lago.requests.count("POST", BATCH) == 1
+
+
+async def test_what_lago_will_not_say_of_one_event_holds_up_no_other(
+    build_world: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where Lago refuses to say what it has under one id, that event waits, and nothing is called refused."""
+    world = await build_world(lago=LagoSettings(seed=LAGO_SEED, events_store="clickhouse"))
+    await world.link("A")
+    pks = [world.charge("A", 2_000).pk for _ in range(3)]
+    world.lago.faults.add("drop_before", path=BATCH, count=1)
+    ask = world.rooms.lago.stored_event
+
+    async def stored_event(transaction_id: str) -> StoredEvent | None:
+        if transaction_id == f"steve:main:{pks[1]}:1":
+            raise RefusedError("lago", 400, {"error": "bad request"})
+        return await ask(transaction_id)
+
+    monkeypatch.setattr(world.rooms.lago, "stored_event", stored_event)
+    await turns(world, 2)
+    assert world.counted() == (4_000, 2)
+    assert [(await world.session(pk)).billing for pk in pks] == ["synced", "pending", "synced"]
+    [waiting] = await world.entries(pks[1])
+    assert (waiting.state, "bad request" in waiting.last_error) == ("sending", True)
+    monkeypatch.undo()
+    await turns(world, 2)
+    assert world.counted() == (6_000, 3)
 
 
 @pytest.mark.parametrize(

@@ -214,6 +214,11 @@ class Play:
         assert {one.state for one in entries} <= {"delivered"}
         told = [one.data["usage_event_id"] for one in await self.world.events("transaction.synced")]
         assert sorted(told) == sorted(one.usage_event_id for one in entries)
+        [stray] = await self.world.rows(
+            "SELECT count(*) AS n FROM sync.ledger_entry JOIN sync.session USING (steve_id, transaction_pk)"
+            " WHERE state = 'held' AND billing NOT IN ('held', 'ignored')"
+        )
+        assert stray.n == 0
         sums = await self.world.rows(
             "SELECT s.stop_wh - s.start_wh AS used, sum(e.to_wh - e.from_wh) AS billed FROM sync.session s"
             " JOIN sync.ledger_entry e USING (steve_id, transaction_pk) GROUP BY s.steve_id, s.transaction_pk"
