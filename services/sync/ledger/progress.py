@@ -51,18 +51,21 @@ class Progress:
     ) -> None:
         self._steve, self._database, self._settler = steve, database, settler
         self._steve_id, self._steps, self._clock = steve_id, steps, clock
+        self._looked_at = 0
 
     async def bill_running(self) -> int:
-        """Look at running sessions; returns how many entries were made.
+        """Look at running sessions, at the next ones each time where there are many; returns how many entries were
+        made.
 
         :raises UpstreamError: SteVe does not answer; what was found before is kept.
         """
         if not self._steps.wanted:
             return 0
         async with self._database.read() as tx:
-            running = await sessions.running(tx, self._steve_id, limit=MOST)
+            running = await sessions.running(tx, self._steve_id, after=self._looked_at, limit=MOST)
         billed = 0
         for row in running:
+            self._looked_at = row.transaction_pk
             details = await self._steve.details(row.transaction_pk)
             reading = last_reading(details.values) if details is not None else None
             if reading is None or row.start_wh is None:
@@ -71,4 +74,6 @@ class Progress:
             from_wh = row.billed_wh if row.billed_wh is not None else row.start_wh
             if self._steps.reached(since=row.last_read_at or row.started_at, read_at=read_at, wh=wh - from_wh):
                 billed += await self._settler.bill_reading(self._steve_id, row.transaction_pk, wh, read_at)
+        if len(running) < MOST:
+            self._looked_at = 0
         return billed

@@ -111,8 +111,10 @@ async def watched(tx: Read, steve_id: str, *, started_after: datetime | None, li
     return list(found.scalars())
 
 
-async def running(tx: Read, steve_id: str, *, limit: int) -> list[Any]:
-    """Open sessions with an owner that are not held, and `last_read_at`, the time of their last entry's reading."""
+async def running(tx: Read, steve_id: str, *, after: int, limit: int) -> list[Any]:
+    """Open sessions with an owner that are not held, by their ids, the first one above `after`; with `last_read_at`,
+    the time of their last entry's reading.
+    """
     last = sa.and_(
         entry.c.steve_id == session.c.steve_id,
         entry.c.transaction_pk == session.c.transaction_pk,
@@ -123,6 +125,7 @@ async def running(tx: Read, steve_id: str, *, limit: int) -> list[Any]:
         .select_from(session.outerjoin(entry, last))
         .where(
             session.c.steve_id == steve_id,
+            session.c.transaction_pk > after,
             session.c.stopped_at.is_(None),
             session.c.billing == "open",
             session.c.owner_subscription.is_not(None),
