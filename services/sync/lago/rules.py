@@ -1,8 +1,12 @@
 """What is known of a subscription. Pure."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Final
+
+# Said once, it may be a mistake, and a link is not ended by mistake. Asked again at least so much later.
+SAID_TWICE_AFTER: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +26,13 @@ class Subscribed:
     pay_in_advance: bool = False
     unit_price: Decimal | None = None
     currency: str | None = None
+    # When Lago first said that it has none at all.
+    gone_at: datetime | None = None
+
+    def over_at(self) -> datetime | None:
+        """When it ended; None where it has not, or where Lago said once only that there is none."""
+        if self.active:
+            return None
+        if self.gone_at is not None:
+            return self.gone_at if self.checked_at - self.gone_at >= SAID_TWICE_AFTER else None
+        return self.ended_at

@@ -18,13 +18,21 @@ async def subscribed(tx: Read, ids: Collection[str]) -> dict[str, Subscribed]:
 
 
 async def keep_subscribed(tx: Write, answers: Sequence[Mapping[str, Any]]) -> None:
-    """Keep what Lago said. Where it knows none any more, what it said before stays, with its end."""
+    """Keep what Lago said. Where it knows none any more, what it said before stays, with its end, and when it first
+    said so.
+    """
     for values in sorted(answers, key=lambda one: str(one["external_subscription_id"])):
         statement = insert(subscription).values(**values)
         await tx.execute(
             statement.on_conflict_do_update(
                 index_elements=[subscription.c.external_subscription_id],
-                set_={column: statement.excluded[column] for column in values},
+                set_={
+                    **{column: statement.excluded[column] for column in values},
+                    "gone_at": sa.case(
+                        (statement.excluded.gone_at.is_(None), None),
+                        else_=sa.func.coalesce(subscription.c.gone_at, statement.excluded.gone_at),
+                    ),
+                },
             )
         )
 

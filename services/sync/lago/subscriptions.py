@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Collection
-from typing import Any
+from typing import Any, Final
 
 from services.sync.lago import store
 from services.sync.lago.client import LagoClient
@@ -13,6 +13,9 @@ from shared.runtime.clock import Clock
 from shared.runtime.log import get_logger
 
 log = get_logger(__name__)
+
+# One that has not begun is none that was canceled or deleted.
+TO_COME: Final = ("pending", "incomplete")
 
 
 class Subscriptions:
@@ -54,7 +57,11 @@ class Subscriptions:
         ended = await self._lago.subscription(external_id, status="terminated")
         if ended is not None:
             return {**_columns(ended), "active": False, "checked_at": now}
-        return {"external_subscription_id": external_id, "active": False, "checked_at": now}
+        none = {"external_subscription_id": external_id, "active": False, "checked_at": now}
+        for status in TO_COME:
+            if await self._lago.subscription(external_id, status=status) is not None:
+                return none
+        return none | {"gone_at": now}
 
     def _charge(self, plan: Plan | None) -> dict[str, Any]:
         charge = (

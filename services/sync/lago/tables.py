@@ -21,5 +21,7 @@ subscription = sa.Table(
     # Price of one kWh in `currency`, where it has a single one.
     sa.Column("unit_price", sa.Numeric),
     sa.Column("currency", sa.Text),
+    # When Lago first said that it has none of this id, neither one that runs nor one to come nor one that ended.
+    sa.Column("gone_at", sa.DateTime(timezone=True)),
     sa.Column("checked_at", sa.DateTime(timezone=True), nullable=False),
 )

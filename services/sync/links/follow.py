@@ -1,4 +1,6 @@
-"""Ending with Lago: a link whose subscription has ended ends at that moment."""
+"""Ending with Lago: a link whose subscription has ended ends at that moment, and one whose subscription Lago has no
+longer, canceled or deleted with its customer, when Lago first said so.
+"""
 
 from datetime import timedelta
 from typing import Final
@@ -49,20 +51,21 @@ class Follow:
                 known = await subscribed(tx, names)
         ended = 0
         for name, one in known.items():
-            if not one.active and one.ended_at is not None and one.ended_at <= now:
+            if (over_at := one.over_at()) is not None and over_at <= now:
                 ended += await self._end(name)
         return ended
 
     async def _end(self, name: str) -> int:
         async with self._database.write() as tx:
             known = (await subscribed(tx, [name])).get(name)
-            if known is None or known.active or known.ended_at is None:
+            over_at = known.over_at() if known is not None else None
+            if over_at is None:
                 return 0
             links = await store.open_ended(tx, name)
             for link in links:
                 row = await self._cards.take(tx, link.id_tag)
                 cause = Cause(actor=LAGO, correlation_id=self._new_id())
-                until = max(known.ended_at, link.valid_from + SHORTEST)
+                until = max(over_at, link.valid_from + SHORTEST)
                 await self._links.end(tx, row, link, until, cause)
         if links:
             log.info("Links ended with their subscription.", action="links.ended", subscription=name, links=len(links))

@@ -1,13 +1,14 @@
 """What time does: running sessions, subscriptions that end, periods that pass while something waits."""
 
 from contextlib import AsyncExitStack
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from deploy.demo.lago import LagoSettings, lifecycle
 from deploy.demo.steve.model import MeterValue, Stop, StopActor, Transaction
-from shared.contracts.requests.sync_work import ReleaseHeld
+from services.sync.ledger import progress
+from shared.contracts.requests.sync_work import ReleaseHeld, RetryHeld
 from tests.integration.services.sync.conftest import ADA, LAGO_SEED, Build, World, a_replica, ago
 
 BATCH = "/api/v1/events/batch"
@@ -67,6 +68,35 @@ async def test_steps_survive_a_restart(build_world: Build) -> None:
     assert world.counted() == (7_000, 2)
 
 
+async def test_a_reading_that_another_replica_was_faster_with_takes_nothing_back(build_world: Build) -> None:
+    """Two replicas read the meter one after the other, and the older reading arrives last: no step, and none back."""
+    world = await build_world(incremental_kwh=1)
+    await world.link("A")
+    one = world.charge("A", None, start_at=ago(hours=2))
+    await world.turn()
+    start, at = int(one.start_value), one.start_at
+    bill = world.rooms.settler.bill_reading
+    assert await bill("main", one.pk, start + 7_000, at + timedelta(minutes=30)) == 1
+    assert await bill("main", one.pk, start + 6_000, at + timedelta(minutes=25)) == 0
+    await world.turn()
+    assert world.counted() == (7_000, 1)
+
+
+async def test_every_running_session_has_its_turn(build_world: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More run than are looked at in one turn: the next turn goes on where this one ended."""
+    monkeypatch.setattr(progress, "MOST", 2)
+    world = await build_world(incremental_kwh=1)
+    await world.link("A")
+    running = [world.charge("A", None, start_at=ago(hours=2), charge_box_id=f"CP-{box}") for box in range(5)]
+    await world.turn()
+    for one in running:
+        read(world, one, 2_000, 10)
+    assert [await world.rooms.progress.bill_running() for _ in range(3)] == [2, 2, 1]
+    for one in running:
+        read(world, one, 4_000, 20)
+    assert await world.rooms.progress.bill_running() == 2
+
+
 async def test_a_stop_that_makes_no_sense_is_held_also_after_steps(build_world: Build) -> None:
     """A running session was billed in part, and then stops with an impossible reading: the rest is held."""
     world = await build_world(incremental_kwh=1)
@@ -120,6 +150,90 @@ async def test_a_link_ends_with_its_subscription(world: World) -> None:
     assert open_link.external_subscription_id == "sub_bob"
     [event] = await world.events("card.unlinked")
     assert (event.actorkind, event.actorid) == ("upstream", "lago")
+
+
+@pytest.mark.parametrize("how", ["canceled", "deleted"])
+async def test_a_link_ends_when_lago_has_its_subscription_no_longer(world: World, how: str) -> None:
+    """Canceled, or deleted with its customer: said once it ends nothing, said again it ends then. One that is to come
+    is there.
+    """
+    await world.link("A")
+    await world.link("B", "cus_bob", "sub_bob")
+    state = world.lago.state
+    gone, to_come = state.find_subscription("sub_ada"), state.find_subscription("sub_bob")
+    assert gone is not None
+    assert to_come is not None
+    to_come.status = "pending"
+    if how == "canceled":
+        gone.status = "canceled"
+    else:
+        state._by_external_id.pop("sub_ada")
+    first = world.clock()
+    world.clock.advance(minutes=11)
+    assert await world.rooms.follow.follow() == 0
+    world.clock.advance(minutes=11)
+    assert await world.rooms.follow.follow() == 1
+    ended = await world.rows("SELECT external_subscription_id, valid_to FROM sync.link WHERE valid_to IS NOT NULL")
+    assert [one.external_subscription_id for one in ended] == ["sub_ada"]
+    assert timedelta(minutes=10) < ended[0].valid_to - first < timedelta(minutes=12)
+
+
+async def test_what_comes_just_after_the_end_of_its_period_is_late(build_world: Build) -> None:
+    """Made a minute before the period ended and not delivered until after: Lago would not bill it, so it is held."""
+    plans = [{**LAGO_SEED["plans"][0], "interval": "weekly"}]
+    subscription = {**LAGO_SEED["subscriptions"][0], "started_at": ago(days=100).isoformat()}
+    world = await build_world(lago=LagoSettings(seed={**LAGO_SEED, "plans": plans, "subscriptions": [subscription]}))
+    await world.link("A")
+    lago = world.lago.state.find_subscription("sub_ada")
+    assert lago is not None
+    period_to = datetime.fromtimestamp(world.lago.state.current_period(lago).to_us / 1_000_000, UTC)
+    world.clock.advance(seconds=(period_to - world.clock()).total_seconds() - 60)
+    end = world.clock().replace(microsecond=0)
+    pk = world.charge("A", 4_000, start_at=end - timedelta(minutes=5), stop_at=end).pk
+    world.lago.faults.add("drop_before", path=BATCH, count=1)
+    await world.turn()
+    assert len(await world.entries(pk)) == 1
+    world.clock.advance(minutes=2)
+    world.rooms.lago._caller._breaker.succeeded()
+    await world.rooms.delivery.deliver()
+    row = await world.session(pk)
+    assert (row.billing, row.hold_reason) == ("held", "late")
+    assert world.lago.requests.count("POST", BATCH) == 1
+
+
+async def test_an_event_waits_until_lago_says_whether_its_period_is_over(build_world: Build) -> None:
+    """Silence about the subscription is no permission to send."""
+    plans = [{**LAGO_SEED["plans"][0], "interval": "weekly"}]
+    subscription = {**LAGO_SEED["subscriptions"][0], "started_at": ago(days=100).isoformat()}
+    world = await build_world(lago=LagoSettings(seed={**LAGO_SEED, "plans": plans, "subscriptions": [subscription]}))
+    await world.link("A")
+    pk = world.charge("A", 4_000, start_at=ago(minutes=30)).pk
+    world.lago.faults.add("drop_before", path=BATCH, count=1)
+    await world.turn()
+    world.clock.advance(days=8)
+    world.lago.faults.add("http_503", path="/api/v1/subscriptions")
+    world.rooms.lago._caller._breaker.succeeded()
+    await world.rooms.delivery.deliver()
+    assert [one.state for one in await world.entries(pk)] == ["sending"]
+    assert world.lago.requests.count("POST", BATCH) == 1
+
+
+async def test_what_waited_past_the_end_of_its_subscription_is_held(world: World) -> None:
+    """The subscription ended and was invoiced while the event waited: held by that name, and no retry sends it."""
+    await world.link("A")
+    pk = world.charge("A", 4_000, start_at=ago(minutes=30)).pk
+    world.lago.faults.add("drop_before", path=BATCH, count=1)
+    await world.turn()
+    lifecycle.terminate(world.lago.state, "sub_ada")
+    world.clock.advance(hours=1)
+    world.rooms.lago._caller._breaker.succeeded()
+    await world.rooms.delivery.deliver()
+    assert (await world.session(pk)).hold_reason == "subscription_invoiced"
+    async with world.service.database.write() as tx:
+        await world.rooms.held.retry_held(tx, RetryHeld(everything=True), ADA)
+    await world.turn()
+    assert (await world.session(pk)).hold_reason == "subscription_invoiced"
+    assert world.lago.requests.count("POST", BATCH) == 1
 
 
 async def test_what_became_late_while_it_waited_is_held_and_can_be_billed_anew(build_world: Build) -> None:
