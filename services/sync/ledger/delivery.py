@@ -31,6 +31,8 @@ FIRST_BACKOFF_S: Final = 1.0
 LONGEST_BACKOFF_S: Final = 300.0
 # Server errors on a batch before it is suspected that one of its events causes them.
 SUSPECT_AFTER: Final = 2
+# Server errors on one event alone, with doubling pauses, before it is held for them: a proxy's bad minute is none.
+HOLD_AFTER: Final = 6
 # A subscription may end at any time. What Lago said of it is believed for so long, within the period it named.
 BELIEVED_FOR: Final = timedelta(minutes=30)
 # Entries that a lane takes at once and sends in batches: fewer transactions, and one that dies leaves no more behind.
@@ -251,6 +253,9 @@ class Delivery:
             return False
         if len(batch) > 1:
             return await self._halves(batch, acknowledged)
+        if batch[0].server_errors + 1 < HOLD_AFTER:
+            await self._put_off(batch, error)
+            return True
         await self._hold(batch, "lago_fails_on_it", f"Lago {error.explanation} to this event alone.")
         return True
 

@@ -114,14 +114,18 @@ async def test_one_bad_event_is_set_aside_alone(build_world: Build, monkeypatch:
 
 
 async def test_an_event_that_lago_cannot_bear_is_found_by_halving(build_world: Build) -> None:
-    """Where Lago is well and a batch fails again and again, the one event that causes it is held."""
+    """Where Lago is well and a batch fails again and again, the rest goes, and the one event that causes it is held
+    after it failed alone for a while.
+    """
     world = await build_world(lago=LagoSettings(seed=LAGO_SEED, max_properties_bytes=300))
     await world.link("A")
     for _ in range(8):
         world.charge("A", 2_000)
     bad = world.charge("A", 2_000, charge_box_id="C" * 255).pk
-    await turns(world, 5)
+    await turns(world, 4)
     assert world.counted() == (16_000, 8)
+    assert (await world.session(bad)).billing == "pending"
+    await turns(world, 4)
     row = await world.session(bad)
     assert (row.billing, row.hold_reason) == ("held", "lago_fails_on_it")
 

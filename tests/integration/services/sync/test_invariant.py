@@ -15,6 +15,7 @@ from deploy.demo.steve.model import Stop, StopActor, Transaction
 from services.sync.main import Rooms
 from services.sync.upstreams.errors import UpstreamError
 from shared.contracts.requests.sync_cards import RelinkCard
+from shared.contracts.requests.sync_work import RetryHeld
 from tests.databases import TestDatabase
 from tests.integration.services.sync.conftest import ADA, World, a_replica, a_world
 
@@ -190,15 +191,22 @@ class Play:
     async def do_later(self, minutes: int) -> None:
         self.world.clock.advance(minutes=minutes)
 
+    async def do_retry(self) -> None:
+        """An operator retries what is held: Lago may have failed on one event again and again."""
+        async with self.world.service.database.write() as tx:
+            await self.world.rooms.held.retry_held(tx, RetryHeld(everything=True), ADA)
+
     async def settle(self) -> None:
-        """The faults are over and time passes: everything that is open ends, and is found."""
+        """The faults are over and time passes: everything that is open ends, is found, and retried where it is held."""
         self.world.lago.faults.clear()
         self.world.steve.faults.clear()
         for one in self.model.transactions:
             if one.active:
                 self._stop(one, 500)
-        for _ in range(8):
+        for turn in range(8):
             self.world.clock.advance(minutes=6)
+            if turn == 3:
+                await self.do_retry()
             for rooms in self.replicas:
                 rooms.lago._caller._breaker.succeeded()
                 rooms.steve._caller._breaker.succeeded()
