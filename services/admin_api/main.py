@@ -36,7 +36,7 @@ def build(
     topology: Topology | None = None,
 ) -> Service:
     """The wired service. `service.parts` holds an `HttpServer` named "http", whose `port` is the one in use."""
-    service = assemble("admin_api", settings, metadata, clock=clock, new_id=new_id, topology=topology)
+    service = assemble("admin_api", settings, metadata, clock=clock, new_id=new_id, topology=topology, asks=True)
     house = _house(service, settings, passwords or Passwords())
     front = Front(create_api(house), create_console(house), secure=settings.secure)
     service.parts += [

@@ -143,7 +143,7 @@ def wire(
     What does not face outwards (requests, events, periodic work) is "work": of several processes that do it, any may
     take a turn, and it is done once.
     """
-    service = assemble("preauth", settings, metadata, clock=clock, new_id=new_id)
+    service = assemble("preauth", settings, metadata, clock=clock, new_id=new_id, asks=True)
     served = settings.served()
     watch = Watch(service.database)
     taps = build_taps(service, settings, watch)
@@ -168,7 +168,7 @@ def leave_work(service: Service, *, asks: bool) -> None:
     """Keep only what this process itself serves; another one relays its events and does what is periodic."""
     left = WORK if asks else WORK | {"requester"}
     service.parts = [part for part in service.parts if part.name not in left]
-    for check in ("broker", "events", "requests"):
+    for check in ("broker", "events", "requests", *(() if asks else ("asking",))):
         service.checks.pop(check, None)
 
 

@@ -19,7 +19,7 @@ from psycopg import sql
 from shared.bus.publisher import CONFIRM_TIMEOUT_S, LINK_CHECK_S, Publisher
 from shared.bus.topology import Topology
 from shared.contracts.event import CONTENT_TYPE
-from shared.database.engine import Database
+from shared.database.engine import Database, is_unavailable
 from shared.runtime.log import get_logger
 
 log = get_logger(__name__)
@@ -71,7 +71,8 @@ class Relay:
         # the broker) is found and put off, and does not take the others with it for ever.
         self._careful = 0
         self._lanes: dict[str, asyncio.Task[None]] = {}
-        self.connected = False
+        self._publisher: Publisher | None = None
+        self._database_away = False
         schema = sql.Identifier(database.schema)
         self._claim = sql.SQL(
             "SELECT id, event_id, ordering_key, routing_key, exchange, body, traceparent, attempts FROM {}.outbox"
@@ -92,26 +93,48 @@ class Relay:
         """There is something new; called after a commit."""
         self._wanted.set()
 
+    @property
+    def connected(self) -> bool:
+        """Whether the broker is, whatever the database does."""
+        return self._publisher is not None and self._publisher.usable
+
     async def run(self, stop: asyncio.Event) -> None:
         """Relay until `stop`; what is left then is tried once more before the connection closes."""
         async with Publisher(self._url, name=f"{self._service}.relay", topology=self._topology) as publisher:
-            self.connected = True
+            self._publisher = publisher
             try:
                 loop = asyncio.get_running_loop()
                 checked = loop.time()
                 while publisher.usable:
                     stopping = stop.is_set()
                     self._wanted.clear()
-                    if not await self._relay_what_waits(publisher):
-                        if stopping:
-                            return
+                    more = await self._relay_unless_away(publisher)
+                    if stopping and not more:
+                        return
+                    if not more:
                         if loop.time() - checked > LINK_CHECK_S:
                             await publisher.check()
                             checked = loop.time()
                         await self._sleep(stop)
                 raise ConnectionError("the broker closed the channel")
             finally:
-                self.connected = False
+                self._publisher = None
+
+    async def _relay_unless_away(self, publisher: Publisher) -> bool:
+        """As `_relay_what_waits`. Without a database nothing can be relayed, and the broker is not to blame for it:
+        its connection is kept, and readiness goes on telling the two apart.
+        """
+        try:
+            more = await self._relay_what_waits(publisher)
+        except Exception as error:
+            if not is_unavailable(error):
+                raise
+            if not self._database_away:
+                log.warning("The database is away; events wait in it.", action="outbox.waits", error=repr(error))
+            self._database_away = True
+            return False
+        self._database_away = False
+        return more
 
     async def _sleep(self, stop: asyncio.Event) -> None:
         if stop.is_set():

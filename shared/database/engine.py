@@ -34,6 +34,8 @@ def conninfo(url: str) -> str:
 
 def is_unavailable(error: BaseException) -> bool:
     """Whether the database could not be reached, or gave up on this connection: the same work may succeed later."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(is_unavailable(one) for one in error.exceptions)
     if isinstance(error, DBAPIError):
         original = error.orig
         return error.connection_invalidated or (original is not None and is_unavailable(original))

@@ -94,8 +94,11 @@ def assemble(
     new_id: NewId = uuid7,
     topology: Topology | None = None,
     pool_size: int = 8,
+    asks: bool = False,
 ) -> Service:
     """Wire what every service has: database, outbox and relay, inbox, requests, health and metrics.
+
+    `asks`: it cannot do its work without asking other services, so it is not ready where it cannot ask.
 
     :raises PortTakenError: when someone else listens on the private port.
     """
@@ -134,6 +137,8 @@ def assemble(
     ]
     service.checks["database"] = answers("the database", database.ready)
     service.checks["broker"] = connected("the broker", lambda: relay.connected)
+    if asks:
+        service.checks["asking"] = connected("the connection for asking others", lambda: service.requester.connected)
     if name in SUBSCRIPTIONS:
         service.parts.append(service.consumer)
         service.checks["events"] = connected("the event queue", lambda: service.consumer.connected)

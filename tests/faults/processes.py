@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ from tests.waiting import until
 
 HOOK_KEY = "hook-key-of-the-fault-tests"
 UP_WITHIN_S = 60.0
+# Readiness that changes its mind tells no truth.
+HELD_FOR_S = 3.0
 
 
 @dataclass
@@ -91,22 +94,32 @@ class Process:
             return (await self.http.get(f"http://127.0.0.1:{self.ops_port}/healthz", timeout=5)).status_code == 200
         return False
 
-    async def ready(self, within_s: float = UP_WITHIN_S) -> None:
-        await self.lacking(set(), within_s)
+    async def ready(self, within_s: float = UP_WITHIN_S, *, for_s: float = 0.0) -> None:
+        await self.lacking(set(), within_s, for_s=for_s)
 
-    async def lacking(self, wanted: set[str], within_s: float = UP_WITHIN_S) -> None:
-        """Wait until /readyz names exactly these checks."""
+    async def lacking(self, wanted: set[str], within_s: float = UP_WITHIN_S, *, for_s: float = HELD_FOR_S) -> None:
+        """Wait until /readyz names exactly these checks, and goes on naming them for `for_s` seconds."""
+        since: float | None = None
+        seen: list[set[str]] = []
 
         async def probe() -> bool:
+            nonlocal since
             found = await self.lacks()
             if not self.alive:
                 raise AssertionError(f"{self.name} ended:\n{self.log[-3000:]}")
-            return found == wanted
+            if not seen or seen[-1] != found:
+                seen.append(found)
+            if found != wanted:
+                since = None
+                return False
+            since = time.monotonic() if since is None else since
+            return time.monotonic() - since >= for_s
 
         try:
             await until(probe, within_s=within_s)
         except AssertionError as error:
-            raise AssertionError(f"{self.name} says {await self.checks()}, not {wanted}: {error}") from error
+            now = await self.checks()
+            raise AssertionError(f"{self.name} says {now}, not {wanted}; it said {seen}: {error}") from error
 
     async def metric(self, name: str) -> float:
         """A sample of /metrics by its full name with labels; 0 where there is none yet."""

@@ -22,10 +22,10 @@ DATABASE, BROKER = "database", "broker"
 # What each service says that it lacks, by what is missing.
 LISTENS_AND_ANSWERS = {"broker", "events", "requests"}
 LACKS = {
-    "preauth": {DATABASE: {"database", "taps"}, BROKER: LISTENS_AND_ANSWERS},
+    "preauth": {DATABASE: {"database", "taps"}, BROKER: LISTENS_AND_ANSWERS | {"asking"}},
     "sync": {DATABASE: {"database"}, BROKER: LISTENS_AND_ANSWERS},
     "audit": {DATABASE: {"database"}, BROKER: LISTENS_AND_ANSWERS},
-    "admin_api": {DATABASE: {"database"}, BROKER: {"broker"}},
+    "admin_api": {DATABASE: {"database"}, BROKER: {"broker", "asking"}},
 }
 
 
