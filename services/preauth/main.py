@@ -32,8 +32,10 @@ from services.preauth.gateway.server import Gateway
 from services.preauth.login.account import Account
 from services.preauth.login.api import Api
 from services.preauth.login.attempts import Attempts
+from services.preauth.login.binding import Bindings
 from services.preauth.login.browser import Browsers, parse_proxies
 from services.preauth.login.completing import Login
+from services.preauth.login.screens.binding import BindingPages
 from services.preauth.login.screens.http import Pages
 from services.preauth.login.screens.render import Screens
 from services.preauth.login.stream import LOOK_EVERY_S, Watch
@@ -83,6 +85,7 @@ WORK = frozenset(
         "pairings.expire",
         "login.end_old",
         "projections.snapshot",
+        "login.forget",
         "projections.forget",
         "evidence.judge",
         "evidence.rates",
@@ -222,7 +225,9 @@ def build_taps(service: Service, settings: PreauthSettings, watch: Watch) -> Tap
     service.closing.append(close_spool)
     journal = Taps(service.database, clock=clock, session_within=timedelta(seconds=settings.session_within_s))
     service.dispatcher.query(asked.SearchTaps, journal.search_taps)
-    service.dispatcher.command(asked.SwitchInterception, Switch(service.outbox, clock=clock).switch)
+    switch = Switch(service.database, service.outbox, clock=clock, qr_is_strong=settings.qr_is_strong)
+    service.dispatcher.command(asked.SwitchInterception, switch.switch)
+    service.dispatcher.query(asked.GetInterception, switch.show)
     return TapParts(group=group, spool=spool, matches=matches, decider=decider, sweeper=sweeper, replay=replay)
 
 
@@ -299,7 +304,7 @@ def build_drivers(service: Service, settings: PreauthSettings, watch: Watch) -> 
         cooldown_s=settings.cooldown_s,
     )
     arming = Arming(database, outbox, clock=clock, new_id=new_id, budgets=budgets, qr_is_strong=settings.qr_is_strong)
-    pairings = Pairings(database, outbox, arming, clock=clock)
+    pairings = Pairings(database, arming)
     kiosks = Kiosks(database, outbox, clock=clock, new_id=new_id)
     qr_codes = QrCodes(database, outbox, clock=clock, public_url=settings.public_url)
     pins = Pins(database, outbox, clock=clock)
@@ -327,6 +332,7 @@ def build_drivers(service: Service, settings: PreauthSettings, watch: Watch) -> 
         Every("pairings.expire", EXPIRE_EVERY_S, pairings.expire),
         Every("pairings.watch", LOOK_EVERY_S, watch.look),
         Every("login.end_old", EXPIRE_EVERY_S, login.end_old),
+        Every("login.forget", HOUR_S, login.forget),
     ]
     tokens = Tokens(
         database,
@@ -343,7 +349,6 @@ def build_drivers(service: Service, settings: PreauthSettings, watch: Watch) -> 
     )
     api = Api(
         database=database,
-        outbox=outbox,
         arming=arming,
         login=login,
         tokens=tokens,
@@ -351,20 +356,42 @@ def build_drivers(service: Service, settings: PreauthSettings, watch: Watch) -> 
         browsers=browsers,
         clock=clock,
     )
+    screens = Screens()
+    bindings = Bindings(
+        database=database,
+        outbox=outbox,
+        clock=clock,
+        idle=timedelta(seconds=settings.driver_idle_s),
+        longest=timedelta(seconds=settings.driver_longest_s),
+    )
+    binding = BindingPages(
+        bindings=bindings,
+        login=login,
+        browsers=browsers,
+        attempts=Attempts(time.monotonic),
+        screens=screens,
+        public_url=settings.public_url,
+    )
     pages = Pages(
         database=database,
         arming=arming,
         kiosks=kiosks,
         login=login,
+        tokens=tokens,
         account=Account(service.requester),
+        bindings=bindings,
         browsers=browsers,
         attempts=Attempts(time.monotonic),
         idle_s=settings.driver_idle_s,
         clock=clock,
-        screens=Screens(),
+        screens=screens,
     )
-    handlers = {Problem: on_problem, NoAnswerError: on_no_answer, Exception: on_crash}
-    app = Starlette(routes=[*api.routes(), *pages.routes()], exception_handlers=handlers)
+    handlers = {
+        Problem: pages.or_else(on_problem),
+        NoAnswerError: pages.or_else(on_no_answer),
+        Exception: pages.or_else(on_crash),
+    }
+    app = Starlette(routes=[*api.routes(), *pages.routes(), *binding.routes()], exception_handlers=handlers)
     return DriverParts(arming=arming, pairings=pairings, kiosks=kiosks, login=login, watch=watch, app=app)
 
 

@@ -74,7 +74,9 @@ class PreauthSettings(GatewaySettings):
         description="Where drivers reach the pages, without a slash at the end; printed in QR codes, issuer of tokens",
     )
     trusted_proxies: str = Field(
-        "", description="Addresses of proxies, separated by commas, whose X-Forwarded-For names the driver's address"
+        "",
+        description="Addresses or networks of proxies, separated by commas, whose X-Forwarded-For names the driver's"
+        " address",
     )
     qr_is_strong: bool = Field(
         False,

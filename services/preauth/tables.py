@@ -93,6 +93,7 @@ pairing = sa.Table(
     sa.Column("via", sa.Text),
     sa.Column("ended_at", Time),
     sa.Column("result", sa.Text),
+    sa.Column("pin_tries", sa.SmallInteger, nullable=False, server_default="0"),
     # Two arms race: the database lets one win, whatever characters the charger's id has.
     sa.Index(
         "uq_pairing_armed", "charge_box_id", unique=True, postgresql_where=sa.text("state IN ('armed', 'matched')")
@@ -179,6 +180,18 @@ bound_browser = sa.Table(
     sa.Column("browser", sa.LargeBinary, primary_key=True),
     sa.Column("bound_at", Time, nullable=False),
     sa.Column("seen_at", Time, nullable=False),
+    sa.Index("ix_bound_browser_browser", "browser"),
+)
+
+# Offered by who signed in at a kiosk: the browser that confirms it first is bound to the card.
+binding_offer = sa.Table(
+    "binding_offer",
+    metadata,
+    sa.Column("code_hash", sa.LargeBinary, primary_key=True),
+    sa.Column("id_tag", sa.Text, nullable=False),
+    sa.Column("session_id", UUID, nullable=False, index=True),
+    sa.Column("expires_at", Time, nullable=False, index=True),
+    sa.Column("used_at", Time),
 )
 
 # Kiosks: a screen beside chargers that holds a key. Only the key's hash is kept.

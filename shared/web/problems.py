@@ -40,7 +40,8 @@ class Unknown(Problem):
 def problem_response(problem: Problem) -> JSONResponse:
     details = problem.details().model_dump(mode="json")
     extra = details.pop("extra")
-    return JSONResponse({**extra, **details}, status_code=problem.status, media_type=MEDIA_TYPE)
+    later = {"Retry-After": str(extra["retry_after_s"])} if "retry_after_s" in extra else {}
+    return JSONResponse({**extra, **details}, status_code=problem.status, media_type=MEDIA_TYPE, headers=later)
 
 
 async def on_problem(_: Request, error: Exception) -> Response:

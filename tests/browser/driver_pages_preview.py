@@ -39,6 +39,7 @@ class Desk:
 
     state: str = "armed"
     result: str | None = None
+    other_cards: int = 0
     expires_in_s: int = 90
     arm: Answer | None = None
     login: list[Answer] = field(default_factory=list)
@@ -58,6 +59,7 @@ class Desk:
             "expires_at": "2026-05-01T09:31:30+00:00",
             "expires_in_s": self.expires_in_s,
             "result": self.result,
+            "other_cards": self.other_cards,
         }
 
     def event(self) -> str:
@@ -69,6 +71,12 @@ class Desk:
         self.state, self.result = state, result
         for stream in self.streams:
             stream.put(self.event())
+
+    def another_card(self) -> None:
+        """A card was held to the charger that was not taken."""
+        self.other_cards += 1
+        for stream in self.streams:
+            stream.put(f"id: 1.{self.other_cards}\nevent: another_card\ndata: {json.dumps(self.view())}\n\n")
 
     def hang_up(self) -> None:
         """Every stream ends, as a proxy's time limit would end it."""

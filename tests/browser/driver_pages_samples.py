@@ -2,19 +2,28 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import get_args
+
+import segno
 
 from services.preauth.login.screens.stages import LOOKS, Screen
 from services.preauth.login.screens.view import (
+    Bind,
+    Bound,
+    BoundRow,
     Choice,
     Enrol,
     Frame,
     Kiosk,
     Me,
     NoCharger,
+    Offer,
     Page,
     Scan,
     SessionRow,
     SignedOut,
+    Trouble,
+    What,
 )
 
 NOW = datetime(2026, 5, 1, 9, 30, tzinfo=UTC)
@@ -51,6 +60,10 @@ ROWS = (
 )
 
 
+BOUND = (BoundRow("b1", NOW - timedelta(days=40), NOW - timedelta(hours=2)), BoundRow("b2", NOW, NOW))
+QR = segno.make("https://charge.example/bind?code=7KQ2MXPA", error="m").svg_inline(scale=6, border=4, light="#fff")
+
+
 def scans() -> list[Sample]:
     found = [
         Sample(f"scan-{screen.replace('_', '-')}", PHONE, Scan("CP-7", 2, screen=screen, known=KNOWN))
@@ -63,6 +76,7 @@ def scans() -> list[Sample]:
         plain = Scan("CP-7", screen=screen, known=KNOWN, pairing_id="018f0000-0000-7000-8000-000000000007")
         found.append(Sample(f"scan-{screen}-plain", PHONE, plain))
     found.append(Sample("scan-none", PHONE, NoCharger()))
+    found += [Sample(f"trouble-{what}", PHONE, Trouble(what)) for what in get_args(What)]
     found += [
         Sample(f"kiosk-{screen.replace('_', '-')}", KIOSK, Scan("CP-7", screen=screen, known=KNOWN))
         for screen in (Screen.READY, Screen.WAIT, Screen.WORKING, Screen.DONE, Screen.EXPIRED, Screen.REFUSED)
@@ -82,7 +96,14 @@ def accounts() -> list[Sample]:
             Me("Gesellschaft für Elektromobilität und Ladeinfrastruktur", (_row(LONG, 2, 3, 1_234_567, "counted"),)),
         ),
         Sample("me-soon", PHONE, Me("Mara Lindt", ROWS[:2], idle_s=12)),
-        Sample("kiosk-me", KIOSK, Me("Mara Lindt", ROWS, idle_s=60)),
+        Sample("kiosk-me", KIOSK, Me("Mara Lindt", ROWS, bindings=BOUND, may_bind=True, idle_s=60)),
+        Sample("me-bound", PHONE, Me("Mara Lindt", ROWS[:1], bindings=BOUND)),
+        Sample("kiosk-me-unbound", KIOSK, Me("Mara Lindt", ROWS[:1], may_bind=True)),
+        Sample("kiosk-bind", KIOSK, Offer("7KQ2MXPA", "https://charge.example/bind", QR, 120)),
+        Sample("bind", PHONE, Bind("7KQ2MXPA")),
+        Sample("bind-refused", PHONE, Bind(notice="refused")),
+        Sample("bind-too-many", PHONE, Bind("7KQ2MXPA", notice="too_many")),
+        Sample("bound", PHONE, Bound()),
         Sample("out", PHONE, SignedOut()),
         Sample("kiosk-out", KIOSK, SignedOut()),
     ]

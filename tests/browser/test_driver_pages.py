@@ -125,7 +125,8 @@ def test_a_card_that_is_faster_than_cancel_logs_in(page: Page, desk: Desk) -> No
         ("expired", None, "Time is up, try again"),
         ("cancelled", None, "Cancelled"),
         ("void", None, "It did not go through, try again"),
-        ("consumed", "another_card", "That was another card"),
+        ("cancelled", "gave_way", "Somebody else is signing in here"),
+        ("consumed", "pins_spent", "None of these PINs was right"),
         ("consumed", "not_completed", "Time is up, try again"),
         ("consumed", "refused", "This card cannot sign in here now"),
         ("consumed", "something_new", "This sign-in is over"),
@@ -137,6 +138,21 @@ def test_each_end_has_its_words(page: Page, desk: Desk, state: str, result: str 
     until(lambda: desk.streams)
     desk.move(state, result)
     says(page, heading)
+
+
+def test_another_card_is_said_and_the_scan_goes_on(page: Page, desk: Desk) -> None:
+    """A card that was not taken is told at once, each time, with the code and the time left; then the right one is."""
+    start(page)
+    until(lambda: desk.streams)
+    for _ in range(2):
+        desk.another_card()
+        says(page, "That was another card")
+        expect(page.locator(HEADING)).to_be_focused()
+        expect(page.locator(".code [aria-hidden]")).to_have_text("K7PX")
+        expect(page.get_by_role("timer")).to_contain_text("seconds left")
+        page.get_by_role("button", name="Cancel").focus()
+    desk.move("intercepted")
+    says(page, "You are in")
 
 
 @pytest.mark.parametrize(

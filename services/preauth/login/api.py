@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any, Final
-from urllib.parse import urlencode
 from uuid import UUID
 
 from pydantic import Field
@@ -22,12 +21,8 @@ from services.preauth.login.completing import Login
 from services.preauth.login.forms import Strict, read_form, read_json
 from services.preauth.login.stream import Watch
 from services.preauth.login.tokens import Client, TokenError, Tokens
-from services.preauth.pairing import store as pairings
 from services.preauth.pairing.arming import Arming, Driver
 from services.preauth.pairing.secrets import digest, new_secret
-from shared.bus.outbox import Outbox
-from shared.contracts.events.preauth import PairingCancelled
-from shared.contracts.identity import Actor, Cause
 from shared.database.engine import Database
 from shared.runtime.clock import Clock
 
@@ -49,7 +44,7 @@ class ClientBody(Strict):
     state: Annotated[str, Field(max_length=2000)] = ""
 
     def client(self) -> Client:
-        return Client(self.client_id, self.redirect_uri, self.code_challenge)
+        return Client(self.client_id, self.redirect_uri, self.code_challenge, self.state)
 
 
 class LoginBody(Strict):
@@ -72,7 +67,6 @@ class _Events(StreamingResponse):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
     database: Database
-    outbox: Outbox
     arming: Arming
     login: Login
     tokens: Tokens
@@ -104,38 +98,32 @@ class Api:
             qr_secret=body.key,
         )
         row = await self.arming.arm_as_driver(body.charge_box_id, body.connector_id, driver)
-        response = JSONResponse(self._view(row), status_code=201, headers=NO_STORE)
+        response = JSONResponse(self._view(row, other_cards=0), status_code=201, headers=NO_STORE)
         if held is None:
             self.browsers.keep(response, BROWSER_COOKIE, browser, max_age_s=365 * DAY_S)
         return response
 
     async def show(self, request: Request) -> Response:
-        return JSONResponse(self._view(await self._own(request)), headers=NO_STORE)
+        own = await self._own(request)
+        return JSONResponse(self._view(own, own.other_cards), headers=NO_STORE)
 
     async def cancel(self, request: Request) -> Response:
         """204, also for one that has ended: then there is nothing left to do."""
         must_be_own(request)
         own = await self._own(request)
-        async with self.database.write() as tx:
-            row = await pairings.cancel(tx, own.pairing_id, at=self.clock())
-            if row is not None:
-                event = PairingCancelled(
-                    pairing_id=row.pairing_id, charge_box_id=row.charge_box_id, purpose=row.purpose
-                )
-                actor = Actor(kind=row.armed_by_kind, id=row.armed_by_id)
-                await self.outbox.add(tx, event, Cause(actor=actor, correlation_id=row.correlation_id))
+        await self.arming.cancel_as_driver(own.pairing_id)
         return Response(status_code=204)
 
     async def events(self, request: Request) -> Response:
-        """Server-sent events, one for each stage from where the page left off (`Last-Event-ID`) to the last.
+        """Server-sent events, one for each stage from where the page left off (`Last-Event-ID`) to the last, and one
+        for each other card that was held there meanwhile.
 
         :raises TooManyWaiting: before anything was answered.
         """
         own = await self._own(request)
-        last = request.headers.get("last-event-id", "")
-        seen = int(last) if last in {str(stage) for stage in rules.STAGE.values()} else 0
+        seen = rules.progress_of(request.headers.get("last-event-id", ""))
         until = own.expires_at + rules.COMPLETE_WITHIN + timedelta(seconds=30)
-        if rules.STAGE[own.state] == rules.LAST_STAGE and seen >= rules.LAST_STAGE:
+        if rules.STAGE[own.state] == rules.LAST_STAGE and seen[0] >= rules.LAST_STAGE:
             # Nothing will ever follow: 204 tells an EventSource not to come back.
             return Response(status_code=204)
         place = ExitStack()
@@ -153,9 +141,7 @@ class Api:
         logged_in = await self.login.complete(request.path_params["pairing_id"], browser, body.pin)
         next_page = "/me"
         if body.client is not None:
-            code = await self.tokens.code(logged_in.session_id, body.client.client())
-            joint = "&" if "?" in body.client.redirect_uri else "?"
-            next_page = f"{body.client.redirect_uri}{joint}{_query(code=code, state=body.client.state)}"
+            next_page = await self.tokens.onward(logged_in.session_id, body.client.client())
         response = JSONResponse({"next": next_page}, headers=NO_STORE)
         self.browsers.keep(response, DRIVER_COOKIE, logged_in.token)
         return response
@@ -186,7 +172,7 @@ class Api:
         return row
 
     async def _follow(
-        self, moved: asyncio.Event, pairing_id: UUID, browser: bytes, seen: int, until: float
+        self, moved: asyncio.Event, pairing_id: UUID, browser: bytes, seen: rules.Progress, until: float
     ) -> AsyncIterator[str]:
         yield f"retry: {RETRY_MS}\n\n"
         while self.clock().timestamp() < until:
@@ -196,9 +182,12 @@ class Api:
             if row is None:
                 return
             stage = rules.STAGE[row.state]
-            if stage > seen:
-                seen = stage
-                yield f"id: {stage}\nevent: {row.state}\ndata: {json.dumps(self._view(row))}\n\n"
+            now = (stage, row.other_cards)
+            if stage > seen[0] or (now > seen and row.state == "armed"):
+                name = row.state if stage > seen[0] else "another_card"
+                seen = now
+                data = json.dumps(self._view(row, row.other_cards))
+                yield f"id: {rules.event_id(now)}\nevent: {name}\ndata: {data}\n\n"
             if stage == rules.LAST_STAGE:
                 return
             try:
@@ -207,7 +196,7 @@ class Api:
             except TimeoutError:
                 yield ": still waiting\n\n"
 
-    def _view(self, row: store.Row) -> dict[str, Any]:
+    def _view(self, row: store.Row, other_cards: int) -> dict[str, Any]:
         """What the browser may know: nothing of the card."""
         return {
             "pairing_id": str(row.pairing_id),
@@ -217,9 +206,6 @@ class Api:
             "state": row.state,
             "expires_at": row.expires_at.isoformat(),
             "expires_in_s": max(0, round((row.expires_at - self.clock()).total_seconds())),
-            "result": row.result if row.state == "consumed" else None,
+            "result": row.result if row.state in {"consumed", "cancelled"} else None,
+            "other_cards": other_cards,
         }
-
-
-def _query(**values: str) -> str:
-    return urlencode({name: value for name, value in values.items() if value})

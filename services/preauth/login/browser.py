@@ -17,6 +17,9 @@ DRIVER_COOKIE: Final = "expressync_driver"
 DAY_S: Final = 24 * 3600
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+SITE_BITS: Final = 64
+"""What one customer of a provider has at least (RFC 6177): within it, another IPv6 address costs nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +27,7 @@ class Browsers:
     """How cookies are set here, and which proxies are believed."""
 
     secure: bool
-    proxies: Sequence[Address] = ()
+    proxies: Sequence[Network] = ()
 
     def keep(self, response: Response, name: str, value: str, *, max_age_s: int | None = None) -> None:
         """Set a cookie that no script can read and no other site can send."""
@@ -36,31 +39,50 @@ class Browsers:
         response.delete_cookie(name, httponly=True, secure=self.secure, samesite="strict", path="/")
 
     def source(self, request: HTTPConnection) -> str:
-        """The address a request comes from; a forwarded one only from a proxy that is believed."""
+        """Where a request comes from, as it is counted: an IPv4 address, or the /64 of an IPv6 address. A forwarded one
+        only from a proxy that is believed.
+        """
         peer = request.client.host if request.client else ""
-        if _address(peer) not in self.proxies:
+        address = _address(peer)
+        if address is None:
             return peer
+        if not self._believed(address):
+            return _counted(address)
         # The last one that is not a proxy of ours: what stands before it anybody can write.
         forwarded = [part.strip() for part in request.headers.get("x-forwarded-for", "").split(",")]
         for part in reversed(forwarded):
-            address = _address(part)
-            if address is None:
+            before = _address(part)
+            if before is None:
                 break
-            if address not in self.proxies:
-                return part
-        return peer
+            if not self._believed(before):
+                return _counted(before)
+        return _counted(address)
+
+    def _believed(self, address: Address) -> bool:
+        return any(address in network for network in self.proxies)
 
 
-def parse_proxies(text: str) -> list[Address]:
-    """:raises ValueError: when one is no address."""
-    return [ipaddress.ip_address(part.strip()) for part in text.split(",") if part.strip()]
+def parse_proxies(text: str) -> list[Network]:
+    """Addresses and networks.
+
+    :raises ValueError: when one is neither.
+    """
+    return [ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip()]
 
 
 def _address(text: str) -> Address | None:
     try:
-        return ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return None
+    # How a socket for both kinds names an IPv4 peer.
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _counted(address: Address) -> str:
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return str(ipaddress.IPv6Network((int(address), SITE_BITS), strict=False))
 
 
 def must_be_own(request: Request) -> None:

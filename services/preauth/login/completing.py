@@ -6,7 +6,9 @@ from uuid import UUID
 
 from services.preauth.login import rules, store
 from services.preauth.pairing import pins
+from services.preauth.pairing import store as pairings
 from services.preauth.pairing.pins import Pins
+from services.preauth.pairing.rules import MOST_PIN_TRIES
 from services.preauth.pairing.secrets import digest, new_secret
 from shared.bus.outbox import Outbox
 from shared.bus.requests import NoAnswerError, Requester
@@ -54,7 +56,7 @@ class Login:
         :raises NoSuchScan: for another browser, or no such scan.
         :raises NotScanned: before Blocked was told in time.
         :raises ScanOver: when it ended without a scan, or was not completed in time.
-        :raises PinNeeded, PinWrong, PinLocked: where presence is weak and this browser is not the owner's.
+        :raises PinNeeded, PinWrong, PinLocked, PinsSpent: where presence is weak and this browser is not the owner's.
         :raises LoginRefused: sync says no, or nothing.
         :raises AlreadyUsed: the second time.
         """
@@ -71,7 +73,7 @@ class Login:
         if row.state != "intercepted" or row.told_at < at - rules.COMPLETE_WITHIN:
             raise rules.ScanOver("This scan is over. Start again.")
         if weak:
-            await self._check_pin(IdTag(row.id_tag), pin)
+            await self._check_pin(row, pin)
         card, reason = await self._ask(IdTag(row.id_tag), row.correlation_id)
         return await self._consume(row, browser, card, reason, with_pin=weak)
 
@@ -99,6 +101,11 @@ class Login:
             for row in ended:
                 await self._tell_out(tx, row, "system")
 
+    async def forget(self) -> None:
+        """Delete what ended long ago. Called again and again."""
+        async with self._database.write() as tx:
+            await store.forget(tx, self._clock() - rules.KEPT)
+
     async def _again(self, row: store.Row, at: datetime) -> LoggedIn:
         """The same browser asks again, because the answer got lost: the one session, under a new token."""
         if row.result == "login" and row.ended_at > at - rules.ANSWER_AGAIN_WITHIN:
@@ -111,10 +118,22 @@ class Login:
             raise rules.LoginRefused(rules.REFUSED)
         raise rules.AlreadyUsed("This scan was used already. Start again.")
 
-    async def _check_pin(self, id_tag: IdTag, pin: str | None) -> None:
+    async def _check_pin(self, row: store.Row, pin: str | None) -> None:
+        """A scan has a few tries, and so has the card: whoever guesses needs the card at the charger again and again,
+        and cannot lock it from afar.
+        """
         if pin is None:
             raise rules.PinNeeded("Enter the PIN of your card.")
-        verdict = await self._pins.check(id_tag, pin)
+        most = MOST_PIN_TRIES
+        async with self._database.write() as tx:
+            if not await pairings.try_pin(tx, row.pairing_id, most=most):
+                raise rules.ScanOver("This scan is over. Start again.")
+        verdict = await self._pins.check(IdTag(row.id_tag), pin)
+        if verdict == "wrong":
+            async with self._database.write() as tx:
+                spent = await pairings.spend_pins(tx, row.pairing_id, most=most, at=self._clock())
+            if spent:
+                raise rules.PinsSpent("That was not the PIN either. Start again, and hold your card there again.")
         if verdict == "locked":
             raise rules.PinLocked(
                 "Too many wrong PINs. Wait a quarter of an hour, or use the screen beside the charger."
@@ -164,6 +183,8 @@ class Login:
                 )
                 if with_pin:
                     await pins.bind(tx, IdTag(row.id_tag), browser, at)
+                else:
+                    await pins.seen(tx, IdTag(row.id_tag), browser, at)
                 succeeded = ScanLoginSucceeded(
                     **told, tap_id=row.tap_id, session_id=session_id, presence=row.presence, kiosk_id=row.kiosk_id
                 )

@@ -1,5 +1,6 @@
 """What a scan may turn into, and what its page is told."""
 
+import re
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -21,11 +22,32 @@ STAGE: Final[dict[str, int]] = {
 }
 LAST_STAGE: Final = 4
 
+Progress = tuple[int, int]
+"""How far a page got: the stage, and how many other cards it was told of."""
+
+_EVENT_ID: Final = re.compile(r"([1-4])(?:\.([0-9]{1,4}))?", re.ASCII)
+
+
+def event_id(progress: Progress) -> str:
+    stage, others = progress
+    return f"{stage}.{others}" if others else str(stage)
+
+
+def progress_of(last_event_id: str) -> Progress:
+    """What a page knows already, from its Last-Event-ID; nothing, where that is no id of ours."""
+    found = _EVENT_ID.fullmatch(last_event_id)
+    return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
+
+
 # After the match, the page has this long to complete the login: a page that reconnects needs some seconds, and a
 # person with a PIN half a minute.
 COMPLETE_WITHIN: Final = timedelta(seconds=120)
 # An answer that got lost on its way may be asked for again by the same browser.
 ANSWER_AGAIN_WITHIN: Final = timedelta(seconds=30)
+
+
+# What ended is of use to nobody but whoever looks into a complaint.
+KEPT: Final = timedelta(days=30)
 
 
 class NoSuchScan(NotFound):
@@ -62,6 +84,14 @@ class PinLocked(Problem):
 
 class PinWrong(Problem):
     code, status, title = "pin_wrong", 403, "That was not the PIN"
+
+
+class NotAtKiosk(Conflict):
+    code, title = "not_at_kiosk", "This sign-in did not begin at a kiosk"
+
+
+class PinsSpent(Problem):
+    code, status, title = "pins_spent", 403, "Too many wrong PINs for one scan"
 
 
 REFUSED: Final = "You cannot log in with this card now. Ask whoever gave it to you."

@@ -1,27 +1,45 @@
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from services.preauth.tables import driver_session, known_device, login_code, pairing
+from services.preauth.tables import binding_offer, driver_session, known_device, login_code, pairing, tap
 from shared.contracts.identity import IdTag
 from shared.database.engine import Read, Write
 
 Row = sa.Row[Any]
 
 
+# Cards that were held to the charger while it waited, and were let through because presence is weak. All the same
+# whether anybody knows the card.
+_OTHER_CARDS: Final = (
+    sa.select(sa.func.count())
+    .where(
+        pairing.c.weak,
+        tap.c.pairing_id == pairing.c.pairing_id,
+        tap.c.received_at >= pairing.c.armed_at,
+        tap.c.reason == "weak_presence",
+    )
+    .correlate(pairing)
+    .scalar_subquery()
+    .label("other_cards")
+)
+
+
 async def own_pairing(tx: Read, pairing_id: UUID, browser: bytes) -> Row | None:
-    """The pairing, for the browser that armed it and nobody else."""
-    statement = sa.select(pairing).where(pairing.c.pairing_id == pairing_id, pairing.c.browser == browser)
+    """The pairing, for the browser that armed it and nobody else, and how many `other_cards` it let through."""
+    statement = sa.select(pairing, _OTHER_CARDS).where(pairing.c.pairing_id == pairing_id, pairing.c.browser == browser)
     found: Row | None = (await tx.execute(statement)).first()
     return found
 
 
-async def states(tx: Read, pairing_ids: list[UUID]) -> dict[UUID, str]:
-    statement = sa.select(pairing.c.pairing_id, pairing.c.state).where(pairing.c.pairing_id.in_(pairing_ids))
-    return {row.pairing_id: row.state for row in await tx.execute(statement)}
+async def states(tx: Read, pairing_ids: list[UUID]) -> dict[UUID, tuple[str, int]]:
+    """Each one's state, and how many other cards it let through."""
+    statement = sa.select(pairing.c.pairing_id, pairing.c.state, _OTHER_CARDS)
+    found = await tx.execute(statement.where(pairing.c.pairing_id.in_(pairing_ids)))
+    return {row.pairing_id: (row.state, row.other_cards) for row in found}
 
 
 async def consume(tx: Write, pairing_id: UUID, *, result: str, at: datetime) -> bool:
@@ -123,6 +141,37 @@ async def use_code(tx: Write, code_hash: bytes, *, at: datetime) -> Row | None:
     return code
 
 
+async def offer_binding(tx: Write, *, code_hash: bytes, id_tag: IdTag, session_id: UUID, expires_at: datetime) -> None:
+    """Offer to bind a browser to the card; the session's offers before it are gone."""
+    await tx.execute(
+        binding_offer.delete().where(binding_offer.c.session_id == session_id, binding_offer.c.used_at.is_(None))
+    )
+    values = {"code_hash": code_hash, "id_tag": id_tag, "session_id": session_id, "expires_at": expires_at}
+    await tx.execute(binding_offer.insert().values(values))
+
+
+async def use_offer(
+    tx: Write, code_hash: bytes, *, at: datetime, idle_since: datetime, began_after: datetime
+) -> Row | None:
+    """Take an offer, once, while its session lives; None for one that is used, old or unknown."""
+    statement = (
+        binding_offer.update()
+        .where(
+            binding_offer.c.code_hash == code_hash,
+            binding_offer.c.used_at.is_(None),
+            binding_offer.c.expires_at > at,
+            driver_session.c.session_id == binding_offer.c.session_id,
+            driver_session.c.ended_at.is_(None),
+            driver_session.c.seen_at > idle_since,
+            driver_session.c.created_at > began_after,
+        )
+        .values(used_at=at)
+        .returning(binding_offer)
+    )
+    found: Row | None = (await tx.execute(statement)).first()
+    return found
+
+
 async def living_session(tx: Read, session_id: UUID) -> Row | None:
     statement = sa.select(driver_session).where(
         driver_session.c.session_id == session_id, driver_session.c.ended_at.is_(None)
@@ -132,6 +181,7 @@ async def living_session(tx: Read, session_id: UUID) -> Row | None:
 
 
 async def forget(tx: Write, before: datetime) -> None:
-    """Delete sessions and codes that ended long ago."""
+    """Delete sessions, codes and offers that ended long ago."""
+    await tx.execute(binding_offer.delete().where(binding_offer.c.expires_at < before))
     await tx.execute(login_code.delete().where(login_code.c.expires_at < before))
     await tx.execute(driver_session.delete().where(driver_session.c.ended_at < before))

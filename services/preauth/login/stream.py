@@ -25,7 +25,7 @@ class Watch:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: dict[UUID, set[asyncio.Event]] = {}
-        self._states: dict[UUID, str] = {}
+        self._states: dict[UUID, tuple[str, int]] = {}
         self._count = 0
 
     @property

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
+from urllib.parse import urlencode
 from uuid import UUID
 
 from joserfc import jwt
@@ -43,6 +44,7 @@ class Client:
     audience: str
     redirect_uri: str
     code_challenge: str
+    state: str = ""
 
 
 @dataclass(slots=True)
@@ -94,6 +96,15 @@ class Tokens:
                 },
             )
         return code
+
+    async def onward(self, session_id: UUID, client: Client) -> str:
+        """The application's address, with a code for it (RFC 6749, 4.1.2).
+
+        :raises TokenError: see `check`.
+        """
+        given = {"code": await self.code(session_id, client), "state": client.state}
+        joint = "&" if "?" in client.redirect_uri else "?"
+        return f"{client.redirect_uri}{joint}{urlencode({name: value for name, value in given.items() if value})}"
 
     async def exchange(self, code: str, *, audience: str, redirect_uri: str, code_verifier: str) -> str:
         """The signed token for a code.

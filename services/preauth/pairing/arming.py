@@ -8,7 +8,7 @@ from uuid import UUID
 from services.preauth.pairing import kiosks, qr, rules, store
 from services.preauth.pairing.secrets import new_code
 from shared.bus.outbox import Outbox
-from shared.contracts.events.preauth import PairingArmed, PairingExpired, Presence, Purpose
+from shared.contracts.events.preauth import PairingArmed, PairingCancelled, PairingExpired, Presence, Purpose
 from shared.contracts.identity import Actor, Cause
 from shared.database.engine import Database, Write
 from shared.runtime.clock import Clock, NewId
@@ -43,16 +43,21 @@ class Arming:
 
         :raises InterceptionOff: while no tap could be taken here.
         :raises NotPresent: without a kiosk's key for this charger or its QR secret.
+        :raises ChargerUnable: where taps are known not to reach us.
         :raises TooManyScans: beyond a budget, or too soon after the last scan here.
-        :raises AlreadyArmed: while another scan waits at this charger.
+        :raises AlreadyArmed: while another scan waits at this charger that need not give way.
         """
         async with self._database.write() as tx:
             if await store.is_off(tx, charge_box_id):
                 raise rules.InterceptionOff("Signing in by card is switched off here for now. Charging works as usual.")
             presence, kiosk_id = await self._presence(tx, charge_box_id, driver)
+            if (unable := await store.why_unable(tx, charge_box_id)) is not None:
+                raise rules.ChargerUnable(unable)
+            weak = presence == "qr" and not self._qr_is_strong
             recent = await store.recent(
                 tx,
                 charge_box_id=charge_box_id,
+                weak=weak,
                 kiosk_id=kiosk_id,
                 source=driver.source if presence == "qr" else None,
                 since=self._clock() - self._budgets.per,
@@ -72,7 +77,7 @@ class Arming:
                 purpose="login",
                 window_s=rules.WINDOW_S,
                 presence=presence,
-                weak=presence == "qr" and not self._qr_is_strong,
+                weak=weak,
                 browser=driver.browser,
                 kiosk_id=kiosk_id,
                 source=driver.source,
@@ -88,16 +93,28 @@ class Arming:
         purpose: Purpose,
         window_s: float,
         presence: Presence,
+        weak: bool = False,
+        browser: bytes | None = None,
         **more: Any,  # noqa: ANN401 - columns of a pairing
     ) -> store.Row:
-        """:raises AlreadyArmed: while another scan waits at this charger."""
+        """:raises AlreadyArmed: while another scan waits at this charger that need not give way."""
         at = self._clock()
         await self.expire(tx, charge_box_id=charge_box_id)
+        out = await store.give_way(tx, charge_box_id, to_weak=weak, browser=browser, at=at)
+        if out is not None:
+            await self._outbox.add(
+                tx,
+                PairingCancelled(
+                    pairing_id=out.pairing_id, charge_box_id=out.charge_box_id, purpose=out.purpose, why="gave_way"
+                ),
+                cause,
+            )
         row = await store.arm(
             tx,
             {
-                "weak": False,
                 **more,
+                "weak": weak,
+                "browser": browser,
                 "pairing_id": self._new_id(),
                 "charge_box_id": charge_box_id,
                 "connector_id": connector_id,
@@ -124,6 +141,20 @@ class Arming:
         )
         await self._outbox.add(tx, event, cause)
         return row
+
+    async def cancel(self, tx: Write, pairing_id: UUID, cause: Cause | None = None) -> store.Row | None:
+        """Cancel an armed scan, by default in the name of who armed it; None when it is not armed (any more)."""
+        row = await store.cancel(tx, pairing_id, at=self._clock())
+        if row is not None:
+            who = Actor(kind=row.armed_by_kind, id=row.armed_by_id)
+            event = PairingCancelled(pairing_id=row.pairing_id, charge_box_id=row.charge_box_id, purpose=row.purpose)
+            await self._outbox.add(tx, event, cause or Cause(actor=who, correlation_id=row.correlation_id))
+        return row
+
+    async def cancel_as_driver(self, pairing_id: UUID) -> None:
+        """Also for one that has ended: then there is nothing left to do. The caller has seen whose it is."""
+        async with self._database.write() as tx:
+            await self.cancel(tx, pairing_id)
 
     async def expire(self, tx: Write, charge_box_id: str | None = None) -> int:
         """End scans whose window is over; returns how many."""

@@ -3,21 +3,18 @@
 from services.preauth.decision.handlers import position
 from services.preauth.pairing import rules, store
 from services.preauth.pairing.arming import Arming
-from shared.bus.outbox import Outbox
-from shared.contracts.events.preauth import PairingCancelled
 from shared.contracts.identity import Cause
 from shared.contracts.problem import NotFound
 from shared.contracts.requests.preauth import ArmPairing, CancelPairing, ListPairings, PairingList, PairingView
 from shared.database.engine import Database, Write
-from shared.runtime.clock import Clock
 from shared.runtime.log import get_logger
 
 log = get_logger(__name__)
 
 
 class Pairings:
-    def __init__(self, database: Database, outbox: Outbox, arming: Arming, *, clock: Clock) -> None:
-        self._database, self._outbox, self._arming, self._clock = database, outbox, arming, clock
+    def __init__(self, database: Database, arming: Arming) -> None:
+        self._database, self._arming = database, arming
 
     async def arm_pairing(self, tx: Write, request: ArmPairing, cause: Cause) -> PairingView:
         """:raises InterceptionOff: while no tap could be taken here.
@@ -43,7 +40,7 @@ class Pairings:
         """:raises NotFound: for an unknown pairing.
         :raises NotCancellable: when it has ended, or a card was just matched.
         """
-        row = await store.cancel(tx, request.pairing_id, at=self._clock())
+        row = await self._arming.cancel(tx, request.pairing_id, cause)
         if row is None:
             known = await store.get(tx, request.pairing_id)
             if known is None:
@@ -51,11 +48,6 @@ class Pairings:
             raise rules.NotCancellable(
                 f"The scan at {known.charge_box_id} is {known.state}; there is nothing to cancel."
             )
-        await self._outbox.add(
-            tx,
-            PairingCancelled(pairing_id=row.pairing_id, charge_box_id=row.charge_box_id, purpose=row.purpose),
-            cause,
-        )
         return store.view(row)
 
     async def list_pairings(self, request: ListPairings, _: Cause) -> PairingList:

@@ -85,6 +85,23 @@ async def is_bound(tx: Read, id_tag: IdTag, browser: bytes) -> bool:
     return (await tx.execute(statement)).first() is not None
 
 
+async def bound_to(tx: Read, id_tag: IdTag) -> list[sa.Row[Any]]:
+    """The browsers that a card's owner bound, the latest first."""
+    statement = sa.select(bound_browser).where(bound_browser.c.id_tag == id_tag)
+    return list(await tx.execute(statement.order_by(bound_browser.c.bound_at.desc())))
+
+
+async def seen(tx: Write, id_tag: IdTag, browser: bytes, at: datetime) -> None:
+    """The owner signed in with this browser, if it is (still) bound."""
+    mine = (bound_browser.c.id_tag == id_tag, bound_browser.c.browser == browser)
+    await tx.execute(bound_browser.update().where(*mine).values(seen_at=at))
+
+
+async def unbind(tx: Write, id_tag: IdTag, browser: bytes) -> None:
+    mine = (bound_browser.c.id_tag == id_tag, bound_browser.c.browser == browser)
+    await tx.execute(bound_browser.delete().where(*mine))
+
+
 async def bind(tx: Write, id_tag: IdTag, browser: bytes, at: datetime) -> None:
     """From now on this browser stands for the card's owner, also behind a QR code."""
     statement = pg.insert(bound_browser).values(id_tag=id_tag, browser=browser, bound_at=at, seen_at=at)

@@ -1,5 +1,6 @@
 """Pairings: their states, and whether one may be armed now."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -9,6 +10,7 @@ from shared.contracts.problem import Conflict, Problem
 OPEN_STATES: Final = ("armed", "matched")
 CODE_LENGTH: Final = 4
 WINDOW_S: Final = 90
+MOST_PIN_TRIES: Final = 3  # for one scan: a guesser needs the card at the charger again for three more
 
 
 class AlreadyArmed(Conflict):
@@ -25,6 +27,10 @@ class TooManyScans(Problem):
 
 class InterceptionOff(Conflict):
     code, title = "interception_off", "Signing in by card is switched off"
+
+
+class ChargerUnable(Conflict):
+    code, title = "charger_unable", "Cards cannot be taken at this charger"
 
 
 class NotPresent(Problem):
@@ -50,19 +56,28 @@ class Budgets:
 
 @dataclass(frozen=True, slots=True)
 class Recent:
-    """What was armed lately at this charger, by this kiosk, from this source; and when a card was last scanned."""
+    """When scans were armed lately at this charger, by this kiosk and from this source, newest first; and when a card
+    was last scanned here. Of the charger's, only those of the same kind of presence count: weak ones must not use up
+    what drivers who stand there may do.
+    """
 
-    charger: int = 0
-    kiosk: int = 0
-    source: int = 0
+    charger: Sequence[datetime] = ()
+    kiosk: Sequence[datetime] = ()
+    source: Sequence[datetime] = ()
     last_scan_at: datetime | None = None
 
 
 def wait_s(recent: Recent, budgets: Budgets, now: datetime) -> float:
     """Seconds until a scan may be armed; 0 when it may now."""
-    over = recent.charger >= budgets.charger or recent.kiosk >= budgets.kiosk or recent.source >= budgets.source
-    if over:
-        return budgets.per.total_seconds()
-    if recent.last_scan_at is None:
-        return 0.0
-    return max(0.0, (recent.last_scan_at + budgets.cooldown - now).total_seconds())
+    free_at = [
+        armed[budget - 1] + budgets.per
+        for armed, budget in (
+            (recent.charger, budgets.charger),
+            (recent.kiosk, budgets.kiosk),
+            (recent.source, budgets.source),
+        )
+        if len(armed) >= budget
+    ]
+    if recent.last_scan_at is not None:
+        free_at.append(recent.last_scan_at + budgets.cooldown)
+    return max([0.0, *((at - now).total_seconds() for at in free_at)])

@@ -5,8 +5,9 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from services.preauth.chargers.tables import charger
 from services.preauth.pairing.rules import OPEN_STATES, Recent
-from services.preauth.tables import interception_off, pairing
+from services.preauth.tables import bound_browser, interception_off, pairing
 from shared.contracts.requests.preauth import ListPairings, PairingView
 from shared.database.engine import Read, Write
 
@@ -39,19 +40,66 @@ async def arm(tx: Write, values: dict[str, Any]) -> Row | None:
     return found
 
 
-async def recent(tx: Read, *, charge_box_id: str, kiosk_id: UUID | None, source: str | None, since: datetime) -> Recent:
-    """How much was armed since then, for the budgets."""
+async def recent(
+    tx: Read, *, charge_box_id: str, weak: bool, kiosk_id: UUID | None, source: str | None, since: datetime
+) -> Recent:
+    """What drivers armed since then, for the budgets."""
     at_charger = pairing.c.charge_box_id == charge_box_id
+    alike = sa.and_(at_charger, pairing.c.presence != "operator", pairing.c.weak == weak)
     by_kiosk = pairing.c.kiosk_id == kiosk_id if kiosk_id else sa.false()
     from_source = sa.and_(pairing.c.presence == "qr", pairing.c.source == source) if source else sa.false()
+
+    def times(where: sa.ColumnElement[bool]) -> sa.ColumnElement[Any]:
+        newest_first = pg.aggregate_order_by(pairing.c.armed_at, pairing.c.armed_at.desc())
+        return sa.func.coalesce(sa.func.array_agg(newest_first).filter(where), sa.text("'{}'::timestamptz[]"))
+
     statement = sa.select(
-        sa.func.count().filter(at_charger).label("charger"),
-        sa.func.count().filter(by_kiosk).label("kiosk"),
-        sa.func.count().filter(from_source).label("source"),
+        times(alike).label("charger"),
+        times(by_kiosk).label("kiosk"),
+        times(from_source).label("source"),
         sa.func.max(pairing.c.told_at).filter(at_charger).label("last_scan_at"),
     ).where(pairing.c.armed_at > since)
     row = (await tx.execute(statement)).one()
     return Recent(**row._asdict())
+
+
+async def give_way(tx: Write, charge_box_id: str, *, to_weak: bool, browser: bytes | None, at: datetime) -> Row | None:
+    """Cancel the armed scan here that has less to show for it than the one that comes now; returns it.
+
+    A photo of a QR code must not keep out who stands there, nor a browser that a card's owner bound.
+    """
+
+    def bound(to: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
+        return sa.exists().where(bound_browser.c.browser == to)
+
+    statement = pairing.update().where(
+        pairing.c.charge_box_id == charge_box_id, pairing.c.state == "armed", pairing.c.weak
+    )
+    if to_weak:
+        statement = statement.where(bound(sa.literal(browser)), ~bound(pairing.c.browser))
+    statement = statement.values(state="cancelled", result="gave_way", ended_at=at).returning(pairing)
+    found: Row | None = (await tx.execute(statement)).first()
+    return found
+
+
+async def try_pin(tx: Write, pairing_id: UUID, *, most: int) -> bool:
+    """Count one more PIN at this scan; False when it had its tries."""
+    statement = (
+        pairing.update()
+        .where(pairing.c.pairing_id == pairing_id, pairing.c.state == "intercepted", pairing.c.pin_tries < most)
+        .values(pin_tries=pairing.c.pin_tries + 1)
+    )
+    return (await tx.execute(statement)).rowcount == 1
+
+
+async def spend_pins(tx: Write, pairing_id: UUID, *, most: int, at: datetime) -> bool:
+    """End a scan that had its tries and none was right; whether it had."""
+    statement = (
+        pairing.update()
+        .where(pairing.c.pairing_id == pairing_id, pairing.c.state == "intercepted", pairing.c.pin_tries >= most)
+        .values(state="consumed", result="pins_spent", ended_at=at)
+    )
+    return (await tx.execute(statement)).rowcount == 1
 
 
 async def expire(tx: Write, *, at: datetime, charge_box_id: str | None = None) -> list[Row]:
@@ -109,3 +157,12 @@ async def is_off(tx: Read, charge_box_id: str) -> bool:
     """Whether interception is switched off here, or everywhere: then no tap would be taken."""
     statement = sa.select(interception_off.c.since).where(interception_off.c.charge_box_id.in_(("", charge_box_id)))
     return (await tx.execute(statement)).first() is not None
+
+
+async def why_unable(tx: Read, charge_box_id: str) -> str | None:
+    """Why taps at this charger do not reach us, where that is known."""
+    statement = sa.select(charger.c.ready_reason).where(
+        charger.c.charge_box_id == charge_box_id, charger.c.ready == "no"
+    )
+    reason: str | None = (await tx.execute(statement)).scalar_one_or_none()
+    return reason

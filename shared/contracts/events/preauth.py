@@ -42,6 +42,9 @@ class PairingArmed(_PairingEvent):
 
 class PairingCancelled(_PairingEvent):
     type: ClassVar[str] = "pairing.cancelled"
+    why: Literal["asked", "gave_way"] = Field(
+        "asked", description="gave_way: armed with a QR code, it made room for somebody whose presence is surer"
+    )
 
 
 class PairingExpired(_PairingEvent):

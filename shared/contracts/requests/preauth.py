@@ -134,10 +134,21 @@ class ListPairings(Request[PairingList]):
 
 
 class InterceptionState(Frozen):
-    """Whether taps may be taken as scans: `everywhere` unless switched off, except at the chargers in `off_at`."""
+    """Whether taps may be taken as scans: `everywhere` unless switched off, except at the chargers in `off_at`.
+
+    `qr_is_strong`: an operator declared that a QR code proves presence, so whoever has a photo of one is logged in as
+    the next card held to its charger.
+    """
 
     everywhere: bool
     off_at: list[str]
+    qr_is_strong: bool = False
+
+
+class GetInterception(Request[InterceptionState]):
+    name: ClassVar[str] = "get_interception"
+    owner: ClassVar[str] = "preauth"
+    reply = InterceptionState
 
 
 class SwitchInterception(Request[InterceptionState]):

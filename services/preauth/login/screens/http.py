@@ -3,19 +3,22 @@
 With scripts, `/scan` calls `/api/pairings*`. Without, its forms come here, and the page asks again every few seconds.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import urlencode
 from uuid import UUID
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from services.preauth.login import store as logins
 from services.preauth.login.account import Account
 from services.preauth.login.attempts import Attempts
+from services.preauth.login.binding import Bindings
 from services.preauth.login.browser import (
     BROWSER_COOKIE,
     DAY_S,
@@ -29,8 +32,10 @@ from services.preauth.login.forms import read_form
 from services.preauth.login.screens import stages, store, view
 from services.preauth.login.screens.render import HEADERS, LEAVING, Screens
 from services.preauth.login.screens.stages import Screen
-from services.preauth.login.screens.view import Enrol, Frame, Me, NoCharger, Scan, SessionRow, SignedOut
+from services.preauth.login.screens.view import BoundRow, Enrol, Frame, Me, NoCharger, Scan, SessionRow, SignedOut
+from services.preauth.login.tokens import Client, Tokens
 from services.preauth.pairing import kiosks
+from services.preauth.pairing import store as pairings
 from services.preauth.pairing.arming import Arming, Driver
 from services.preauth.pairing.kiosks import Kiosks
 from services.preauth.pairing.kiosks import Row as Kiosk
@@ -38,7 +43,12 @@ from services.preauth.pairing.secrets import digest, new_secret
 from shared.contracts.problem import Problem
 from shared.database.engine import Database
 from shared.runtime.clock import Clock
+from shared.web.problems import Forbidden
 
+Handler = Callable[[Request, Exception], Awaitable[Response]]
+
+_FOR_PROGRAMS: Final = ("/api/", "/.well-known/")
+_CONNECTOR: Final = re.compile("[1-9][0-9]{0,2}")
 _CLIENT: Final = ("client_id", "redirect_uri", "code_challenge", "state")
 
 
@@ -48,7 +58,9 @@ class Pages:
     arming: Arming
     kiosks: Kiosks
     login: Login
+    tokens: Tokens
     account: Account
+    bindings: Bindings
     browsers: Browsers
     attempts: Attempts
     clock: Clock
@@ -78,55 +90,50 @@ class Pages:
         if not charge_box_id or len(charge_box_id) > 255 or "\x00" in charge_box_id:
             if kiosk is not None:
                 return RedirectResponse(view.KIOSK, 303, headers=HEADERS)
-            return self._page(frame, NoCharger(), status=404)
-        scan = Scan(
-            charge_box_id,
-            client={name: asked[name] for name in _CLIENT if name in asked},
-            key=asked.get("key", ""),
-        )
+            return self.screens.page(frame, NoCharger(), status=404)
+        scan = _scan(charge_box_id, asked)
         if "scan" in asked:
-            return self._page(frame, await self._as_it_stands(request, scan, asked["scan"]))
+            return self.screens.page(frame, await self._as_it_stands(request, scan, asked["scan"]))
         async with self.database.read() as tx:
-            if await store.is_off(tx, charge_box_id):
-                return self._page(frame, scan.at(Screen.OFF))
-            unable = await store.why_unable(tx, charge_box_id)
+            if await pairings.is_off(tx, charge_box_id):
+                return self.screens.page(frame, scan.at(Screen.OFF))
+            unable = await pairings.why_unable(tx, charge_box_id)
         if unable is not None:
             present = kiosk is not None or bool(scan.key)
-            return self._page(frame, scan.at(Screen.UNABLE, unable=unable if present else ""))
-        return self._page(frame, scan)
+            return self.screens.page(frame, scan.at(Screen.UNABLE, unable=unable if present else ""))
+        return self.screens.page(frame, scan)
 
     async def scan_by_form(self, request: Request) -> Response:
-        """Start a scan, or complete its login: for browsers without scripts."""
+        """Start a scan, cancel it, or complete its login: for browsers without scripts."""
         must_be_own(request)
         form = await read_form(request)
-        scan = Scan(form.get("charger", "")[:255].replace("\x00", ""), key=form.get("key", "")[:200])
+        scan = _scan(form.get("charger", "")[:255].replace("\x00", ""), form)
+        doing = {"complete": self._complete, "cancel": self._cancel}.get(form.get("do", ""), self._start)
         try:
-            if form.get("do", "") == "complete":
-                return await self._complete(request, form)
-            return await self._start(request, scan)
+            return await doing(request, scan, form)
         except Problem as problem:
             screen = stages.OF_PROBLEM.get(problem.code, Screen.FAILED)
             minutes = -(-int(problem.extra.get("retry_after_s", 60)) // 60)
             page = scan.at(screen, pairing_id=form.get("scan", "")[:36], known={"wait": f"{minutes} min"})
-            return self._page(_frame(await self._kiosk(request)), page, status=problem.status)
+            return self.screens.page(_frame(await self._kiosk(request)), page, status=problem.status)
 
     async def kiosk(self, request: Request) -> Response:
         kiosk = await self._kiosk(request)
         if kiosk is None:
-            return self._page(Frame(), Enrol("revoked" if KIOSK_COOKIE in request.cookies else ""))
+            return self.screens.page(Frame(), Enrol("revoked" if KIOSK_COOKIE in request.cookies else ""))
         await self.kiosks.seen(kiosk.kiosk_id)
         async with self.database.read() as tx:
             chargers = await store.choices(tx, kiosk.charge_box_ids, self.clock())
-        return self._page(_frame(kiosk), view.Kiosk(kiosk.name, chargers))
+        return self.screens.page(_frame(kiosk), view.Kiosk(kiosk.name, chargers))
 
     async def enrol(self, request: Request) -> Response:
         """Exchange the operator's one-time code for this screen's key."""
         must_be_own(request)
         if not self.attempts.allowed(self.browsers.source(request)):
-            return self._page(Frame(), Enrol("too_many"), status=429)
+            return self.screens.page(Frame(), Enrol("too_many"), status=429)
         key = await self.kiosks.exchange((await read_form(request)).get("code", ""))
         if key is None:
-            return self._page(Frame(), Enrol("refused"), status=403)
+            return self.screens.page(Frame(), Enrol("refused"), status=403)
         response = RedirectResponse(view.KIOSK, 303, headers=HEADERS)
         self.browsers.keep(response, KIOSK_COOKIE, key, max_age_s=10 * 365 * DAY_S)
         return response
@@ -136,23 +143,33 @@ class Pages:
         session = await self.login.session(token) if token else None
         frame = _frame(await self._kiosk(request))
         if session is None:
-            response = self._page(frame, SignedOut(), status=401)
+            response = self.screens.page(frame, SignedOut(), status=401)
             self.browsers.drop(response, DRIVER_COOKIE)
             return response
         account = await self.account.of(session.id_tag, session.session_id)
+        bound = await self.bindings.of(session.id_tag)
         rows = None
         if account.sessions is not None:
             rows = tuple(
                 SessionRow(
-                    row.session.charge_box_id,
-                    row.session.connector_id,
-                    row.session.started_at,
-                    row.session.energy_wh,
-                    row.session.billing.state,
+                    session.charge_box_id,
+                    session.connector_id,
+                    session.started_at,
+                    session.energy_wh,
+                    session.billing.state,
                 )
-                for row in account.sessions
+                for session in account.sessions
             )
-        return self._page(frame, Me(account.name, rows, card_answered=account.answered, idle_s=self.idle_s))
+        page = Me(
+            account.name,
+            rows,
+            portal=account.portal,
+            card_answered=account.answered,
+            bindings=tuple(BoundRow(each.handle, each.bound_at, each.seen_at) for each in bound),
+            may_bind=session.kiosk_id is not None,
+            idle_s=self.idle_s,
+        )
+        return self.screens.page(frame, page)
 
     async def sign_out(self, request: Request) -> Response:
         must_be_own(request)
@@ -173,12 +190,12 @@ class Pages:
                 row = await logins.own_pairing(tx, wanted, browser)
         if row is None:
             return scan.at(Screen.OVER)
-        screen = stages.OF_STATE.get(row.state) or stages.OF_RESULT.get(row.result or "", Screen.OVER)
+        screen = stages.of_pairing(row.state, row.result, row.other_cards)
         left_s = max(0, round((row.expires_at - self.clock()).total_seconds()))
         known = {"code": row.code, "spelled": " ".join(row.code), "seconds": left_s}
         return scan.at(screen, pairing_id=str(row.pairing_id), known=known)
 
-    async def _start(self, request: Request, scan: Scan) -> Response:
+    async def _start(self, request: Request, scan: Scan, _: Mapping[str, str]) -> Response:
         held = request.cookies.get(BROWSER_COOKIE)
         browser = held or new_secret()
         driver = Driver(
@@ -187,21 +204,63 @@ class Pages:
             kiosk_key=request.cookies.get(KIOSK_COOKIE),
             qr_secret=scan.key or None,
         )
-        row = await self.arming.arm_as_driver(scan.charge_box_id, None, driver)
-        again = {"key": scan.key} if scan.key else {}
-        query = urlencode({"charger": scan.charge_box_id, "scan": str(row.pairing_id), **again})
-        response = RedirectResponse(f"{view.SCAN}?{query}", 303, headers=HEADERS)
+        row = await self.arming.arm_as_driver(scan.charge_box_id, scan.connector_id, driver)
+        response = self._to_scan(scan, str(row.pairing_id))
         if held is None:
             self.browsers.keep(response, BROWSER_COOKIE, browser, max_age_s=365 * DAY_S)
         return response
 
-    async def _complete(self, request: Request, form: Mapping[str, str]) -> Response:
+    async def _cancel(self, request: Request, scan: Scan, form: Mapping[str, str]) -> Response:
+        browser, pairing_id = digest(request.cookies.get(BROWSER_COOKIE, "")), _uuid(form.get("scan", ""))
+        if pairing_id is not None:
+            async with self.database.read() as tx:
+                own = await logins.own_pairing(tx, pairing_id, browser)
+            if own is not None:
+                await self.arming.cancel_as_driver(pairing_id)
+        return self._to_scan(scan, form.get("scan", "")[:36])
+
+    async def _complete(self, request: Request, scan: Scan, form: Mapping[str, str]) -> Response:
+        client = _client(scan.client)
+        if client is not None:
+            # Before the scan is used up: a wrong address must not cost the driver the tap.
+            self.tokens.check(client)
         browser = digest(request.cookies.get(BROWSER_COOKIE, ""))
         pairing_id = _uuid(form.get("scan", "")) or UUID(int=0)
         logged_in = await self.login.complete(pairing_id, browser, form.get("pin", "")[:16] or None)
-        response = RedirectResponse(view.ME, 303, headers=HEADERS)
+        response: Response = RedirectResponse(view.ME, 303, headers=HEADERS)
+        if client is not None:
+            onward = await self.tokens.onward(logged_in.session_id, client)
+            response = self.screens.page(
+                _frame(await self._kiosk(request)), replace(scan.at(Screen.DONE), onward=onward)
+            )
         self.browsers.keep(response, DRIVER_COOKIE, logged_in.token)
         return response
+
+    @staticmethod
+    def _to_scan(scan: Scan, pairing_id: str) -> Response:
+        """The page of the scan as it stands, which asks again by itself."""
+        asked = {"charger": scan.charge_box_id, "scan": pairing_id, "key": scan.key, **scan.client}
+        if scan.connector_id is not None:
+            asked["connector"] = str(scan.connector_id)
+        query = urlencode({name: value for name, value in asked.items() if value})
+        return RedirectResponse(f"{view.SCAN}?{query}", 303, headers=HEADERS)
+
+    def or_else(self, other: Handler) -> Handler:
+        """An exception handler that answers people with a page, and everything else as `other` does."""
+
+        async def handle(request: Request, error: Exception) -> Response:
+            answer = await other(request, error)
+            if request.url.path.startswith(_FOR_PROGRAMS):
+                return answer
+            what: view.What = "failed"
+            if isinstance(error, Forbidden):
+                what = "elsewhere"
+            elif answer.status_code >= 500:
+                what = "away"
+            status = 503 if isinstance(error, (SQLAlchemyError, OSError)) else answer.status_code
+            return self.screens.page(Frame(), view.Trouble(what, _again(request)), status=status)
+
+        return handle
 
     async def _kiosk(self, request: Request) -> Kiosk | None:
         key = request.cookies.get(KIOSK_COOKIE)
@@ -210,8 +269,35 @@ class Pages:
         async with self.database.read() as tx:
             return await kiosks.by_key(tx, key)
 
-    def _page(self, frame: Frame, page: view.Page, *, status: int = 200) -> Response:
-        return HTMLResponse(self.screens.render(frame, page), status, headers=dict(HEADERS))
+
+def _scan(charge_box_id: str, given: Mapping[str, str]) -> Scan:
+    """What an address or a form says about a scan."""
+    connector = given.get("connector", "")
+    return Scan(
+        charge_box_id,
+        int(connector) if _CONNECTOR.fullmatch(connector) else None,
+        client={name: given[name][:2000] for name in _CLIENT if name in given},
+        key=given.get("key", "")[:200],
+    )
+
+
+def _client(given: Mapping[str, str]) -> Client | None:
+    if not given.get("client_id"):
+        return None
+    return Client(
+        given["client_id"], given.get("redirect_uri", ""), given.get("code_challenge", ""), given.get("state", "")
+    )
+
+
+def _again(request: Request) -> str:
+    """Where somebody goes on whose page could not be made."""
+    if KIOSK_COOKIE in request.cookies:
+        return view.KIOSK
+    if request.url.path.startswith(view.ME):
+        return view.ME
+    if request.method == "GET":
+        return f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+    return view.SCAN
 
 
 def _frame(kiosk: Kiosk | None) -> Frame:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from starlette.responses import HTMLResponse, Response
+
 from services.preauth.login.screens import stages, view
 from services.preauth.login.screens.view import Frame, Page
 from services.preauth.login.screens.words import Words
@@ -31,6 +33,10 @@ TEMPLATES: Final[Mapping[type[Page], str]] = {
     view.SignedOut: "me/out.html",
     view.Kiosk: "kiosk/show.html",
     view.Enrol: "kiosk/enrol.html",
+    view.Offer: "bind/offer.html",
+    view.Bind: "bind/ask.html",
+    view.Bound: "bind/done.html",
+    view.Trouble: "frame/trouble.html",
 }
 
 
@@ -49,6 +55,7 @@ class Screens:
             language=words.language,
             spoken=dict(words.part("script")),
             looks=stages.LOOKS,
+            waiting=stages.WAITING,
             leads={"states": stages.OF_STATE, "results": stages.OF_RESULT, "problems": stages.OF_PROBLEM},
             paths=view,
         )
@@ -56,3 +63,6 @@ class Screens:
     def render(self, frame: Frame, page: Page) -> str:
         """The HTML of a page. Send it with `HEADERS`."""
         return self._jinja.get_template(TEMPLATES[type(page)]).render(frame=frame, page=page)
+
+    def page(self, frame: Frame, page: Page, *, status: int = 200) -> Response:
+        return HTMLResponse(self.render(frame, page), status, headers=dict(HEADERS))

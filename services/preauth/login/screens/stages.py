@@ -17,6 +17,7 @@ class Screen(StrEnum):
     PIN = "pin"
     PIN_WRONG = "pin_wrong"
     PIN_LOCKED = "pin_locked"
+    PINS_SPENT = "pins_spent"
     ANOTHER_CARD = "another_card"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
@@ -54,7 +55,8 @@ LOOKS: Final[dict[Screen, Look]] = {
     Screen.PIN: Look(),
     Screen.PIN_WRONG: Look("attention"),
     Screen.PIN_LOCKED: Look("wrong", over=True),
-    Screen.ANOTHER_CARD: Look("attention", AGAIN, over=True),
+    Screen.PINS_SPENT: Look("wrong", AGAIN, over=True),
+    Screen.ANOTHER_CARD: Look("attention", doing=("cancel",)),
     Screen.EXPIRED: Look("attention", AGAIN, over=True),
     Screen.CANCELLED: Look("neutral", AGAIN, over=True),
     Screen.VOID: Look("attention", AGAIN, over=True),
@@ -75,16 +77,26 @@ OF_STATE: Final[dict[str, Screen]] = {
     "void": Screen.VOID,
     "cancelled": Screen.CANCELLED,
     "expired": Screen.EXPIRED,
-    "another_card": Screen.ANOTHER_CARD,
 }
-"""A pairing's state, as its stream tells it."""
+"""A pairing's state, as its stream tells it. One that waits and let other cards through shows `another_card`."""
+
+WAITING: Final = frozenset({Screen.WAIT, Screen.ANOTHER_CARD})
+"""With the code and the time that is left."""
+
+
+def of_pairing(state: str, result: str | None, other_cards: int) -> Screen:
+    """The screen of a scan that stands so. What it came to says more than that it ended."""
+    screen = OF_RESULT.get(result or "") or OF_STATE.get(state, Screen.OVER)
+    return Screen.ANOTHER_CARD if screen is Screen.WAIT and other_cards else screen
+
 
 OF_RESULT: Final[dict[str, Screen]] = {
     "refused": Screen.REFUSED,
     "not_completed": Screen.EXPIRED,
-    "another_card": Screen.ANOTHER_CARD,
+    "gave_way": Screen.BUSY,
+    "pins_spent": Screen.PINS_SPENT,
 }
-"""What a consumed pairing came to, where that was no login."""
+"""What a pairing came to, where that was no login; it says more than its state."""
 
 OF_PROBLEM: Final[dict[str, Screen]] = {
     "pairing_already_armed": Screen.BUSY,
@@ -101,5 +113,6 @@ OF_PROBLEM: Final[dict[str, Screen]] = {
     "pin_needed": Screen.PIN,
     "pin_wrong": Screen.PIN_WRONG,
     "pin_locked": Screen.PIN_LOCKED,
+    "pins_spent": Screen.PINS_SPENT,
 }
 """The `code` of a refusal; any other is `failed`."""

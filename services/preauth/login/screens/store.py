@@ -10,23 +10,6 @@ from services.preauth.tables import interception_off, pairing
 from shared.database.engine import Read
 
 
-async def why_unable(tx: Read, charge_box_id: str) -> str | None:
-    """Why taps at this charger do not reach us, where that is known."""
-    statement = sa.select(charger.c.ready_reason).where(
-        charger.c.charge_box_id == charge_box_id, charger.c.ready == "no"
-    )
-    reason: str | None = (await tx.execute(statement)).scalar_one_or_none()
-    return reason
-
-
-async def is_off(tx: Read, charge_box_id: str) -> bool:
-    """Whether interception is switched off here, or everywhere."""
-    statement = sa.select(interception_off.c.charge_box_id).where(
-        interception_off.c.charge_box_id.in_(("", charge_box_id))
-    )
-    return (await tx.execute(statement)).first() is not None
-
-
 async def choices(tx: Read, charge_box_ids: Sequence[str], at: datetime) -> tuple[Choice, ...]:
     """A kiosk's chargers as they are at this moment, in the order given."""
     off = set((await tx.execute(sa.select(interception_off.c.charge_box_id))).scalars())

@@ -5,12 +5,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Literal
 
-from services.preauth.login.screens.stages import Screen
+from services.preauth.login.screens.stages import WAITING, Screen
 
 KIOSK: Final = "/kiosk"
 SCAN: Final = "/scan"
 ME: Final = "/me"
 SIGN_OUT: Final = "/me/sign-out"
+BINDINGS: Final = "/me/bindings"
+FORGET: Final = "/me/bindings/forget"
+BIND: Final = "/bind"
 WINDOW_S: Final = 90
 
 
@@ -33,7 +36,8 @@ class Scan:
 
     `client` is what another application asked with, handed back to `/api/pairings/{id}/login` as it came. `known` fills
     in what a stage's words leave open, where the server knows it (`wait`, `code`, `spelled`, `seconds`). `key` and
-    `pairing_id` are what the forms of a page without scripts send back.
+    `pairing_id` are what the forms of a page without scripts send back. `onward` is where a page without scripts goes
+    when all is done: no form may be redirected to another site.
     """
 
     charge_box_id: str
@@ -45,6 +49,7 @@ class Scan:
     window_s: int = WINDOW_S
     key: str = field(default="", repr=False)
     pairing_id: str = ""
+    onward: str = ""
 
     def at(
         self, screen: Screen, *, pairing_id: str = "", unable: str = "", known: Mapping[str, object] | None = None
@@ -55,7 +60,7 @@ class Scan:
     @property
     def moves(self) -> bool:
         """Whether something follows by itself, so that a page without scripts looks again."""
-        return bool(self.pairing_id) and self.screen in {Screen.WAIT, Screen.WORKING}
+        return bool(self.pairing_id) and self.screen in {*WAITING, Screen.WORKING}
 
 
 ChargerState = Literal["free", "busy", "unable", "off"]
@@ -112,18 +117,55 @@ class SessionRow:
 
 
 @dataclass(frozen=True, slots=True)
+class BoundRow:
+    """A browser that signs in without a PIN. `handle` is what forgets it."""
+
+    handle: str
+    bound_at: datetime
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Me:
     """`name` is the card's or its holder's, None without one. `sessions` is None where nobody answered, and so is
-    `portal`, which is empty where there is no customer page. `stay` is asked for so that the server knows that somebody
-    is still there.
+    `portal`, which is empty where there is no customer page. `may_bind`: this began at a kiosk. `stay` is asked for so
+    that the server knows that somebody is still there.
     """
 
     name: str | None
     sessions: tuple[SessionRow, ...] | None
     portal: str | None = ""
     card_answered: bool = True
+    bindings: tuple[BoundRow, ...] = ()
+    may_bind: bool = False
     idle_s: int = 180
     stay: str = ME
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The code for the phone that is to be bound; `image` is a QR code of it as SVG."""
+
+    code: str
+    address: str
+    image: str
+    seconds: int
+
+
+BindNotice = Literal["", "refused", "too_many"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """On the phone: asks whether to bind it. `code` as it came along, empty where it is to be typed in."""
+
+    code: str = ""
+    notice: BindNotice = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,9 +173,22 @@ class SignedOut:
     pass
 
 
+What = Literal["away", "elsewhere", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """No page could be made: the house is not all there, the request came from another site, or made no sense. `again`
+    is where it goes on; a page whose house is away tries by itself.
+    """
+
+    what: What
+    again: str = SCAN
+
+
 @dataclass(frozen=True, slots=True)
 class NoCharger:
     """Somebody opened `/scan` without having scanned a code."""
 
 
-Page = Scan | Kiosk | Enrol | Me | SignedOut | NoCharger
+Page = Scan | Kiosk | Enrol | Me | Offer | Bind | Bound | SignedOut | NoCharger | Trouble

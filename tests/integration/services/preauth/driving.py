@@ -52,17 +52,19 @@ async def qr_of(preauth: Preauth, charger: str = CP) -> str:
     return httpx.URL(found["address"]).params["key"]
 
 
-async def read_events(client: httpx.AsyncClient, pairing_id: str, last: int | None = None) -> list[tuple[int, str]]:
-    """The stream to its end: (id, event)."""
-    headers = {"Last-Event-ID": str(last)} if last is not None else {}
-    found = []
+async def read_events(
+    client: httpx.AsyncClient, pairing_id: str, last: str | None = None, found: list[tuple[str, str]] | None = None
+) -> list[tuple[str, str]]:
+    """The stream until a card was taken or all is over: (id, event), each also put into `found` as it comes."""
+    headers = {"Last-Event-ID": last} if last is not None else {}
+    found = [] if found is None else found
     async with client.stream("GET", f"/api/pairings/{pairing_id}/events", headers=headers) as stream:
-        number = 0
+        event_id = ""
         async for line in stream.aiter_lines():
             if line.startswith("id: "):
-                number = int(line.removeprefix("id: "))
+                event_id = line.removeprefix("id: ")
             if line.startswith("event: "):
-                found.append((number, line.removeprefix("event: ")))
-            if found and found[-1][0] >= 3:
+                found.append((event_id, line.removeprefix("event: ")))
+            if found and found[-1][0] >= "3":
                 break
     return found

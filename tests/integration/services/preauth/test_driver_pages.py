@@ -1,5 +1,6 @@
 """The driver pages on a real preauth: forms without scripts, and what each page shows of how things stand."""
 
+import html
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,14 +15,15 @@ from shared.contracts.requests.preauth import (
     SwitchInterception,
 )
 from tests.databases import TestDatabase
-from tests.integration.services.preauth.driving import CARD, CP, browser, kiosk_of, qr_of
+from tests.integration.services.preauth.applications import CALLBACK, CLIENT, OLD_KEY, settings_with
+from tests.integration.services.preauth.driving import CARD, CP, arm, browser, kiosk_of, qr_of
 from tests.integration.services.preauth.sync_double import SyncDouble
 from tests.integration.services.preauth.world import Preauth, running
 
 
 @pytest.fixture
 async def preauth(database: TestDatabase, tmp_path: Path) -> AsyncIterator[Preauth]:
-    async with running(database, tmp_path, cooldown_s=0) as one:
+    async with running(database, tmp_path, **settings_with(OLD_KEY)) as one:
         yield one
 
 
@@ -43,7 +45,7 @@ async def started(client: httpx.AsyncClient, **more: str) -> httpx.Response:
 def hidden(response: httpx.Response, name: str) -> str:
     found = re.search(rf'name="{name}" value="([^"]+)"', response.text)
     assert found is not None
-    return found[1]
+    return html.unescape(found[1])
 
 
 async def test_a_login_works_without_scripts(preauth: Preauth, sync: SyncDouble) -> None:
@@ -126,6 +128,7 @@ async def test_a_form_of_another_site_starts_nothing(preauth: Preauth) -> None:
             form = {"charger": CP, "do": "start"}
             refused = await kiosk.post(path, data=form, headers={"Origin": "https://evil.example"})
             assert refused.status_code == 403
+            assert "This came from another site" in refused.text
     assert preauth.rows("SELECT 1 FROM pairing") == []
 
 
@@ -139,8 +142,8 @@ async def test_a_kiosk_shows_how_its_chargers_stand(preauth: Preauth) -> None:
             " VALUES ('C', now(), now(), 'no', 'it does not ask')"
         )
         await preauth.done(SwitchInterception(on=False, charge_box_id="D", why="test"))
-        html = (await screen_beside.get("/kiosk")).text
-        said = re.findall(r"<strong>(\w)</strong>.*?<span>([a-z ]+)</span>", html, re.DOTALL)
+        text = (await screen_beside.get("/kiosk")).text
+        said = re.findall(r"<strong>(\w)</strong>.*?<span>([a-z ]+)</span>", text, re.DOTALL)
         assert said == [
             ("A", "free"),
             ("B", "somebody is signing in"),
@@ -153,3 +156,72 @@ async def test_a_kiosk_shows_how_its_chargers_stand(preauth: Preauth) -> None:
         assert (busy.status_code, screen(busy)) == (409, "busy")
         await preauth.done(RevokeKiosk(kiosk_id=made["kiosk"]["kiosk_id"]))
         assert "switched off by an operator" in (await screen_beside.get("/kiosk")).text
+
+
+async def test_a_scan_is_cancelled_without_scripts(preauth: Preauth) -> None:
+    """Cancel is a form too; it is the own scan that is cancelled, and the page says so."""
+    async with browser(preauth) as kiosk, browser(preauth) as stranger:
+        await kiosk_of(preauth, kiosk)
+        waiting = await started(kiosk, connector="2")
+        form = {"charger": CP, "scan": hidden(waiting, "scan"), "do": "cancel"}
+        await stranger.post("/scan", data=form)
+        assert preauth.rows("SELECT state, connector_id FROM pairing") == [{"state": "armed", "connector_id": 2}]
+        answer = await kiosk.post("/scan", data={**form, "connector": hidden(waiting, "connector")})
+        ended = await kiosk.get(answer.headers["location"])
+        assert screen(ended) == "cancelled"
+        assert "Connector 2" in ended.text
+    assert len(preauth.events("pairing.cancelled")) == 1
+
+
+@pytest.mark.parametrize("connector", ["0", "-1", "x", "1" * 400, "²"])
+async def test_a_strange_connector_is_none(preauth: Preauth, connector: str) -> None:
+    """What is no connector's number leaves the scan to the charger as a whole."""
+    page = await preauth.http.get("/scan", params={"charger": CP, "connector": connector})
+    assert (page.status_code, screen(page)) == (200, "ready")
+    assert "data-connector" not in page.text
+
+
+async def test_another_application_gets_its_code_without_scripts(preauth: Preauth, sync: SyncDouble) -> None:
+    """What the application asked with goes along through every form, and the last page leads to it with a code."""
+    sync.know(CARD)
+    async with browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        waiting = await started(kiosk, **CLIENT)
+        assert await preauth.tap(CARD, CP) == "BLOCKED"
+        await preauth.until("SELECT 1 FROM pairing WHERE state = 'intercepted'")
+        read = await kiosk.get(str(waiting.url))
+        form = {name: hidden(read, name) for name in ("charger", "scan", *CLIENT)}
+        # An address that is not configured costs nothing.
+        wrong = await kiosk.post("/scan", data={**form, "do": "complete", "redirect_uri": "https://evil.example"})
+        assert (wrong.status_code, screen(wrong)) == (400, "failed")
+        done = await kiosk.post("/scan", data={**form, "do": "complete"})
+        assert (done.status_code, screen(done)) == (200, "done")
+        found = re.search(r'<a class="button primary" href="([^"]+)"', done.text)
+        assert found is not None
+        address = httpx.URL(html.unescape(found[1]))
+        assert str(address.copy_with(query=None)) == CALLBACK
+        assert (len(address.params["code"]) > 20, address.params["state"]) == (True, CLIENT["state"])
+        assert (await kiosk.get("/me")).status_code == 200
+
+
+async def test_a_page_whose_house_is_not_all_there_says_so(preauth: Preauth) -> None:
+    """While the database cannot answer, people get a page that tries again; programs get a problem."""
+    async with browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        preauth.run("ALTER TABLE kiosk RENAME TO kiosk_gone")
+        for path in ("/kiosk", f"/scan?charger={CP}", "/me"):
+            page = await kiosk.get(path)
+            assert page.status_code == 503
+            assert "We cannot show this page just now" in page.text
+            assert 'http-equiv="refresh" content="15;url=/kiosk"' in page.text
+        answer = await arm(kiosk)
+        assert answer.headers["content-type"] == "application/problem+json"
+        preauth.run("ALTER TABLE kiosk_gone RENAME TO kiosk")
+        assert (await kiosk.get("/kiosk")).status_code == 200
+
+
+async def test_a_form_that_is_none_is_answered_with_a_page(preauth: Preauth) -> None:
+    """Bytes instead of a form: a page that says where to begin."""
+    answer = await preauth.http.post("/scan", content=b"\xff")
+    assert answer.status_code == 400
+    assert "That could not be read" in answer.text

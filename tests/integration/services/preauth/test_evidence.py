@@ -16,7 +16,7 @@ from shared.contracts.events.sync import (
     TransactionStopped,
 )
 from shared.contracts.identity import IdTag
-from shared.contracts.requests.preauth import ArmPairing, SearchTaps, SwitchInterception
+from shared.contracts.requests.preauth import ArmPairing, GetInterception, SearchTaps, SwitchInterception
 from tests.integration.services.preauth.world import Preauth
 
 CP = "CP-7"
@@ -178,7 +178,8 @@ async def test_the_kill_switch_lets_every_tap_charge(preauth: Preauth) -> None:
     """Switched off everywhere or here, nothing is intercepted, also no repeat; switched on again, scans work."""
     await arm(preauth)
     off = await preauth.done(SwitchInterception(on=False, why="test"))
-    assert off == {"everywhere": False, "off_at": []}
+    assert off == {"everywhere": False, "off_at": [], "qr_is_strong": False}
+    assert await preauth.done(GetInterception()) == off
     assert await preauth.tap("04A1", CP) is None
     assert await reason(preauth, "04A1") == "switched_off"
     refused = await preauth.ask(ArmPairing(charge_box_id="another", purpose="link_card"))

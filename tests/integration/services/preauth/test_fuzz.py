@@ -109,12 +109,12 @@ async def test_no_call_crashes_the_hook(preauth: Preauth) -> None:
     @given(body=hook_calls, message_id=header_text, stamp=header_text, signed=st.booleans())
     def fuzz(body: bytes, message_id: str, stamp: str, signed: bool) -> None:  # noqa: FBT001 - drawn
         headers = {
-            "webhook-id": message_id.encode("latin-1"),
-            "webhook-timestamp": stamp.encode("latin-1"),
-            "webhook-signature": f"v1,{stamp}".encode("latin-1"),
+            b"webhook-id": message_id.encode("latin-1"),
+            b"webhook-timestamp": stamp.encode("latin-1"),
+            b"webhook-signature": f"v1,{stamp}".encode("latin-1"),
         }
         if signed:
-            headers = {"X-Signature": hex_hmac(KEY.encode(), body).encode()}
+            headers = {b"X-Signature": hex_hmac(KEY.encode(), body).encode()}
         answer = client.post("/api/ocpp/pre-authorize", content=body, headers=headers)
         hold(answer)
         assert answer.json().keys() in ({"override"}, {"error"})
@@ -154,7 +154,7 @@ async def test_no_request_crashes_the_drivers_pages(preauth: Preauth, sync: Sync
     @EXAMPLES
     @given(path=gets, last=header_text, query=st.lists(form_pairs | st.tuples(st.just("connector"), text), max_size=4))
     def get(path: str, last: str, query: list[tuple[str, str]]) -> None:
-        hold(client.get(f"{path}?{form(query).decode()}", headers={"Last-Event-ID": last.encode("latin-1")}))
+        hold(client.get(f"{path}?{form(query).decode()}", headers={b"Last-Event-ID": last.encode("latin-1")}))
 
     @EXAMPLES
     @given(path=gets, cookie=header_text, raw=st.text(string.printable.strip(), max_size=60))
@@ -162,7 +162,7 @@ async def test_no_request_crashes_the_drivers_pages(preauth: Preauth, sync: Sync
         cookies = "; ".join(f"expressync_{name}={cookie}" for name in ("browser", "kiosk", "driver"))
         with httpx.Client(base_url=preauth.http.base_url, trust_env=False, timeout=20) as stranger:
             address = f"{path}?{raw.replace('#', '')}"
-            hold(stranger.get(address, headers={"Cookie": cookies.encode("latin-1")}))
+            hold(stranger.get(address, headers={b"Cookie": cookies.encode("latin-1")}))
 
     with httpx.Client(base_url=preauth.http.base_url, trust_env=False, timeout=20) as client:
         client.cookies = preauth.http.cookies

@@ -30,6 +30,7 @@ export class Scan {
   #stopReturning = () => undefined;
   #waiting = 0;
   #completing = false;
+  #others = 0;
 
   constructor(main) {
     this.#main = main;
@@ -182,12 +183,18 @@ export class Scan {
       this.#complete();
       return;
     }
-    const screen = found.state === "consumed" ? this.#leads.results[found.result] ?? "over" : this.#leads.states[found.state];
+    // What it came to says more than that it ended.
+    const screen = this.#leads.results[found.result] ?? this.#leads.states[found.state] ?? "over";
     if (screen !== "wait") {
       if (screen !== this.#shown) this.#show(screen);
-    } else if (this.#shown !== "wait") {
+    } else if (!this.#waits || found.other_cards > this.#others) {
+      this.#others = found.other_cards;
       this.#wait(found);
     }
+  }
+
+  get #waits() {
+    return ["wait", "another_card"].includes(this.#shown);
   }
 
   get #shown() {
@@ -196,15 +203,15 @@ export class Scan {
 
   #wait(found) {
     const values = { code: found.code, spelled: [...found.code].join(" "), seconds: found.expires_in_s };
-    this.#show("wait", values);
+    this.#show(found.other_cards > 0 ? "another_card" : "wait", values);
     this.#countdown = new Countdown(this.#stage.querySelector("[data-ring]"), {
       leftS: found.expires_in_s,
       windowS: Number(this.#main.dataset.window),
       values,
       // The server says that time is up; should its word be lost on the way, it is asked.
-      ended: () => setTimeout(() => this.#shown === "wait" && this.#look().catch(() => undefined), 1500),
+      ended: () => setTimeout(() => this.#waits && this.#look().catch(() => undefined), 1500),
     });
-    stayAwake(() => this.#shown === "wait");
+    stayAwake(() => this.#waits);
   }
 
   async #cancel() {

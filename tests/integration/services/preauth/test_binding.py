@@ -1,0 +1,140 @@
+"""Binding a phone at a kiosk, and how somebody might get another one bound."""
+
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+import httpx
+import pytest
+
+from shared.contracts.requests.preauth import SetCardPin
+from tests.databases import TestDatabase
+from tests.integration.services.preauth.driving import CARD, CP, arm, browser, kiosk_of, log_in, qr_of, scan
+from tests.integration.services.preauth.sync_double import SyncDouble
+from tests.integration.services.preauth.world import Preauth, running
+
+
+@pytest.fixture
+async def preauth(database: TestDatabase, tmp_path: Path) -> AsyncIterator[Preauth]:
+    async with running(database, tmp_path, cooldown_s=0) as one:
+        yield one
+
+
+@pytest.fixture
+async def kiosk(preauth: Preauth, sync: SyncDouble) -> AsyncIterator[httpx.AsyncClient]:
+    """A kiosk at which the card's owner is signed in."""
+    sync.know(CARD)
+    async with browser(preauth) as client:
+        await kiosk_of(preauth, client)
+        assert (await log_in(client, await scan(preauth, client))).status_code == 200
+        preauth.clock.ahead += timedelta(seconds=100)
+        yield client
+
+
+async def offered(kiosk: httpx.AsyncClient) -> str:
+    """The code on the kiosk's screen."""
+    page = await kiosk.post("/me/bindings")
+    assert page.status_code == 200
+    found = re.search(r'typed-by-hand">([A-Z0-9]+)<', page.text)
+    assert found is not None
+    return found[1]
+
+
+async def bind(phone: httpx.AsyncClient, code: str) -> int:
+    return (await phone.post("/bind", data={"code": code})).status_code
+
+
+async def test_a_phone_is_bound_and_signs_in_without_a_pin(preauth: Preauth, kiosk: httpx.AsyncClient) -> None:
+    """Offer, scan, confirm: from then on the phone is good behind a QR code, the owner is told, and it is listed."""
+    key = await qr_of(preauth)
+    async with browser(preauth) as phone:
+        pairing_id = (await arm(phone, key=key)).json()["pairing_id"]
+        assert await preauth.tap(CARD, CP) is None
+        await phone.delete(f"/api/pairings/{pairing_id}")
+        code = await offered(kiosk)
+        asked = await phone.get("/bind", params={"code": code})
+        assert f'value="{code}"' in asked.text
+        # Only looked at so far: an address alone binds nothing.
+        assert preauth.rows("SELECT 1 FROM bound_browser") == []
+        assert await bind(phone, f" {code[:4].lower()}-{code[4:]} ") == 200
+        preauth.clock.ahead += timedelta(seconds=30)
+        me = await kiosk.get("/me")
+        assert "Forget" in me.text
+        pairing_id = await scan(preauth, phone, key=key)
+        assert (await log_in(phone, pairing_id)).status_code == 200
+    devices = [(event["data"]["device"], event["data"]["kiosk_id"]) for event in preauth.events("login.new_device")]
+    assert [device for device, _ in devices] == ["kiosk", "browser"]
+    [row] = preauth.rows("SELECT bound_at, seen_at FROM bound_browser")
+    assert row["seen_at"] > row["bound_at"]
+
+
+async def test_a_bound_phone_is_forgotten(preauth: Preauth, kiosk: httpx.AsyncClient, sync: SyncDouble) -> None:
+    """The owner takes it back; another card's owner cannot, whatever is sent."""
+    async with browser(preauth) as phone, browser(preauth) as other:
+        assert await bind(phone, await offered(kiosk)) == 200
+        found = re.search(r'name="binding" value="([0-9a-f]+)"', (await kiosk.get("/me")).text)
+        assert found is not None
+        sync.know("04B2")
+        await kiosk_of(preauth, other, "elsewhere")
+        await log_in(other, await scan(preauth, other, "04B2", "elsewhere"))
+        await other.post("/me/bindings/forget", data={"binding": found[1]})
+        assert len(preauth.rows("SELECT 1 FROM bound_browser")) == 1
+        await kiosk.post("/me/bindings/forget", data={"binding": found[1]})
+        assert preauth.rows("SELECT 1 FROM bound_browser") == []
+        assert "Forget" not in (await kiosk.get("/me")).text
+
+
+async def test_a_code_binds_one_browser(preauth: Preauth, kiosk: httpx.AsyncClient) -> None:
+    """A second browser with the same code, an offer that another one replaced, and an old one: all refused alike."""
+    async with browser(preauth) as phone, browser(preauth) as thief:
+        replaced, code = await offered(kiosk), await offered(kiosk)
+        assert await bind(thief, replaced) == 403
+        assert await bind(phone, code) == 200
+        assert await bind(thief, code) == 403
+        late = await offered(kiosk)
+        preauth.clock.ahead += timedelta(seconds=121)
+        assert (await kiosk.get("/me")).status_code == 200
+        assert await bind(thief, late) == 403
+    assert len(preauth.rows("SELECT 1 FROM bound_browser")) == 1
+    assert len(preauth.events("login.new_device")) == 2
+
+
+@pytest.mark.parametrize("how", ["signed out", "idle"])
+async def test_an_offer_ends_with_its_session(preauth: Preauth, kiosk: httpx.AsyncClient, how: str) -> None:
+    """Who left the kiosk, or forgot to, leaves no code behind that still works."""
+    code = await offered(kiosk)
+    if how == "signed out":
+        await kiosk.post("/me/sign-out")
+    else:
+        preauth.run("UPDATE driver_session SET seen_at = seen_at - interval '4 minutes'")
+    async with browser(preauth) as thief:
+        assert await bind(thief, code) == 403
+    assert preauth.rows("SELECT 1 FROM bound_browser") == []
+
+
+async def test_guessing_is_soon_over(preauth: Preauth, kiosk: httpx.AsyncClient) -> None:
+    """After five tries from one address in a minute not even the right code is taken."""
+    code = await offered(kiosk)
+    async with browser(preauth) as thief:
+        assert [await bind(thief, f"GUESS{n}") for n in range(5)] == [403] * 5
+        assert await bind(thief, code) == 429
+    assert preauth.rows("SELECT 1 FROM bound_browser") == []
+
+
+async def test_only_who_signed_in_at_a_kiosk_may_bind(preauth: Preauth, sync: SyncDouble) -> None:
+    """A session behind a QR code offers nothing, nor does nobody's; another site can neither offer nor confirm."""
+    sync.know(CARD)
+    await preauth.done(SetCardPin(id_tag=CARD, pin="2468"))
+    key = await qr_of(preauth)
+    async with browser(preauth) as phone:
+        assert (await phone.post("/me/bindings")).headers["location"] == "/me"
+        assert (await log_in(phone, await scan(preauth, phone, key=key), pin="2468")).status_code == 200
+        assert "Bind your phone" not in (await phone.get("/me")).text
+        assert (await phone.post("/me/bindings")).headers["location"] == "/me"
+        for path in ("/me/bindings", "/me/bindings/forget", "/bind"):
+            answer = await phone.post(path, data={"code": "X"}, headers={"Origin": "https://evil.example"})
+            assert answer.status_code == 403
+            assert "another site" in answer.text
+    assert preauth.rows("SELECT 1 FROM binding_offer") == []
+    assert len(preauth.rows("SELECT 1 FROM bound_browser")) == 1

@@ -1,0 +1,258 @@
+"""Presence at the charger: kiosks, QR codes and PINs, what each is good for, and how often."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.contracts.requests.preauth import (
+    ArmPairing,
+    EnrolKiosk,
+    ListKiosks,
+    PrintChargerQr,
+    RevokeKiosk,
+    SetCardPin,
+)
+from tests.databases import TestDatabase
+from tests.integration.services.preauth.driving import CARD, CP, arm, browser, kiosk_of, log_in, qr_of, scan
+from tests.integration.services.preauth.sync_double import SyncDouble
+from tests.integration.services.preauth.world import Preauth, running
+
+
+@pytest.fixture
+async def preauth(database: TestDatabase, tmp_path: Path) -> AsyncIterator[Preauth]:
+    async with running(database, tmp_path, cooldown_s=0) as one:
+        yield one
+
+
+async def test_arming_needs_presence(preauth: Preauth) -> None:
+    """From afar, with a guessed or an old secret, with another charger's kiosk, or a revoked one: nothing is armed."""
+    old = await qr_of(preauth)
+    await qr_of(preauth)
+    async with browser(preauth) as stranger, browser(preauth) as kiosk:
+        made = await kiosk_of(preauth, kiosk, "other")
+        attempts = [
+            await arm(stranger),
+            await arm(stranger, key="guess"),
+            await arm(stranger, key=old),
+            await arm(stranger, key=""),
+            await arm(kiosk),
+            await arm(kiosk, "unknown-charger"),
+        ]
+        await preauth.done(RevokeKiosk(kiosk_id=made["kiosk"]["kiosk_id"]))
+        attempts.append(await arm(kiosk, "other"))
+        assert {(one.status_code, one.json()["code"]) for one in attempts} == {(403, "not_present")}
+        assert len({one.text for one in attempts}) == 1
+    assert preauth.rows("SELECT 1 FROM pairing") == []
+    assert await preauth.tap(CARD, CP) is None
+    [listed] = (await preauth.done(ListKiosks()))["kiosks"]
+    assert listed["state"] == "revoked"
+
+
+async def test_an_enrolment_code_works_once_and_not_for_long(preauth: Preauth) -> None:
+    """A code that was used, is too old, or was guessed makes no kiosk; and guessing is soon over."""
+    async with browser(preauth) as first, browser(preauth) as second:
+        made = await kiosk_of(preauth, first)
+        assert (await second.post("/kiosk", data={"code": made["code"]})).status_code == 403
+        late = await preauth.done(EnrolKiosk(kiosk_name="late", charge_box_ids=[CP]))
+        preauth.clock.ahead += timedelta(minutes=10)
+        assert (await second.post("/kiosk", data={"code": late["code"]})).status_code == 403
+        statuses = [(await second.post("/kiosk", data={"code": f"GUESS{n}"})).status_code for n in range(5)]
+        assert statuses[-1] == 429
+        assert (await arm(second)).status_code == 403
+
+
+async def test_a_stolen_qr_code_gains_nothing_and_blocks_nobody(preauth: Preauth, sync: SyncDouble) -> None:
+    """Armed with a photo of the code, a scan lets cards without a PIN charge, and asks for the PIN of the others."""
+    sync.know(CARD)
+    sync.know("04B2")
+    await preauth.done(SetCardPin(id_tag="04b2", pin="2468"))
+    key = await qr_of(preauth)
+    assert (await preauth.done(PrintChargerQr(charge_box_id=CP)))["svg"].startswith("<svg")
+    async with browser(preauth) as thief:
+        pairing_id = (await arm(thief, key=key)).json()["pairing_id"]
+        assert await preauth.tap(CARD, CP) is None
+        assert preauth.rows("SELECT reason FROM tap") == [{"reason": "weak_presence"}]
+        assert await preauth.tap("04B2", CP) == "BLOCKED"
+        await preauth.until("SELECT 1 FROM pairing WHERE state = 'intercepted'")
+        assert (await log_in(thief, pairing_id)).json()["code"] == "pin_needed"
+        answers = [(await log_in(thief, pairing_id, pin=f"000{n}")).json() for n in range(4)]
+        # Three tries, then the scan is over, also for the right one.
+        assert [answer["code"] for answer in answers] == ["pin_wrong", "pin_wrong", "pins_spent", "already_used"]
+        assert (await log_in(thief, pairing_id, pin="2468")).json()["code"] == "already_used"
+        # With the card at the charger again there are more, until the card has had five.
+        preauth.clock.ahead += timedelta(seconds=100)
+        again = await scan(preauth, thief, "04B2", key=key)
+        codes = [(await log_in(thief, again, pin=pin)).json()["code"] for pin in ("0003", "0004", "2468")]
+        assert codes == ["pin_wrong", "pin_wrong", "pin_locked"]
+    assert preauth.rows("SELECT 1 FROM driver_session") == []
+
+
+async def test_who_stands_there_takes_a_waiting_scan_over(preauth: Preauth, sync: SyncDouble) -> None:
+    """A scan armed with a photo of the code makes room for the kiosk, at once and as often as it likes."""
+    sync.know(CARD)
+    key = await qr_of(preauth)
+    async with browser(preauth) as thief, browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        taken = (await arm(thief, key=key)).json()["pairing_id"]
+        following = asyncio.create_task(thief.get(f"/api/pairings/{taken}/events"))
+        pairing_id = await scan(preauth, kiosk)
+        assert '"result": "gave_way"' in (await following).text
+        assert (await log_in(thief, taken)).json()["code"] == "scan_over"
+        assert (await log_in(kiosk, pairing_id)).status_code == 200
+        # Not the other way round, and no kiosk takes another's.
+        assert (await arm(kiosk)).status_code == 201
+        for who, more in ((thief, {"key": key}), (kiosk, {})):
+            refused = await arm(who, **more)
+            assert (refused.status_code, refused.json()["code"]) == (409, "pairing_already_armed")
+    [gone] = preauth.events("pairing.cancelled")
+    assert (gone["data"]["pairing_id"], gone["data"]["why"], gone["actorkind"]) == (taken, "gave_way", "kiosk")
+
+
+async def test_an_operator_takes_a_weak_scan_over(preauth: Preauth) -> None:
+    """Nor does a photo of the code keep an operator from reading a card."""
+    key = await qr_of(preauth)
+    async with browser(preauth) as thief:
+        assert (await arm(thief, key=key)).status_code == 201
+        await preauth.done(ArmPairing(charge_box_id=CP, purpose="find_card"))
+    assert await preauth.tap(CARD, CP) == "BLOCKED"
+
+
+async def test_a_bound_browser_takes_an_unbound_ones_scan_over(preauth: Preauth, sync: SyncDouble) -> None:
+    """Of two that hold the code, the browser that a card's owner bound comes first; strangers wait for each other."""
+    sync.know(CARD)
+    await preauth.done(SetCardPin(id_tag=CARD, pin="2468"))
+    key = await qr_of(preauth)
+    async with browser(preauth) as phone, browser(preauth) as thief, browser(preauth) as other:
+        assert (await log_in(phone, await scan(preauth, phone, key=key), pin="2468")).status_code == 200
+        preauth.clock.ahead += timedelta(seconds=100)
+        assert (await arm(thief, key=key)).status_code == 201
+        assert (await arm(other, key=key)).status_code == 409
+        assert (await log_in(phone, await scan(preauth, phone, key=key))).status_code == 200
+        preauth.clock.ahead += timedelta(seconds=100)
+        assert (await arm(phone, key=key)).status_code == 201
+        assert (await arm(thief, key=key)).status_code == 409
+
+
+async def test_a_charger_that_takes_no_cards_arms_nothing(preauth: Preauth) -> None:
+    """Where taps are known not to reach us, a scan is refused at its start, to whoever is there."""
+    preauth.run(
+        "INSERT INTO charger (charge_box_id, first_seen_at, last_seen_at, ready, ready_reason)"
+        " VALUES (%s, now(), now(), 'no', 'it does not ask')",
+        CP,
+    )
+    async with browser(preauth) as kiosk, browser(preauth) as stranger:
+        await kiosk_of(preauth, kiosk)
+        refused = await arm(kiosk)
+        assert (refused.status_code, refused.json()["code"]) == (409, "charger_unable")
+        assert (await arm(stranger)).json()["code"] == "not_present"
+    assert preauth.rows("SELECT 1 FROM pairing") == []
+
+
+async def test_the_pin_binds_the_owners_browser(preauth: Preauth, sync: SyncDouble) -> None:
+    """With the PIN the owner is in, and next time this browser needs none; a changed PIN forgets it."""
+    sync.know(CARD)
+    await preauth.done(SetCardPin(id_tag=CARD, pin="2468"))
+    key = await qr_of(preauth)
+    async with browser(preauth) as phone:
+        first = await scan(preauth, phone, key=key)
+        assert (await log_in(phone, first, pin="1111")).status_code == 403
+        assert (await log_in(phone, first, pin="2468")).status_code == 200
+        preauth.clock.ahead += timedelta(seconds=100)
+        second = await scan(preauth, phone, key=key)
+        assert (await log_in(phone, second)).status_code == 200
+        preauth.clock.ahead += timedelta(seconds=100)
+        await preauth.done(SetCardPin(id_tag=CARD, pin="1357"))
+        third = await scan(preauth, phone, key=key)
+        assert (await log_in(phone, third)).json()["code"] == "pin_needed"
+    assert len(preauth.events("card.pin_changed")) == 2
+
+
+async def armed_and_cancelled(client: httpx.AsyncClient, charger: str = CP, **more: str) -> httpx.Response:
+    answer = await arm(client, charger, **more)
+    if answer.status_code == 201:
+        assert (await client.delete(f"/api/pairings/{answer.json()['pairing_id']}")).status_code == 204
+    return answer
+
+
+async def test_a_charger_has_a_budget_and_says_when_it_is_free_again(database: TestDatabase, tmp_path: Path) -> None:
+    """Beyond its budget a charger takes no more scans until the oldest of them is ten minutes old."""
+    async with running(database, tmp_path, cooldown_s=0, scans_per_charger=3) as preauth, browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk, CP, "other")
+        for _ in range(3):
+            assert (await armed_and_cancelled(kiosk)).status_code == 201
+            preauth.clock.ahead += timedelta(seconds=60)
+        refused = await arm(kiosk)
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_scans")
+        assert 415 < refused.json()["retry_after_s"] <= 420
+        assert refused.headers["retry-after"] == str(refused.json()["retry_after_s"])
+        assert (await armed_and_cancelled(kiosk, "other")).status_code == 201
+        preauth.clock.ahead += timedelta(seconds=420)
+        assert (await armed_and_cancelled(kiosk)).status_code == 201
+        assert (await arm(kiosk)).status_code == 429
+
+
+async def test_a_stolen_code_uses_up_nobody_elses_budget(database: TestDatabase, tmp_path: Path) -> None:
+    """What is armed with the code is counted for itself: the kiosk and operators do not notice."""
+    async with (
+        running(database, tmp_path, cooldown_s=0, scans_per_charger=3, scans_per_source=100) as preauth,
+        browser(preauth) as thief,
+        browser(preauth) as kiosk,
+    ):
+        key = await qr_of(preauth)
+        await kiosk_of(preauth, kiosk)
+        for _ in range(3):
+            assert (await armed_and_cancelled(thief, key=key)).status_code == 201
+        assert (await arm(thief, key=key)).status_code == 429
+        for _ in range(3):
+            assert (await armed_and_cancelled(kiosk)).status_code == 201
+        assert (await arm(kiosk)).status_code == 429
+        await preauth.done(ArmPairing(charge_box_id=CP, purpose="find_card"))
+
+
+async def test_a_kiosk_has_a_budget_over_all_its_chargers(database: TestDatabase, tmp_path: Path) -> None:
+    """A kiosk that arms one charger after the other is slowed down; another kiosk is not."""
+    async with (
+        running(database, tmp_path, cooldown_s=0, scans_per_kiosk=2) as preauth,
+        browser(preauth) as one,
+        browser(preauth) as two,
+    ):
+        await kiosk_of(preauth, one, "A", "B", "C")
+        await kiosk_of(preauth, two, "C")
+        statuses = [(await armed_and_cancelled(one, charger)).status_code for charger in "ABC"]
+        assert statuses == [201, 201, 429]
+        assert (await arm(two, "C")).status_code == 201
+
+
+async def test_a_source_has_a_budget_over_all_chargers(database: TestDatabase, tmp_path: Path) -> None:
+    """Whoever holds many codes is counted by where the requests come from: one IPv6 network is one source."""
+    more: dict[str, Any] = {"scans_per_source": 2, "trusted_proxies": "127.0.0.0/8"}
+    async with running(database, tmp_path, cooldown_s=0, **more) as preauth:
+        keys = {charger: await qr_of(preauth, charger) for charger in "ABCD"}
+
+        async def from_(address: str, charger: str) -> int:
+            async with browser(preauth) as client:
+                client.headers["X-Forwarded-For"] = f"6.6.6.6, {address}, 127.0.0.9"
+                return (await armed_and_cancelled(client, charger, key=keys[charger])).status_code
+
+        assert [await from_(f"2001:db8:1:2::{n}", charger) for n, charger in enumerate("ABC")] == [201, 201, 429]
+        assert await from_("2001:db8:1:3::1", "C") == 201
+        assert [await from_("198.51.100.7", charger) for charger in "ABC"] == [201, 201, 429]
+        assert await from_("::ffff:198.51.100.7", "D") == 429
+        assert await from_("198.51.100.8", "D") == 201
+
+
+async def test_a_charger_rests_after_a_scan(database: TestDatabase, tmp_path: Path) -> None:
+    """Soon after a card was taken, the next scan has to wait: the card may still be in front of the reader."""
+    async with running(database, tmp_path, cooldown_s=30) as preauth, browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        await scan(preauth, kiosk)
+        refused = await arm(kiosk)
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_scans")
+        assert 25 < refused.json()["retry_after_s"] <= 30
+        preauth.clock.ahead += timedelta(seconds=30)
+        assert (await arm(kiosk)).status_code == 201
