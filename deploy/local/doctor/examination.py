@@ -10,6 +10,7 @@ from deploy.local.doctor.clock import ask as clocks
 from deploy.local.doctor.database import ask as database
 from deploy.local.doctor.hook import ask as hook
 from deploy.local.doctor.lago import ask as lago
+from deploy.local.doctor.presence import ask as presence
 from deploy.local.doctor.result import WHAT, Result, unknown
 from deploy.local.doctor.services import ask as services
 from deploy.local.doctor.settings import ask as settings
@@ -72,7 +73,7 @@ def _clock(name: str, ask: clocks.Ask, target: Target) -> Callable[[], Awaitable
 
 async def examine(target: Target, *, clock: Clock = utc_now) -> list[Result]:
     """Every check of `WHAT`, in its order. Changes nothing and starts nothing."""
-    results = [*settings.check(target), *hook.check(target), *lago.check_webhooks(target)]
+    results = [*settings.check(target), *hook.check(target), *presence.check(target), *lago.check_webhooks(target)]
     for several in await asyncio.gather(*map(run, checks(target, clock))):
         results += several
     order = list(WHAT)

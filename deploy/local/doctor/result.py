@@ -37,6 +37,7 @@ WHAT: Final[Mapping[str, str]] = {
     "lago.charge": "A plan charges for the metric",
     "lago.webhook_key": "Lago's webhooks can be verified",
     "hook.keys": "The hook's keys are strong",
+    "presence.qr": "A photo of a QR code logs nobody in",
     "clock.steve": "SteVe's clock agrees with this machine's",
     "clock.lago": "Lago's clock agrees with this machine's",
     "clock.database": "The database's clock agrees with this machine's",

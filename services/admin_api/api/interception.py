@@ -3,10 +3,10 @@
 from fastapi import APIRouter
 from pydantic import Field
 
-from services.admin_api.api.deps import AsOperator, Key
+from services.admin_api.api.deps import AsOperator, AsViewer, Key
 from services.admin_api.api.problems import documented
 from shared.contracts.identity import Frozen
-from shared.contracts.requests.preauth import InterceptionState, SwitchInterception
+from shared.contracts.requests.preauth import GetInterception, InterceptionState, SwitchInterception
 
 
 class SwitchBody(Frozen):
@@ -16,6 +16,12 @@ class SwitchBody(Frozen):
 
 
 router = APIRouter(prefix="/interception", tags=["interception"], responses=documented(400, 401, 403, 422, 503, 504))
+
+
+@router.get("")
+async def get_interception(ask: AsViewer) -> InterceptionState:
+    """Where interception is switched off, and whether a QR code alone counts as being there."""
+    return await ask(GetInterception())
 
 
 @router.put("")

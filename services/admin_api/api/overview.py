@@ -11,7 +11,7 @@ from services.admin_api.asking import Ask
 from services.admin_api.house import House
 from services.admin_api.upstreams import UpstreamState
 from shared.contracts.identity import Frozen
-from shared.contracts.requests.preauth import SearchTaps, TapPage
+from shared.contracts.requests.preauth import GetInterception, InterceptionState, SearchTaps, TapPage
 from shared.contracts.requests.sync import SearchSessions, SessionPage
 
 SHOWN = 8
@@ -26,17 +26,26 @@ class Overview(Frozen):
     sessions: Part[SessionPage]
     held: Part[SessionPage]
     pending: Part[SessionPage]
+    interception: Part[InterceptionState]
 
 
 async def show_overview(house: House, ask: Ask) -> Overview:
     """Never raises for silence: a part whose owner does not answer says so."""
-    taps, sessions, held, pending = await asyncio.gather(
+    taps, sessions, held, pending, interception = await asyncio.gather(
         ask.part(SearchTaps(limit=SHOWN)),
         ask.part(SearchSessions(limit=SHOWN)),
         ask.part(SearchSessions(billing="held", limit=COUNTED)),
         ask.part(SearchSessions(billing="pending", limit=COUNTED)),
+        ask.part(GetInterception()),
     )
-    return Overview(upstreams=house.upstreams.now(), taps=taps, sessions=sessions, held=held, pending=pending)
+    return Overview(
+        upstreams=house.upstreams.now(),
+        taps=taps,
+        sessions=sessions,
+        held=held,
+        pending=pending,
+        interception=interception,
+    )
 
 
 router = APIRouter(prefix="/overview", tags=["overview"], responses=documented(401, 403, 503))

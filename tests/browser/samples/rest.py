@@ -79,7 +79,12 @@ def overview() -> Iterator[Sample]:
         "overview-trouble",
         "overview/show.html",
         replace(LOST, upstreams=(STEVE_LOST, LAGO_SLOW, BROKER)).at("overview"),
-        replace(page, upstreams=(STEVE_LOST, LAGO_SLOW, BROKER), waiting=busy),
+        replace(
+            page,
+            upstreams=(STEVE_LOST, LAGO_SLOW, BROKER),
+            waiting=busy,
+            banners=("Interception is switched off at CP-7: every tap charges there.",),
+        ),
     )
     yield Sample(
         "overview-empty",

@@ -6,6 +6,7 @@ from services.admin_api.api.overview import Overview as Found
 from services.admin_api.console.drawing import events
 from services.admin_api.console.drawing.frame import upstreams
 from services.admin_api.console.view.overview import Overview, Waiting
+from shared.contracts.requests.preauth import InterceptionState
 from shared.contracts.requests.sync import SessionPage, SessionView
 
 
@@ -31,7 +32,25 @@ def overview(found: Found) -> Overview:
         ),
         taps=taps,
         sessions=events.sessions(listed),
+        banners=_banners(found.interception),
     )
+
+
+def _banners(part: Part[InterceptionState]) -> tuple[str, ...]:
+    """What somebody switched or accepted, and somebody else should not have to find out. Silence is said elsewhere."""
+    if isinstance(part, Silent):
+        return ()
+    banners = []
+    if part.value.qr_is_strong:
+        banners.append(
+            "QR codes count as strong: whoever has a photo of one is logged in as the next card held to its charger."
+            " EXPRESSYNC_PREAUTH_QR_IS_STRONG=false takes that back."
+        )
+    if not part.value.everywhere:
+        banners.append("Interception is switched off everywhere: every tap charges, and nobody can sign in by card.")
+    elif part.value.off_at:
+        banners.append(f"Interception is switched off at {', '.join(part.value.off_at)}: every tap charges there.")
+    return tuple(banners)
 
 
 def _listed(page: Answered[SessionPage]) -> Answered[list[SessionView]]:

@@ -38,13 +38,14 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """`taps` is None when preauth did not answer."""
+    """`taps` is None when preauth did not answer. `banners`: what was switched off or accepted."""
 
     upstreams: tuple[Upstream, ...]
     waiting: tuple[Waiting, ...]
     taps: tuple[Tap, ...] | None
     sessions: Sessions
     live_taps: str = ""
+    banners: tuple[str, ...] = ()
 
     @property
     def state(self) -> State:

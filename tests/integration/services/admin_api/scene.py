@@ -4,7 +4,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from shared.contracts.requests.audit import EntryPage, SearchEntries
-from shared.contracts.requests.preauth import ListPairings, PairingList, SearchTaps, TapPage
+from shared.contracts.requests.preauth import (
+    GetInterception,
+    InterceptionState,
+    ListPairings,
+    PairingList,
+    SearchTaps,
+    TapPage,
+)
 from shared.contracts.requests.sync import (
     CardPage,
     GetCard,
@@ -36,6 +43,7 @@ def all_is_well(owners: Owners) -> None:
     owners.answer(GetSubscription, subscription())
     owners.answer(SearchSessions, SessionPage(sessions=[cases.session(started_at=tapped)]))
     owners.answer(SearchTaps, TapPage(taps=[cases.tap(tapped_at=tapped)]))
+    owners.answer(GetInterception, InterceptionState(everywhere=True, off_at=[]))
     owners.answer(ListPairings, PairingList(pairings=[]))
     owners.answer(SearchEntries, EntryPage(entries=[]))
     owners.answer(LinkCard, lambda request: cases.known(link=cases.link(**_linked(request))))

@@ -7,7 +7,7 @@ import pytest
 
 from shared.contracts.problem import Conflict
 from shared.contracts.requests.audit import EntryPage, GetEntry, SearchEntries
-from shared.contracts.requests.preauth import SearchTaps
+from shared.contracts.requests.preauth import GetInterception, InterceptionState, SearchTaps
 from shared.contracts.requests.sync import (
     CardPage,
     CustomerPage,
@@ -398,5 +398,13 @@ async def test_the_overview_says_the_worst_first(console: Console, admin: House)
     assert "Last taps" in text
     assert "Everything answers" not in text
     assert scene.CARD in text
+    assert "photo" not in text
+    state = InterceptionState(everywhere=True, off_at=["CP-7"], qr_is_strong=True)
+    admin.owners.answer(GetInterception, state)
+    text = words(await console.get("/"))
+    assert "whoever has a photo of one is logged in as the next card" in text
+    assert "switched off at CP-7" in text
+    admin.owners.answer(GetInterception, state.model_copy(update={"everywhere": False}))
+    assert "switched off everywhere" in words(await console.get("/"))
     admin.owners.silence(SearchTaps)
     assert "Preauth did not answer" in words(await console.get("/"))

@@ -13,6 +13,7 @@ from shared.contracts.requests.preauth import (
     ChargerQr,
     EnrolKiosk,
     GetCharger,
+    GetInterception,
     InterceptionState,
     KioskEnrolment,
     KioskList,
@@ -198,6 +199,7 @@ READS: Final[list[tuple[str, dict[str, str], type[Request[Any]], dict[str, Any],
     ),
     ("/chargers/CP%2F7", {}, GetCharger, {"charge_box_id": "CP/7"}, things.charger()),
     ("/chargers/CP%2F7/qr", {}, PrintChargerQr, {"charge_box_id": "CP/7"}, QR),
+    ("/interception", {}, GetInterception, {}, InterceptionState(everywhere=True, off_at=["CP-7"], qr_is_strong=True)),
     ("/kiosks", {}, ListKiosks, {}, KioskList(kiosks=[things.kiosk()])),
 ]
 

@@ -13,8 +13,8 @@ NEEDED: Final = {
     "viewer": """
         GET /overview GET /upstreams GET /cards GET /cards/{id_tag} GET /cards/{id_tag}/link-preview GET /customers
         GET /sessions GET /sessions/{session} GET /held GET /runs GET /runs/{run_id} POST /reconcile
-        GET /reconciliations GET /taps GET /pairings GET /chargers GET /chargers/{charge_box_id} GET /kiosks
-        POST /diagnoses GET /audit/entries GET /audit/entries/{event_id}
+        GET /reconciliations GET /taps GET /pairings GET /interception GET /chargers
+        GET /chargers/{charge_box_id} GET /kiosks POST /diagnoses GET /audit/entries GET /audit/entries/{event_id}
     """,
     "operator": """
         POST /cards PATCH /cards/{id_tag} POST /cards/{id_tag}/block POST /cards/{id_tag}/unblock

@@ -213,6 +213,7 @@ async def test_the_page_learns_that_it_was_another_card(preauth: Preauth, sync: 
         place = f"/api/pairings/{pairing_id}"
         told: list[tuple[str, str]] = []
         following = asyncio.create_task(read_events(phone, pairing_id, found=told))
+        await until(lambda: was_told(told, ("1", "armed")))
         said = []
         for n, card in enumerate(("04C3", "NOBODY"), start=1):
             assert await preauth.tap(card, CP) is None

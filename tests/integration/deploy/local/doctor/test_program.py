@@ -180,6 +180,7 @@ async def test_a_stack_that_runs_is_examined_before_and_after_something_is_broke
                 "EXPRESSYNC_SYNC_STEVE_PASSWORD": HOOK_KEY,
                 "EXPRESSYNC_SYNC_METRIC_CODE": "other",
                 "EXPRESSYNC_PREAUTH_HOOK_KEYS": "recognisable-short",
+                "EXPRESSYNC_PREAUTH_QR_IS_STRONG": "true",
                 "EXPRESSYNC_AMPQ_URL": LAGO_KEY,
                 "EXPRESSYNC_AUDIT_OPS_PORT": WEBHOOK_KEY,
             }
@@ -194,6 +195,7 @@ async def test_a_stack_that_runs_is_examined_before_and_after_something_is_broke
             "lago.metric",
             "lago.charge",
             "hook.keys",
+            "presence.qr",
         }
         assert "EXPRESSYNC_SYNC_STEVE_PASSWORD" in broken.why("settings.applied")
         assert "EXPRESSYNC_AUDIT_OPS_PORT" in broken.why("settings.audit")

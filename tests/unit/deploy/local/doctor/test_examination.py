@@ -43,7 +43,9 @@ async def test_a_check_that_breaks_is_unknown_and_tells_no_details() -> None:
 def test_every_question_is_asked_once(tmp_path: Path) -> None:
     """The checks and the settings together answer each id of the catalogue exactly once."""
     asked = [name for check in checks(Target(Home(tmp_path, "live"), None, {}), utc_now) for name in check.ids]
-    alone = [name for name in WHAT if name.startswith(("settings.", "hook.")) or name == "lago.webhook_key"]
+    alone = [
+        name for name in WHAT if name.startswith(("settings.", "hook.", "presence.")) or name == "lago.webhook_key"
+    ]
     assert sorted(asked + alone) == sorted(WHAT)
 
 
