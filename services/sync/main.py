@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from starlette.applications import Starlette
 
@@ -32,6 +33,7 @@ from services.sync.runs.loop import Lanes, Loop
 from services.sync.runs.runner import Runner
 from services.sync.sessions.events import GatewayHints
 from services.sync.sessions.handlers import SessionQueries
+from services.sync.sessions.identity import Identity
 from services.sync.sessions.observe import Observer
 from services.sync.sessions.poll import Poller
 from services.sync.sessions.rules import Limits
@@ -70,6 +72,7 @@ POOL_SIZE = 20
 class Upstreams:
     health: Health
     steve: SteveClient
+    identity: Identity
     lago: LagoClient
     gate: Gate
     subscriptions: Subscriptions
@@ -133,7 +136,7 @@ def wire(service: Service, settings: SyncSettings) -> Rooms:
     cards = wire_cards(service, settings, upstreams)
     sessions = wire_sessions(service, settings, upstreams, cards.mirror)
     proof = wire_proof(service, settings, upstreams, sessions)
-    operations = wire_operations(service, upstreams.steve)
+    operations = wire_operations(service, upstreams)
     return Rooms(
         **vars(upstreams),
         **vars(cards),
@@ -172,26 +175,45 @@ def wire_upstreams(service: Service, settings: SyncSettings) -> Upstreams:
         metric_code=settings.metric_code,
         metric_property=settings.metric_property,
         clock=clock,
-        object_to=lambda error: health.object_to("lago", error),
+        object_to=partial(health.object_to, "lago", "billing"),
     )
     subscriptions = Subscriptions(lago, service.database, metric_code=settings.metric_code, clock=clock)
-    return Upstreams(health, steve, lago, gate, subscriptions)
+    identity = Identity(
+        steve,
+        service.database,
+        steve_id=settings.steve_id,
+        clock=clock,
+        object_to=partial(health.object_to, "steve", "identity"),
+    )
+    return Upstreams(health, steve, identity, lago, gate, subscriptions)
 
 
 def wire_cards(service: Service, settings: SyncSettings, upstreams: Upstreams) -> CardRooms:
     database, outbox, dispatcher = service.database, service.outbox, service.dispatcher
     clock, new_id, steve = service.clock, service.new_id, upstreams.steve
 
-    mirror = Mirror(steve, database, outbox, steve_id=settings.steve_id, clock=clock, new_id=new_id)
+    # Somebody waits, so it is asked even while the circuit is open.
+    same_steve = partial(upstreams.identity.check, urgent=True)
+    mirror = Mirror(
+        steve,
+        database,
+        outbox,
+        steve_id=settings.steve_id,
+        clock=clock,
+        new_id=new_id,
+        same_steve=upstreams.identity.check,
+        object_to=partial(upstreams.health.object_to, "steve", "tags"),
+    )
     service.parts.append(Loop("cards.mirror", mirror.refresh, settings.cards_every_s))
-    queries = CardQueries(database, steve, clock)
+    queries = CardQueries(database, steve, clock, same_steve=same_steve)
     dispatcher.query(requests.GetCard, queries.get_card)
     dispatcher.query(requests.SearchCards, queries.search_cards)
     dispatcher.query(requests.ReadCardInSteve, queries.read_card_in_steve)
     dispatcher.query(card_requests.SnapshotCards, queries.snapshot_cards)
 
     enforce = settings.card_policy == "enforce"
-    cards = Cards(database, TagWriter(steve, clock), outbox, enforce=enforce, clock=clock, new_id=new_id)
+    writer = TagWriter(steve, clock, same_steve=same_steve)
+    cards = Cards(database, writer, outbox, enforce=enforce, clock=clock, new_id=new_id)
     dispatcher.effect(card_requests.CreateCard, cards.create_card)
     dispatcher.command(card_requests.ChangeCard, cards.change_card)
     dispatcher.effect(card_requests.BlockCard, cards.block_card)
@@ -259,11 +281,12 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         upstreams.steve,
         database,
         Observer(database, outbox, mirror, steve_id=settings.steve_id, clock=clock, new_id=new_id, settle=settle.wake),
+        upstreams.identity,
         steve_id=settings.steve_id,
         page_size=settings.page_size,
         open_for=timedelta(hours=settings.open_hours),
         clock=clock,
-        refuse=lambda error: upstreams.health.object_to("steve", error),
+        object_to=partial(upstreams.health.object_to, "steve", "transactions"),
     )
 
     held = HeldQueue(
@@ -314,7 +337,7 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         runner.hurry()
         look.wake()
 
-    hints = GatewayHints(look_now, steve_id=settings.steve_id, clock=clock)
+    hints = GatewayHints(look=look_now, want=poller.want, steve_id=settings.steve_id, clock=clock)
     service.consumer.on(ChargerSessionStarted, hints.started)
     service.consumer.on(ChargerSessionStopped, hints.stopped)
     service.parts += [
@@ -381,8 +404,15 @@ def wire_proof(service: Service, settings: SyncSettings, upstreams: Upstreams, s
     return ProofRooms(intake, dispatch, reconciler)
 
 
-def wire_operations(service: Service, steve: SteveClient) -> Operations:
-    operations = Operations(steve, service.database, service.outbox, clock=service.clock, new_id=service.new_id)
+def wire_operations(service: Service, upstreams: Upstreams) -> Operations:
+    operations = Operations(
+        upstreams.steve,
+        service.database,
+        service.outbox,
+        clock=service.clock,
+        new_id=service.new_id,
+        same_steve=partial(upstreams.identity.check, urgent=True),
+    )
     service.dispatcher.effect(requests.OperateCharger, operations.operate_charger)
     service.parts.append(Loop("operations.abandoned", operations.close_abandoned, 30.0))
     return operations

@@ -1,5 +1,7 @@
 """Answers to what others ask about cards."""
 
+from collections.abc import Awaitable, Callable
+
 from services.sync.cards import store
 from services.sync.cards.problems import CardUnknown
 from services.sync.steve.client import SteveClient
@@ -19,8 +21,12 @@ from shared.runtime.clock import Clock
 
 
 class CardQueries:
-    def __init__(self, database: Database, steve: SteveClient, clock: Clock) -> None:
-        self._database, self._steve, self._clock = database, steve, clock
+    """`same_steve` raises where the SteVe that answers is another one, which knows nothing of our cards."""
+
+    def __init__(
+        self, database: Database, steve: SteveClient, clock: Clock, *, same_steve: Callable[[], Awaitable[None]]
+    ) -> None:
+        self._database, self._steve, self._clock, self._same_steve = database, steve, clock, same_steve
 
     async def get_card(self, request: GetCard, _: Cause) -> CardView:
         """:raises CardUnknown: not in the mirror."""
@@ -48,6 +54,7 @@ class CardQueries:
         """What SteVe says now; when it does not answer, the reply says so and is no "no such card"."""
         asked_at = self._clock()
         try:
+            await self._same_steve()
             tag = await self._steve.find_tag(request.id_tag, urgent=True)
             parent = None
             if tag is not None and tag.parent_id_tag:

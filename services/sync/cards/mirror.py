@@ -1,12 +1,13 @@
 """The mirror of SteVe's tags: what is new, what changed, what is gone."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from typing import Any
 
 from services.sync.cards import rules, store
 from services.sync.steve.client import SteveClient
 from services.sync.steve.models import Tag
+from services.sync.upstreams.errors import UpstreamError, not_read
 from shared.bus.outbox import Outbox
 from shared.contracts.event import Event
 from shared.contracts.events.sync import CardChanged, CardDiscovered
@@ -21,16 +22,30 @@ BY_STEVE = Actor(kind="upstream", id="steve")
 
 
 class Mirror:
+    """`same_steve` raises where the SteVe that answers is another one, whose cards are not ours."""
+
     def __init__(
-        self, steve: SteveClient, database: Database, outbox: Outbox, *, steve_id: str, clock: Clock, new_id: NewId
+        self,
+        steve: SteveClient,
+        database: Database,
+        outbox: Outbox,
+        *,
+        steve_id: str,
+        clock: Clock,
+        new_id: NewId,
+        same_steve: Callable[[], Awaitable[None]],
+        object_to: Callable[[UpstreamError | None], None],
     ) -> None:
         self._steve, self._database, self._outbox = steve, database, outbox
         self._steve_id, self._clock, self._new_id = steve_id, clock, new_id
+        self._same_steve, self._object_to = same_steve, object_to
 
     async def refresh(self) -> None:
-        """Read all tags. :raises UpstreamError: SteVe did not answer; the mirror stays as it is."""
+        """Read all tags. :raises UpstreamError: SteVe did not answer, or is another one; the mirror stays as it is."""
+        await self._same_steve()
         asked_at = self._clock()
-        tags = await self._steve.tags()
+        with not_read("tags", self._object_to):
+            tags = await self._steve.tags()
         async with self._database.write() as tx:
             await self.apply(tx, tags, asked_at=asked_at, whole=True)
             await store.completed(tx, self._steve_id, self._clock())
@@ -94,9 +109,12 @@ class Mirror:
 
     async def _follow(self, tx: Write, row: Any, seen: dict[str, Any], now: datetime) -> list[Event]:  # noqa: ANN401 - a row of card
         before = row._asdict()
-        if row.gone_at is None and all(before[column] == value for column, value in seen.items()):
+        unblocked = rules.block_is_over(row, seen["max_active"], now)
+        if row.gone_at is None and not unblocked and all(before[name] == value for name, value in seen.items()):
             return []
         values = {**seen, "mirrored_at": now, "gone_at": None}
+        if unblocked:
+            values |= dict.fromkeys(rules.BLOCK)
         if seen["max_active"] == 0:
             values["blocked_since"] = row.blocked_since or now
         else:

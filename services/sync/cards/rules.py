@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from services.sync.steve.models import Tag
@@ -17,6 +17,10 @@ TOLD: Final = {
     "max_active": "max_active_transaction_count",
     "steve_note": "note",
 }
+# The mirror's columns about a block of ours.
+BLOCK: Final = ("remembered_limit", "block_kind", "block_reason", "blocked_by", "blocked_at")
+# Longer than a write to SteVe may take.
+BLOCK_WRITTEN_WITHIN: Final = timedelta(minutes=5)
 # Their values never leave the house (contracts: Events).
 PERSONAL: Final = frozenset({"note", "display_name", "cardholder", "notes"})
 
@@ -33,6 +37,17 @@ def mirrored(tag: Tag) -> dict[str, Any]:
         "in_transaction": tag.in_transaction,
         "steve_note": tag.note,
     }
+
+
+def block_is_over(row: Any, max_active: int, now: datetime) -> bool:  # noqa: ANN401 - a row of card
+    """Whether what is noted of a block of ours is history, now that SteVe has this limit.
+
+    A block that comes later is another one, and nobody is to lift it for the reason of this one.
+    """
+    if max_active == 0 or row.block_kind is None:
+        return False
+    # It was noted before it was written, and may be on its way.
+    return bool(row.max_active == 0 or now - row.blocked_at > BLOCK_WRITTEN_WITHIN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Writing a tag in SteVe: every field, read back and compared (facts 3 to 5)."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from datetime import datetime
 
 from services.sync.cards.problems import (
     CardExists,
@@ -18,8 +19,10 @@ from shared.runtime.clock import Clock
 
 
 class TagWriter:
-    def __init__(self, steve: SteveClient, clock: Clock) -> None:
-        self._steve, self._clock = steve, clock
+    """`same_steve` raises where the SteVe that answers is another one: nothing is written to it."""
+
+    def __init__(self, steve: SteveClient, clock: Clock, *, same_steve: Callable[[], Awaitable[None]]) -> None:
+        self._steve, self._clock, self._same_steve = steve, clock, same_steve
 
     async def read(self, id_tag: str) -> Tag:
         """:raises CardGone, UpstreamSilent:"""
@@ -31,6 +34,7 @@ class TagWriter:
     async def look_up(self, id_tag: str) -> Tag | None:
         """:raises UpstreamSilent:"""
         try:
+            await self._same_steve()
             return await self._steve.find_tag(id_tag, urgent=True)
         except UpstreamError as error:
             raise UpstreamSilent(error) from error
@@ -54,7 +58,7 @@ class TagWriter:
         except RefusedError as error:
             raise WriteRefused(tag.id_tag, error) from error
         except UpstreamError as error:
-            if not error.sent or error.misconfigured:
+            if not error.may_have_been_done:
                 raise UpstreamSilent(error) from error
             return await self._after_unknown(tag.id_tag, form, error)
         return await self._compared(form)
@@ -68,7 +72,7 @@ class TagWriter:
         except RefusedError as error:
             raise WriteRefused(form.id_tag, error) from error
         except UpstreamError as error:
-            if not error.sent or error.misconfigured:
+            if not error.may_have_been_done:
                 raise UpstreamSilent(error) from error
             return await self._after_unknown(form.id_tag, form, error)
         return await self._compared(form)
@@ -84,7 +88,13 @@ class TagWriter:
         return found
 
     async def _compared(self, form: TagForm) -> Tag:
-        found = await self.read(form.id_tag)
+        try:
+            found = await self._steve.find_tag(form.id_tag, urgent=True)
+        except UpstreamError as error:
+            # It was written; only whether it stands as written is not known.
+            raise OutcomeUnknown(form.id_tag, error) from error
+        if found is None:
+            raise CardGone(form.id_tag)
         other = differing(form, found)
         if other:
             raise WriteConflict(form.id_tag, other)
@@ -92,12 +102,16 @@ class TagWriter:
 
 
 def differing(form: TagForm, tag: Tag) -> list[str]:
-    """The fields in which a tag is not what was written. SteVe trims an empty note away."""
+    """The fields in which a tag is not what was written. SteVe trims an empty note away, and keeps milliseconds."""
     there = TagForm.of(tag)
     pairs = {
         "parent": ((form.parent_id_tag or "").upper(), (there.parent_id_tag or "").upper()),
-        "expiry": (form.expiry_date, there.expiry_date),
+        "expiry": (_milliseconds(form.expiry_date), _milliseconds(there.expiry_date)),
         "limit": (form.max_active_transaction_count, there.max_active_transaction_count),
         "note": (form.note or "", there.note or ""),
     }
     return [name for name, (written, read) in pairs.items() if written != read]
+
+
+def _milliseconds(moment: datetime | None) -> datetime | None:
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000) if moment is not None else None

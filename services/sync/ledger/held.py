@@ -13,7 +13,7 @@ from services.sync.links import store as links
 from services.sync.links.rules import Owner, resolve
 from services.sync.sessions import rules as anomalies
 from services.sync.sessions.handlers import SessionUnknown, parse_session, read_cursor
-from services.sync.sessions.observe import AnotherSteveError
+from services.sync.sessions.identity import AnotherSteveError
 from services.sync.sessions.rules import unbilled
 from services.sync.sessions.store import view
 from services.sync.upstreams.errors import UpstreamError

@@ -1,5 +1,6 @@
 """Having SteVe call chargers: each call is made once, by nobody again, and its outcome is recorded."""
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final
 
@@ -33,9 +34,20 @@ class OperationRunning(Conflict):
 
 
 class Operations:
-    def __init__(self, steve: SteveClient, database: Database, outbox: Outbox, *, clock: Clock, new_id: NewId) -> None:
+    """`same_steve` raises where the SteVe that answers is another one, whose chargers are not ours."""
+
+    def __init__(
+        self,
+        steve: SteveClient,
+        database: Database,
+        outbox: Outbox,
+        *,
+        clock: Clock,
+        new_id: NewId,
+        same_steve: Callable[[], Awaitable[None]],
+    ) -> None:
         self._steve, self._database, self._outbox = steve, database, outbox
-        self._clock, self._new_id = clock, new_id
+        self._clock, self._new_id, self._same_steve = clock, new_id, same_steve
 
     async def operate_charger(
         self, tx: Write, request: OperateCharger, cause: Cause, effect: Effect
@@ -96,6 +108,10 @@ class Operations:
     async def _call(self, request: OperateCharger) -> Outcome:
         if not self._steve.version.has_operations:
             return "failed", {}, "This SteVe has no operations in its API; it takes release 3.11 or later."
+        try:
+            await self._same_steve()
+        except UpstreamError as error:
+            return "failed", {}, f"SteVe {error.explanation}; nothing was done."
         try:
             result = await self._steve.operate(
                 request.operation, {**request.parameters, "chargeBoxIdList": [request.charge_box_id]}

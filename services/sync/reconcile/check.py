@@ -12,7 +12,7 @@ from services.sync.lago.client import LagoClient
 from services.sync.lago.models import StoredEvent, Usage
 from services.sync.reconcile import rules, store
 from services.sync.reconcile.rules import Elsewhere, Entry, EntryState, Findings, Scope, Session, Span, Stored
-from services.sync.sessions.observe import AnotherSteveError
+from services.sync.sessions.identity import AnotherSteveError
 from services.sync.upstreams.errors import UpstreamError
 from shared.contracts.identity import session_id
 from shared.database.engine import Database
@@ -205,7 +205,7 @@ class Check:
         except UpstreamError as error:
             return f"SteVe's record is as it was read last: it {error.explanation}."
         except AnotherSteveError as error:
-            return f"SteVe's record is as it was read last. {error}"
+            return f"SteVe's record is as it was read last: it {error}."
         except TimeoutError:
             return f"SteVe's record is as it was read last: it did not answer within {REREAD_WITHIN_S:g} s."
         return None

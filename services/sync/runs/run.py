@@ -24,6 +24,8 @@ class Run:
     cursor_before: int
     started_at: datetime
     kept: bool = False
+    # There is more of it to do, and the next turn does it at once.
+    more: bool = False
     segment: Segment | None = None
     seen: set[int] = field(default_factory=set)
     done: int = 0

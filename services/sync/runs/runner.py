@@ -13,7 +13,7 @@ from services.sync.runs.cadence import Intervals
 from services.sync.runs.claim import Claim, ClaimLostError
 from services.sync.runs.run import Run, count
 from services.sync.sessions import store as sessions
-from services.sync.sessions.poll import RECENT, Poller
+from services.sync.sessions.poll import RECENT, Poller, Progress
 from services.sync.upstreams.errors import UpstreamError
 from shared.bus.outbox import Outbox
 from shared.contracts.events.sync import SyncRunFinished, SyncRunStarted
@@ -25,6 +25,7 @@ from shared.runtime.log import get_logger
 log = get_logger(__name__)
 
 USUAL: Final[tuple[Segment, ...]] = ("new", "open", "settle", "deliver")
+SWEEP_SLICE_S: Final = 5.0
 # How long a run waits for what other parts have in hand, before it calls a session failed (which is retried).
 SETTLES_WITHIN_S: Final = 10.0
 KEPT: Final = timedelta(days=90)
@@ -167,14 +168,31 @@ class Runner:
             case "open":
                 await self._poller.look_at_open(page)
             case "sweep":
-                await self._poller.sweep(page)
-                async with self._database.write() as tx:
-                    await self._claim.hold(tx)
-                    await store.set_schedule(tx, self._steve_id, swept_at=self._clock())
+                await self._sweep(run, page)
             case "settle":
                 run.see(pk for steve_id, pk in await self._settler.settle() if steve_id == self._steve_id)
             case "deliver":
                 await self._delivery.deliver()
+
+    async def _sweep(self, run: Run, page: Progress) -> None:
+        """Sweep in slices, because what happens meanwhile is not to wait for its end: it is looked for between them,
+        by the next turns, or here where the run was asked for by hand and is one.
+        """
+        while not await self._poller.sweep(page, until=self._slice_ends()):
+            if run.trigger != "operator":
+                run.more = True
+                return
+            self._hurry = False
+            await self._poller.look_for_new(page)
+            await self._poller.look_at_open(page)
+        async with self._database.write() as tx:
+            await self._claim.hold(tx)
+            await store.set_schedule(tx, self._steve_id, swept_at=self._clock())
+
+    def _slice_ends(self) -> Callable[[], bool]:
+        time = asyncio.get_running_loop().time
+        end = time() + SWEEP_SLICE_S
+        return lambda: self._hurry or time() >= end
 
     async def _keep_if_news(self, run: Run) -> None:
         if run.seen and not run.kept:
@@ -257,7 +275,7 @@ class Runner:
             mode = schedule.mode
             if schedule.pinned_by is None:
                 mode = cadence.next_mode(mode, schedule.mode_since, news_at=news_at, charging=charging, now=now)
-            self._interval_s = self._intervals.of(mode)
+            self._interval_s = 0.0 if run.more else self._intervals.of(mode)
             await store.set_schedule(
                 tx,
                 self._steve_id,

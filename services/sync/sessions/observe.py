@@ -10,6 +10,7 @@ from services.sync.cards.mirror import Mirror
 from services.sync.links import store as links
 from services.sync.links.rules import Owner, resolve
 from services.sync.sessions import store
+from services.sync.sessions.identity import compare
 from services.sync.sessions.rules import unbilled
 from services.sync.steve.models import Transaction
 from shared.bus.outbox import Outbox
@@ -26,16 +27,6 @@ STOP: Final = ("stopped_at", "stop_wh", "stop_reason", "stop_actor")
 # What may be corrected in SteVe; all else about a transaction stays as it was.
 RECORDED: Final = ("start_wh", *STOP)
 _CHANGED: Final = (*RECORDED, "changed_at", "billing", "settle_at")
-
-
-class AnotherSteveError(Exception):
-    """The same id names another transaction: this is not the database that `steve_id` was given to."""
-
-    def __init__(self, steve_id: str, explanation: str) -> None:
-        super().__init__(
-            f"This is not the SteVe database called {steve_id}: {explanation}. Point to the right one, or give this one"
-            " a name of its own (EXPRESSYNC_SYNC_STEVE_ID). Nothing was read from it."
-        )
 
 
 @dataclass(slots=True)
@@ -94,6 +85,11 @@ class Observer:
         if wanted:
             async with self._database.read() as tx:
                 missing = wanted - (await cards.rows(tx, sorted(wanted))).keys()
+                known = await store.by_pk(tx, self._steve_id, [one.pk for one in transactions]) if missing else {}
+            # No card is taken from another SteVe either.
+            for one in transactions:
+                if one.pk in known:
+                    compare(self._steve_id, known[one.pk], one)
             await self._mirror.fetch(sorted(missing))
 
     async def _write(self, tx: Write, transactions: Sequence[Transaction], cause: Cause) -> Observed:
@@ -108,7 +104,7 @@ class Observer:
         updates = []
         for one in transactions:
             if one.pk in known:
-                self._check_identity(known[one.pk], one)
+                compare(self._steve_id, known[one.pk], one)
         changed = [one for one in transactions if one.pk in known and _differs(known[one.pk], one)]
         # Who settles, delivers or releases them meanwhile comes before or after.
         rows = await store.lock_by_pk(tx, self._steve_id, [one.pk for one in changed])
@@ -153,15 +149,6 @@ class Observer:
             "billing": unbilled(stopped=one.stopped),
             "settle_at": now if one.stopped else None,
         }
-
-    def _check_identity(self, row: Any, one: Transaction) -> None:  # noqa: ANN401 - a row of session
-        """What never changes in SteVe. Another database fills the same ids with other transactions."""
-        if (row.charge_box_id, row.started_at) != (one.charge_box_id, one.start_timestamp):
-            raise AnotherSteveError(
-                self._steve_id,
-                f"its transaction {one.pk} began at {one.start_timestamp:%Y-%m-%d %H:%M:%S} UTC on {one.charge_box_id},"
-                f" and the one known by that id at {row.started_at:%Y-%m-%d %H:%M:%S} UTC on {row.charge_box_id}",
-            )
 
     def _told(self, one: Transaction) -> Event:
         """A session first seen finished has only its `transaction.stopped`, which says when it began."""

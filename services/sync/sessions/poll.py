@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from services.sync.sessions import store
-from services.sync.sessions.observe import AnotherSteveError, Observed, Observer
+from services.sync.sessions.identity import AnotherSteveError, Identity
+from services.sync.sessions.observe import Observed, Observer
 from services.sync.steve.client import SteveClient
-from services.sync.steve.models import Transaction
-from services.sync.upstreams.errors import MisconfiguredError, UpstreamError
+from services.sync.upstreams.errors import UpstreamError, not_read
 from shared.database.engine import Database
 from shared.runtime.clock import Clock
 from shared.runtime.log import get_logger
@@ -24,9 +24,11 @@ RECENT: Final = timedelta(hours=48)
 ALL_WATCHED_EVERY: Final = timedelta(seconds=60)
 # A jump of ids past the page that is looked at shows in the transactions that are open now.
 JUMP_EVERY: Final = timedelta(seconds=30)
-# Asking for the highest id makes SteVe list them all.
-COMPARE_EVERY: Final = timedelta(minutes=10)
+# How long a station's own stop is waited for after one by hand; one that comes later is found by the sweep.
+MANUAL_FOR: Final = timedelta(days=7)
 MOST_WATCHED: Final = 20_000
+# SteVe's ids are Java integers.
+HIGHEST_PK: Final = 2**31 - 1
 
 
 Progress = Callable[[Iterable[int], int, int | None], Awaitable[None]]
@@ -41,20 +43,27 @@ class Poller:
         steve: SteveClient,
         database: Database,
         observer: Observer,
+        identity: Identity,
         *,
         steve_id: str,
         page_size: int,
         open_for: timedelta,
         clock: Clock,
-        refuse: Callable[[UpstreamError | None], None],
+        object_to: Callable[[UpstreamError | None], None],
     ) -> None:
-        self._steve, self._database, self._observer = steve, database, observer
-        self._steve_id, self._open_for, self._clock, self._refuse = steve_id, open_for, clock, refuse
+        self._steve, self._database, self._observer, self._identity = steve, database, observer, identity
+        self._steve_id, self._open_for, self._clock, self._object_to = steve_id, open_for, clock, object_to
         # One by one, a page is not to take minutes.
         self._page_size = page_size if steve.version.takes_lists else min(page_size, 10)
         self._all_watched_at: datetime | None = None
         self._jump_at: datetime | None = None
-        self._compared_at: datetime | None = None
+        self._sweep_to: int | None = None
+        self._wanted: set[int] = set()
+
+    def want(self, pk: int) -> None:
+        """It has just changed: it is among those that are asked about again next, whatever its age."""
+        if 0 < pk <= HIGHEST_PK:
+            self._wanted.add(pk)
 
     async def poll(self) -> None:
         """One look: past the cursor until there is nothing more, then at what may still change.
@@ -66,7 +75,7 @@ class Poller:
 
     async def look_for_new(self, progress: Progress) -> None:
         """Read what lies past the cursor, until there is nothing more. Errors as in `poll`."""
-        with self._one_steve():
+        with self._reading():
             await self._begin(progress)
             while True:
                 observed, more = await self._past_cursor()
@@ -77,17 +86,23 @@ class Poller:
 
     async def look_at_open(self, progress: Progress) -> None:
         """Ask again about what may still change. Errors as in `poll`."""
-        with self._one_steve():
-            await self.reread(await self._watched(), progress)
+        with self._reading():
+            wanted = frozenset(self._wanted)
+            await self.reread([*wanted, *(pk for pk in await self._watched() if pk not in wanted)], progress)
+            self._wanted -= wanted
 
-    async def sweep(self, progress: Progress) -> None:
-        """Read every id there ever was, page by page, going on where the last sweep broke off. Errors as in `poll`."""
-        with self._one_steve():
+    async def sweep(self, progress: Progress, *, until: Callable[[], bool]) -> bool:
+        """Read every id there ever was, page by page, going on where the last sweep broke off, until `until()` says so;
+        True: it is through. Errors as in `poll`.
+        """
+        with self._reading():
             async with self._database.read() as tx:
                 row = await store.cursor_row(tx, self._steve_id)
             if row is None:
-                return
-            highest = max(row.cursor, await self._steve.highest_pk())
+                return True
+            if self._sweep_to is None:
+                self._sweep_to = await self._steve.highest_pk()
+            highest = max(row.cursor, self._sweep_to)
             first = row.sweep_pk + 1
             while first <= highest:
                 last = min(first + self._page_size - 1, highest)
@@ -100,19 +115,21 @@ class Poller:
                     await store.set_cursor(tx, self._steve_id, sweep_pk=last)
                 await progress(observed.news(), observed.seen, highest - last)
                 first = last + 1
+                if first <= highest and until():
+                    return False
+            self._sweep_to = None
             async with self._database.write() as tx:
                 await store.set_cursor(tx, self._steve_id, sweep_pk=0, swept_at=self._clock())
+            return True
 
     @contextmanager
-    def _one_steve(self) -> Iterator[None]:
-        """Another SteVe is a fault of configuration, which stays until the right one answers."""
-        try:
-            yield
-        except AnotherSteveError as error:
-            fault = MisconfiguredError("steve", "another_steve", str(error))
-            self._refuse(fault)
-            raise fault from error
-        self._refuse(None)
+    def _reading(self) -> Iterator[None]:
+        """Another SteVe, or one that refuses what it is read by, is a fault of configuration."""
+        with not_read("transactions", self._object_to):
+            try:
+                yield
+            except AnotherSteveError as error:
+                raise self._identity.refused(error) from error
 
     async def hold_stuck(self) -> int:
         """Have sessions looked at that are open for longer than they should be; returns how many."""
@@ -149,25 +166,19 @@ class Poller:
         checked = [cursor] if cursor else []
         found = await self._steve.transactions([*checked, *asked])
         fresh = [one for one in found if one.pk > cursor]
-        if cursor and len(fresh) == len(found) and not await self._same_steve(cursor, fresh):
-            return Observed(), False
-        observed = await self._observer.observe(found, asked=asked) if found else Observed()
+        if len(fresh) < len(found):
+            observed = await self._observer.observe(found, asked=asked)
+            self._identity.confirmed()
+        else:
+            # Its own transaction is gone: deleted with its tag (facts 6), or this is another database.
+            if cursor:
+                await self._identity.check_newest_gone(newer=bool(fresh))
+            observed = await self._observer.observe(found, asked=asked) if found else Observed()
         observed.seen = len(fresh)
         if gaps:
             await self._fill(gaps)
         # What was asked for up to the end of the page came back: there may be more behind it.
         return observed, bool(fresh) and fresh[-1].pk > cursor + self._page_size // 2
-
-    async def _same_steve(self, cursor: int, fresh: Sequence[Transaction]) -> bool:
-        """The cursor's transaction is gone: deleted with its tag (facts 6), or this is another database."""
-        now = self._clock()
-        if fresh or (self._compared_at is not None and now - self._compared_at < COMPARE_EVERY):
-            return True
-        highest = await self._steve.highest_pk()
-        if highest < cursor:
-            raise AnotherSteveError(self._steve_id, f"its highest transaction is {highest}, and {cursor} has been seen")
-        self._compared_at = now
-        return True
 
     async def _fill(self, gaps: Sequence[int]) -> None:
         found = await self._steve.transactions(gaps)
@@ -181,10 +192,10 @@ class Poller:
         now = self._clock()
         everything = self._all_watched_at is None or now - self._all_watched_at >= ALL_WATCHED_EVERY
         async with self._database.read() as tx:
-            after = None if everything else now - RECENT
-            found = await store.watched(tx, self._steve_id, started_after=after, limit=MOST_WATCHED)
-        if everything:
-            self._all_watched_at = now
+            if not everything:
+                return await store.watched_closely(tx, self._steve_id, started_after=now - RECENT, limit=MOST_WATCHED)
+            found = await store.watched(tx, self._steve_id, stopped_after=now - MANUAL_FOR, limit=MOST_WATCHED)
+        self._all_watched_at = now
         return found
 
     async def _look_for_jump(self, progress: Progress) -> None:

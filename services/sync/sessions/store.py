@@ -98,15 +98,33 @@ async def gaps(tx: Read, steve_id: str, *, limit: int) -> list[int]:
     return list((await tx.execute(statement)).scalars())
 
 
-async def watched(tx: Read, steve_id: str, *, started_after: datetime | None, limit: int) -> list[int]:
-    """Sessions whose end is not final: open ones that began after `started_after`, or, without it, all of them and
-    those that were stopped by hand.
+async def newest_of_cards(tx: Read, steve_id: str, count: int) -> list[Any]:
+    """The newest session of each of up to `count` cards, among the newest sessions there are."""
+    newest = sa.select(session).where(session.c.steve_id == steve_id).order_by(session.c.transaction_pk.desc())
+    found: dict[str, Any] = {}
+    for row in await tx.execute(newest.limit(200)):
+        found.setdefault(row.id_tag, row)
+    return list(found.values())[:count]
+
+
+async def watched_closely(tx: Read, steve_id: str, *, started_after: datetime, limit: int) -> list[int]:
+    """Open sessions that began lately: they may end any moment."""
+    recent = sa.and_(session.c.stopped_at.is_(None), session.c.started_at > started_after)
+    return await _watched(tx, steve_id, recent, limit)
+
+
+async def watched(tx: Read, steve_id: str, *, stopped_after: datetime, limit: int) -> list[int]:
+    """All sessions whose end is not final: open ones, and those that were stopped by hand since `stopped_after`.
+
+    SteVe may date such a stop back to the last reading, so what counts is when it was seen to stop, too.
     """
-    statement = sa.select(session.c.transaction_pk).where(session.c.steve_id == steve_id)
-    if started_after is not None:
-        statement = statement.where(session.c.stopped_at.is_(None), session.c.started_at > started_after)
-    else:
-        statement = statement.where(sa.or_(session.c.stopped_at.is_(None), session.c.stop_actor == "manual"))
+    seen_to_stop = sa.and_(session.c.changed_at > stopped_after, session.c.changed_at > session.c.first_seen_at)
+    by_hand = sa.and_(session.c.stop_actor == "manual", sa.or_(session.c.stopped_at > stopped_after, seen_to_stop))
+    return await _watched(tx, steve_id, sa.or_(session.c.stopped_at.is_(None), by_hand), limit)
+
+
+async def _watched(tx: Read, steve_id: str, which: sa.ColumnElement[bool], limit: int) -> list[int]:
+    statement = sa.select(session.c.transaction_pk).where(session.c.steve_id == steve_id, which)
     found = await tx.execute(statement.order_by(session.c.transaction_pk.desc()).limit(limit))
     return list(found.scalars())
 

@@ -104,18 +104,16 @@ class SteveClient:
         """Write every field (facts 4). :raises RefusedError: 400 for an expiry that has passed."""
         return await self._caller.call("PUT", f"{API}/ocppTags/{pk}", _TAG, body=_body(form), urgent=True)
 
-    async def transactions(self, pks: Sequence[int]) -> list[Transaction]:
+    async def transactions(self, pks: Sequence[int], *, urgent: bool = False) -> list[Transaction]:
         """Those that exist, ascending. At most MOST_PKS; a SteVe before 3.11 is asked one by one."""
         if not pks:
             return []
+        at_once = len(pks) if self.version.takes_lists else 1
         found: list[Transaction] = []
-        if self.version.takes_lists:
-            query = {"transactionPk": ",".join(str(pk) for pk in pks)}
-            found = await self._caller.call("GET", f"{API}/transactions", _TRANSACTIONS, query=query)
-        else:
-            for pk in pks:
-                one = await self._caller.call("GET", f"{API}/transactions", _TRANSACTIONS, query={"transactionPk": pk})
-                found.extend(one)
+        for first in range(0, len(pks), at_once):
+            query = {"transactionPk": ",".join(str(pk) for pk in pks[first : first + at_once])}
+            some = await self._caller.call("GET", f"{API}/transactions", _TRANSACTIONS, query=query, urgent=urgent)
+            found += some
         wanted = set(pks)
         return sorted((one for one in found if one.pk in wanted), key=lambda one: one.pk)
 

@@ -1,5 +1,7 @@
 """What can go wrong with SteVe and Lago. Whether trying again can help is decided here, where the error is born."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
 from shared.contracts.events.sync import Upstream
@@ -16,10 +18,17 @@ Reason = Literal[
     "unexpected_form",  # JSON that is not what this upstream answers
     "not_asked",  # the circuit is open
     "refused",  # any other 4xx: about this one request
+    "reading_refused",  # any other 4xx to what everything is read by
     "another_steve",  # it is not the database that it is said to be
     "billing_gate",  # it is not set up so that what is sent would be billed
 ]
 NAMES: dict[Upstream, str] = {"steve": "SteVe", "lago": "Lago"}
+
+
+# Whoever answers so has not done what was asked for. An answer that cannot be read says nothing of the sort.
+_NOT_DONE: frozenset[Reason] = frozenset(
+    {"unauthorized", "forbidden", "redirected", "not_asked", "refused", "reading_refused", "another_steve"}
+)
 
 
 class UpstreamError(Exception):
@@ -44,6 +53,11 @@ class UpstreamError(Exception):
         self.sent = sent
         self.upstream, self.reason, self.explanation = upstream, reason, explanation
         self.retry_after_s = retry_after_s
+
+    @property
+    def may_have_been_done(self) -> bool:
+        """Whether a write that ended like this may have been carried out."""
+        return self.sent and self.reason not in _NOT_DONE
 
 
 class UnavailableError(UpstreamError):
@@ -75,3 +89,18 @@ class RefusedError(UpstreamError):
         )
         super().__init__(upstream, "refused", f"answered {status}: {message}")
         self.status, self.body = status, body
+
+
+@contextmanager
+def not_read(what: str, object_to: Callable[[UpstreamError | None], None]) -> Iterator[None]:
+    """A refusal of what everything is read by is no matter of one request: nothing is read at all until somebody
+    repairs it.
+    """
+    try:
+        yield
+    except RefusedError as error:
+        words = f"refuses what its {what} are read by (it {error.explanation}); is the release we are told its own?"
+        fault = MisconfiguredError(error.upstream, "reading_refused", words)
+        object_to(fault)
+        raise fault from error
+    object_to(None)

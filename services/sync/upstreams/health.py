@@ -34,7 +34,7 @@ class Health:
         self._database, self._outbox, self._clock, self._new_id = database, outbox, clock, new_id
         self._standings = {name: Standing("unknown", clock()) for name in UPSTREAMS}
         self._written: dict[Upstream, Standing] = {}
-        self._objections: dict[Upstream, UpstreamError] = {}
+        self._objections: dict[Upstream, dict[str, UpstreamError]] = {name: {} for name in UPSTREAMS}
         self._changed = asyncio.Event()
         self.probes: Mapping[Upstream, Probe] = {}
 
@@ -44,17 +44,18 @@ class Health:
     def note(self, upstream: Upstream, error: UpstreamError | None) -> None:
         """Take note of one call's outcome."""
         before = self._standings[upstream]
-        now = rules.after(before, error or self._objections.get(upstream), self._clock())
+        objection = next(iter(self._objections[upstream].values()), None)
+        now = rules.after(before, error or objection, self._clock())
         self._standings[upstream] = now
         if (now.state, now.reason) != (before.state, before.reason):
             self._changed.set()
 
-    def object_to(self, upstream: Upstream, error: UpstreamError | None) -> None:
-        """It answers, and still cannot be worked with, and why; until None is given."""
+    def object_to(self, upstream: Upstream, about: str, error: UpstreamError | None) -> None:
+        """It answers, and still cannot be worked with, and why; until None is given about the same."""
         if error is not None:
-            self._objections[upstream] = error
+            self._objections[upstream][about] = error
             self.note(upstream, error)
-        elif self._objections.pop(upstream, None) is not None:
+        elif self._objections[upstream].pop(about, None) is not None:
             self.note(upstream, None)
 
     async def run(self, stop: asyncio.Event) -> None:

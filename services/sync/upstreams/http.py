@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
 
 import httpx
 from aiolimiter import AsyncLimiter
@@ -149,7 +150,7 @@ class Caller:
         if status >= 500:
             raise UnavailableError(self._upstream, "server_error", f"answered {status}{_words(answer)}")
         if 300 <= status < 400:
-            where = answer.headers.get("Location", "nowhere")
+            where = _place(answer.headers.get("Location", "nowhere"))
             what = f"redirects to {where} instead of answering; the address or the credentials are wrong"
             raise MisconfiguredError(self._upstream, "redirected", what)
         if status == 401:
@@ -174,6 +175,13 @@ class Caller:
             where = ".".join(str(part) for part in first["loc"]) or "the answer"
             what = f"answered JSON of an unexpected form ({where}: {first['msg']})"
             raise MisconfiguredError(self._upstream, "unexpected_form", what) from error
+
+
+def _place(location: str) -> str:
+    """Where a redirect leads, without what a login may have put behind it: it goes into events and logs."""
+    parts = urlsplit(location)
+    host = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
+    return host + parts.path.partition(";")[0]
 
 
 def _is_json(answer: httpx.Response) -> bool:
