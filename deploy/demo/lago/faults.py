@@ -16,6 +16,9 @@ NAMES: Final = frozenset(
         "html_502",  # a reverse proxy's 502 page
         "empty_5xx",  # value: the status; no body
         "login_redirect",  # 302 to an HTML page, as a proxy with single sign-on answers
+        "http_401",  # as if the key were wrong
+        "http_403",  # as if the key lacked a permission
+        "not_json",  # 200 with a page
         "http_429",  # value: X-RateLimit-Reset in seconds; as if the limit were used up
     }
 )

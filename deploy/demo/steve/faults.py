@@ -11,6 +11,10 @@ FaultName = Literal[
     "html",  # 502 with a proxy's HTML page
     "login_redirect",  # 302 to the login page
     "wrong_credentials",  # 401 whatever is sent
+    "forbidden",  # 403 whatever is sent
+    "not_json",  # 200 with a page, and nothing was carried out
+    "garbled_after_commit",  # the request is carried out, then the answer is 200 with a page
+    "empty_after_commit",  # the request is carried out, then the answer is 200 without a body
     "drop_after_commit",  # the request is carried out, then the connection is dropped
     "drop_before",  # the connection is dropped before the request is carried out
 ]

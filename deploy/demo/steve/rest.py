@@ -6,7 +6,8 @@ import binascii
 import hmac
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Final
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -15,7 +16,7 @@ from starlette.routing import BaseRoute, Mount
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deploy.demo.steve.api import error_response, refused
-from deploy.demo.steve.faults import Faults
+from deploy.demo.steve.faults import Fault, FaultName, Faults
 from deploy.demo.steve.listen import DROP
 from deploy.demo.steve.password_check import PasswordCheck
 from deploy.demo.steve.settings import SteveSettings
@@ -45,6 +46,14 @@ def build_app(
     return _Gate(app, settings, faults, password_check, requests)
 
 
+# What comes after the request was carried out, instead of the answer; a dropped one has none.
+_INSTEAD: Final[dict[FaultName, Callable[[], Response]]] = {
+    "drop_after_commit": Response,
+    "garbled_after_commit": lambda: HTMLResponse(PROXY_PAGE),
+    "empty_after_commit": Response,
+}
+
+
 class _Gate:
     def __init__(
         self,
@@ -72,24 +81,34 @@ class _Gate:
             await asyncio.sleep((hits["slow"].value or 0) / 1000)
         if "down" in hits or "drop_before" in hits:
             await _drop(scope, receive)
-        elif "html" in hits:
-            await HTMLResponse(PROXY_PAGE, 502)(scope, receive, send)
-        elif "5xx" in hits:
-            answer = error_response(request, hits["5xx"].value or 500, "Something went wrong")
+            return
+        answer = self._in_the_way(request, hits)
+        if answer is None:
+            answer = await self._refusal(request, always="wrong_credentials" in hits)
+        if answer is not None:
             await answer(scope, receive, send)
-        elif "login_redirect" in hits:
-            await RedirectResponse(LOGIN_PAGE, 302)(scope, receive, send)
-        elif path == LOGIN_PAGE:
-            await HTMLResponse(SIGN_IN_PAGE)(scope, receive, send)
-        else:
-            refusal = await self._refusal(request, always="wrong_credentials" in hits)
-            if refusal is not None:
-                await refusal(scope, receive, send)
-            elif "drop_after_commit" in hits:
-                await self._app(scope, receive, _unheard)
-                await _drop(scope, receive)
-            else:
-                await self._app(scope, receive, send)
+            return
+        instead = next((hits[name] for name in _INSTEAD if name in hits), None)
+        await self._app(scope, receive, send if instead is None else _unheard)
+        if instead is not None and instead.name == "drop_after_commit":
+            await _drop(scope, receive)
+        elif instead is not None:
+            await _INSTEAD[instead.name]()(scope, receive, send)
+
+    @staticmethod
+    def _in_the_way(request: Request, hits: dict[FaultName, Fault]) -> Response | None:
+        """The answer of whoever stands between the caller and SteVe."""
+        if "html" in hits:
+            return HTMLResponse(PROXY_PAGE, 502)
+        if "5xx" in hits:
+            return error_response(request, hits["5xx"].value or 500, "Something went wrong")
+        if "forbidden" in hits:
+            return error_response(request, 403, "Forbidden")
+        if "not_json" in hits:
+            return HTMLResponse(PROXY_PAGE)
+        if "login_redirect" in hits:
+            return RedirectResponse(LOGIN_PAGE, 302)
+        return HTMLResponse(SIGN_IN_PAGE) if request.url.path == LOGIN_PAGE else None
 
     async def _refusal(self, request: Request, *, always: bool) -> Response | None:
         """401, 403 or a redirect for a call without the right credentials."""

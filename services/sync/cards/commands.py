@@ -6,6 +6,7 @@ from typing import Any, Final, Literal
 from uuid import UUID
 
 from services.sync.cards import rules, store
+from services.sync.cards import wanted as policy
 from services.sync.cards.problems import (
     AlreadyBlocked,
     BlockedByPolicy,
@@ -40,7 +41,6 @@ from shared.runtime.clock import Clock, NewId
 
 LOCAL: Final = ("display_name", "cardholder", "card_type", "active", "notes")
 BlockKind = Literal["operator", "policy"]
-BLOCK: Final = ("remembered_limit", "block_kind", "block_reason", "blocked_by", "blocked_at")
 TYPES: Final[tuple[CardType, ...]] = ("ev_card", "keytag", "app", "meta")
 
 
@@ -160,6 +160,10 @@ class Cards:
             raise CardUnknown(id_tag)
         return row
 
+    async def policy_lifts(self, tx: Write, row: Any) -> bool:  # noqa: ANN401 - a row of card
+        """Whether a block of the policy's would be lifted again by its next turn."""
+        return self._enforce and await policy.wanted(tx, row.id_tag, self._clock()) is None
+
     async def block(self, tx: Write, row: Any, kind: BlockKind, reason: str, cause: Cause) -> UUID:  # noqa: ANN401 - a row of card
         tag = await self._writer.read(row.id_tag)
         form = self._writer.form(tag, lambda one: one.model_copy(update={"max_active_transaction_count": 0}))
@@ -195,10 +199,12 @@ class Cards:
         wanted = limit if limit is not None else row.remembered_limit
         if wanted is None or wanted == 0:
             raise LimitUnknown(row.id_tag)
+        if self._enforce and (reason := await policy.wanted(tx, row.id_tag, self._clock())) is not None:
+            raise BlockedByPolicy(row.id_tag, reason)
         form = self._writer.form(tag, lambda one: one.model_copy(update={"max_active_transaction_count": wanted}))
         written = await self._writer.write(tag, form)
         now = self._clock()
-        await self._mirror(tx, row, written, now, **dict.fromkeys(BLOCK))
+        await self._mirror(tx, row, written, now, **dict.fromkeys(rules.BLOCK))
         before = {"limit": 0, **_block(row)}
         change_id = await self._keep(tx, row.pk, "unblock", cause, before, {"limit": wanted}, now)
         kind = row.block_kind or "operator"
@@ -348,7 +354,7 @@ class Cards:
 
 
 def _block(row: Any, *, plain: bool = True) -> dict[str, Any]:  # noqa: ANN401 - a row of card
-    columns = {name: getattr(row, name) for name in BLOCK}
+    columns = {name: getattr(row, name) for name in rules.BLOCK}
     return _plain(columns) if plain else columns
 
 

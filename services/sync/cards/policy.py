@@ -1,11 +1,7 @@
 """The policy `enforce`: cards that nobody would pay for, or that are inactive, are blocked in SteVe."""
 
-from typing import Any
-
-from services.sync.cards import rules, store
 from services.sync.cards.commands import Cards
-from services.sync.links import store as links
-from services.sync.links.rules import Owner, resolve
+from services.sync.cards.wanted import all_wanted
 from shared.contracts.identity import Actor, Cause
 from shared.contracts.problem import Problem
 from shared.database.engine import Database
@@ -15,17 +11,6 @@ from shared.runtime.log import get_logger
 log = get_logger(__name__)
 
 POLICY = Actor(kind="system", id="card-policy")
-
-
-def wanted_block(card: Any, owner: Owner | None, blocked_ancestors: list[str]) -> str | None:  # noqa: ANN401 - a row of card
-    """Why the policy wants the card blocked, or None. What a parent or a subscription would allow comes last."""
-    if not card.active:
-        return "it is not active"
-    if blocked_ancestors:
-        return f"its parent {blocked_ancestors[0]} is blocked"
-    if card.card_type != "meta" and owner is None:
-        return "it is linked to nobody"
-    return None
 
 
 class Policy:
@@ -47,18 +32,12 @@ class Policy:
 
     async def _differing(self) -> list[tuple[str, str | None]]:
         async with self._database.read() as tx:
-            cards = {key: row for key, row in (await store.rows(tx)).items() if row.gone_at is None}
-            ownership = await links.ownership(tx, cards.keys())
-        parents = {key: row.parent_id_tag for key, row in cards.items()}
-        now, found = self._clock(), []
-        for key, row in cards.items():
-            chain, _ = rules.ancestors(key, parents)
-            blocked = [one for one in chain if one in cards and cards[one].max_active == 0]
-            owner = resolve(key, now, ownership.links, ownership.parents)
-            reason = wanted_block(row, owner if isinstance(owner, Owner) else None, blocked)
-            if (reason is not None and row.max_active != 0) or (reason is None and row.block_kind == "policy"):
-                found.append((key, reason))
-        return found
+            found = await all_wanted(tx, self._clock())
+        return [
+            (row.id_tag, reason)
+            for row, reason in found
+            if (reason is not None and row.max_active != 0) or (reason is None and row.block_kind == "policy")
+        ]
 
     async def _apply(self, id_tag: str, reason: str | None) -> int:
         cause = Cause(actor=POLICY, correlation_id=self._new_id())

@@ -64,7 +64,10 @@ class BlockedByPolicy(Conflict):
     code, title = "blocked_by_policy", "The policy blocks this card"
 
     def __init__(self, id_tag: str, reason: str) -> None:
-        super().__init__(f"Card {id_tag} is blocked because {reason}. Remove that; the policy then unblocks it.")
+        super().__init__(
+            f"The policy wants card {id_tag} blocked because {reason}. Remove that first; the policy then lifts what it"
+            " blocked itself."
+        )
 
 
 class LimitUnknown(Invalid):

@@ -6,7 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from services.sync.cards import store as cards
-from services.sync.cards.commands import Cards
+from services.sync.cards.commands import BlockKind, Cards
 from services.sync.cards.problems import CannotUndo, ChangeUnknown
 from services.sync.links import store
 from services.sync.links.handlers import Links
@@ -64,7 +64,10 @@ class Undo:
     async def _unblock(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
         _unmoved(row.max_active == change.after["limit"], f"Its limit is {row.max_active} by now.")
         reason = change.before["block_reason"] or "the unblocking was undone"
-        return await self._cards.block(tx, row, "operator", reason, cause)
+        kind: BlockKind = change.before["block_kind"] or "operator"
+        if kind == "policy" and await self._cards.policy_lifts(tx, row):
+            raise CannotUndo("The policy wants it blocked no longer. Block it yourself instead.")
+        return await self._cards.block(tx, row, kind, reason, cause)
 
     async def _parent(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
         now = row.parent_id_tag

@@ -37,6 +37,6 @@ def outcome_of_error(error: UpstreamError) -> Outcome:
         if "not connected" in str(error.body.get("message", "")).lower():
             return "not_connected", {}, "The charger is not connected to SteVe."
         return "failed", {}, f"SteVe {error.explanation}."
-    if error.sent and not error.misconfigured:
+    if error.may_have_been_done:
         return "unknown", {}, f"SteVe {error.explanation}; it may have been done."
     return "failed", {}, f"SteVe {error.explanation}; nothing was done."

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 import websockets
 
+from deploy.demo.steve.faults import FaultName
 from services.sync.operations.handlers import OperationRunning
 from shared.contracts.requests.sync import OperateCharger, OperationResult
 from tests.integration.services.sync.conftest import ADA, Build, World, effect
@@ -82,6 +83,27 @@ async def test_an_answer_that_was_lost_is_unknown_and_not_asked_for_again(world:
     result = await operate(world, "RemoteStartTransaction", idTag="A")
     assert result.outcome == "unknown"
     assert len(station.calls) == 1
+
+
+@pytest.mark.parametrize("fault", ["garbled_after_commit", "empty_after_commit"])
+async def test_an_answer_that_cannot_be_read_says_nothing_of_what_was_done(
+    world: World, station: _Station, fault: FaultName
+) -> None:
+    """The charger did it, and a page, or nothing, came instead of SteVe's answer: unknown, not "nothing was done"."""
+    world.steve.faults.set(fault, path="/steve/api/v1/operations", times=1)
+    result = await operate(world, "RemoteStartTransaction", idTag="A")
+    assert result.outcome == "unknown"
+    assert len(station.calls) == 1
+
+
+@pytest.mark.parametrize("fault", ["wrong_credentials", "forbidden", "login_redirect"])
+async def test_a_call_that_was_turned_away_was_not_done(world: World, station: _Station, fault: FaultName) -> None:
+    """Whoever does not let us in has called no charger."""
+    world.steve.faults.set(fault, path="/steve/api/v1/operations", times=1)
+    result = await operate(world)
+    assert result.outcome == "failed"
+    assert "nothing was done" in (result.problem or "")
+    assert station.calls == []
 
 
 async def test_the_same_operation_is_not_begun_twice(build_world: Build) -> None:

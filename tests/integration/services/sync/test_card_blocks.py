@@ -1,0 +1,287 @@
+"""Who a block belongs to, what is remembered of it, and what becomes of both when an answer cannot be read."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from deploy.demo.steve.faults import FaultName
+from services.sync.cards import problems
+from shared.contracts.requests.sync import LinkCard
+from shared.contracts.requests.sync_cards import (
+    BlockCard,
+    ChangeCard,
+    ChangeParent,
+    CreateCard,
+    SetExpiry,
+    UnblockCard,
+    UndoChange,
+    UnlinkCard,
+)
+from tests.integration.services.sync.conftest import Build, World, ago
+from tests.integration.services.sync.test_cards import do, undo
+
+TAG = "/steve/api/v1/ocppTags"
+
+
+def limit(world: World, id_tag: str = "A") -> int:
+    tag = world.steve.state.tag(id_tag)
+    assert tag is not None
+    return tag.limit
+
+
+def set_in_steve(world: World, wanted: int, id_tag: str = "A") -> None:
+    """Somebody changes the limit in SteVe's own pages."""
+    tag = world.steve.state.tag(id_tag)
+    assert tag is not None
+    tag.limit = wanted
+
+
+async def noted(world: World, id_tag: str = "A") -> Any:  # noqa: ANN401
+    return (await world.rows("SELECT * FROM sync.card WHERE id_tag = :id_tag", id_tag=id_tag))[0]
+
+
+@pytest.fixture
+async def card(world: World) -> World:
+    world.steve.state.add_tag("A", limit=3)
+    await world.rooms.mirror.refresh()
+    return world
+
+
+@pytest.mark.parametrize("fault", ["garbled_after_commit", "empty_after_commit", "drop_after_commit"])
+async def test_a_block_whose_answer_cannot_be_read_is_read_back(card: World, fault: FaultName) -> None:
+    """SteVe blocked the card, and a page, or nothing, came instead of its answer: the tag tells that it is done."""
+    card.steve.faults.set(fault, path=TAG, methods=("PUT",), times=1)
+    view = await do(card, BlockCard(id_tag="A", reason="lost"))
+    assert view.steve is not None
+    assert (view.steve.blocked, view.remembered_limit) == (True, 3)
+    await do(card, UnblockCard(id_tag="A"))
+    assert limit(card) == 3
+
+
+@pytest.mark.parametrize("fault", ["garbled_after_commit", "empty_after_commit"])
+async def test_a_limit_survives_an_answer_that_can_neither_be_read_nor_read_back(
+    card: World, fault: FaultName, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Then it is not known whether the card is blocked, and said so; the limit there was is kept until it is."""
+    card.steve.faults.set(fault, path=TAG, methods=("PUT",), times=1)
+    real = card.rooms.steve.replace_tag
+
+    async def then_gone(*given: Any) -> Any:  # noqa: ANN401
+        card.steve.faults.set("down", path=TAG, methods=("GET",), times=1)
+        return await real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(card.rooms.steve, "replace_tag", then_gone)
+        with pytest.raises(problems.OutcomeUnknown):
+            await do(card, BlockCard(id_tag="A", reason="lost"))
+    assert limit(card) == 0
+    await card.rooms.mirror.refresh()
+    view = await do(card, UnblockCard(id_tag="A"))
+    assert view.steve is not None
+    assert view.steve.max_active_transaction_count == 3
+
+
+async def test_a_limit_survives_a_write_that_cannot_be_compared(card: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SteVe answered that it is written, and was gone when it was to be read back."""
+    real = card.rooms.steve.replace_tag
+
+    async def then_gone(*given: Any) -> Any:  # noqa: ANN401
+        written = await real(*given)
+        card.steve.faults.set("down", path=TAG, methods=("GET",), times=1)
+        return written
+
+    with monkeypatch.context() as patch:
+        patch.setattr(card.rooms.steve, "replace_tag", then_gone)
+        with pytest.raises(problems.OutcomeUnknown):
+            await do(card, BlockCard(id_tag="A", reason="lost"))
+    await card.rooms.mirror.refresh()
+    await do(card, UnblockCard(id_tag="A"))
+    assert limit(card) == 3
+
+
+@pytest.mark.parametrize("fault", ["wrong_credentials", "forbidden", "login_redirect"])
+async def test_a_write_that_was_turned_away_was_not_done(card: World, fault: FaultName) -> None:
+    """Whoever refuses to let us in has done nothing: nothing is noted of a block, and the caller may repeat it."""
+    card.steve.faults.set(fault, path=TAG, methods=("PUT", "POST"))
+    with pytest.raises(problems.UpstreamSilent):
+        await do(card, BlockCard(id_tag="A", reason="lost"))
+    with pytest.raises(problems.UpstreamSilent):
+        await do(card, CreateCard(id_tag="NEW"))
+    assert limit(card) == 3
+    row = await noted(card)
+    assert (row.block_kind, row.remembered_limit) == (None, None)
+
+
+@pytest.mark.parametrize("fault", ["garbled_after_commit", "empty_after_commit"])
+async def test_a_card_whose_creation_cannot_be_read_is_read_back(card: World, fault: FaultName) -> None:
+    """The new card is there, whatever came instead of the answer."""
+    card.steve.faults.set(fault, path=TAG, methods=("POST",), times=1)
+    view = await do(card, CreateCard(id_tag="NEW"))
+    assert view.steve is not None
+
+
+async def test_a_block_that_steve_lifted_is_forgotten(build_world: Build) -> None:
+    """The policy blocked the card, somebody lifted that in SteVe and blocked it again by hand: the second block is
+    theirs, and the policy does not lift it though it once had one of its own.
+    """
+    world = await build_world(card_policy="enforce")
+    world.steve.state.add_tag("A", limit=3)
+    await world.rooms.mirror.refresh()
+    assert await world.rooms.policy.enforce() == 1
+    assert (await noted(world)).block_kind == "policy"
+    await world.link("A")
+    set_in_steve(world, 2)
+    await world.rooms.mirror.refresh()
+    row = await noted(world)
+    assert (row.block_kind, row.block_reason, row.blocked_by, row.remembered_limit) == (None, None, None, None)
+    set_in_steve(world, 0)
+    await world.rooms.mirror.refresh()
+    assert await world.rooms.policy.enforce() == 0
+    assert limit(world) == 0
+    with pytest.raises(problems.LimitUnknown):
+        await do(world, UnblockCard(id_tag="A"))
+
+
+async def test_a_block_that_never_came_about_is_forgotten(card: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was noted, and whether it was written was not known: as long as it may still be on its way it stays noted;
+    after that, a card that is not blocked has no block.
+    """
+    card.steve.faults.set("drop_before", path=TAG, methods=("PUT",), times=1)
+    real = card.rooms.steve.replace_tag
+
+    async def then_gone(*given: Any) -> Any:  # noqa: ANN401
+        card.steve.faults.set("down", path=TAG, methods=("GET",), times=1)
+        return await real(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(card.rooms.steve, "replace_tag", then_gone)
+        with pytest.raises(problems.OutcomeUnknown):
+            await do(card, BlockCard(id_tag="A", reason="lost"))
+    await card.rooms.mirror.refresh()
+    assert (await noted(card)).remembered_limit == 3
+    card.clock.advance(minutes=6)
+    await card.rooms.mirror.refresh()
+    assert (await noted(card)).remembered_limit is None
+    assert limit(card) == 3
+
+
+@pytest.mark.parametrize("why", ["inactive", "unlinked"])
+async def test_lifting_ones_own_block_opens_no_card_that_the_policy_wants_shut(build_world: Build, why: str) -> None:
+    """An operator's block of a card that the policy wants blocked, too, is not lifted, not even until its next turn,
+    by the command nor by undo.
+    """
+    world = await build_world(card_policy="enforce")
+    await world.link("A")
+    blocked = await do(world, BlockCard(id_tag="A", reason="lost"))
+    if why == "inactive":
+        await do(world, ChangeCard(id_tag="A", changes={"active": False}))
+    else:
+        world.clock.advance(seconds=1)
+        await do(world, UnlinkCard(id_tag="A"))
+    world.clock.advance(seconds=1)
+    for request in (UnblockCard(id_tag="A"), UndoChange(change_id=blocked.last_change_id)):
+        with pytest.raises(problems.BlockedByPolicy, match="not active" if why == "inactive" else "linked to nobody"):
+            await do(world, request)
+        assert limit(world) == 0
+    if why == "inactive":
+        await do(world, ChangeCard(id_tag="A", changes={"active": True}))
+    else:
+        await do(world, LinkCard(id_tag="A", external_customer_id="cus_ada", external_subscription_id="sub_ada"))
+    world.clock.advance(seconds=1)
+    await do(world, UnblockCard(id_tag="A"))
+    assert limit(world) == 1
+
+
+async def test_undoing_an_unblocking_blocks_as_it_was(card: World) -> None:
+    """The reason and the owner of the block come back with it, and so does the limit when it is lifted again."""
+    await do(card, BlockCard(id_tag="A", reason="lost"))
+    lifted = await do(card, UnblockCard(id_tag="A", limit=7))
+    again = await undo(card, lifted)
+    assert (again.block_kind, again.block_reason, again.remembered_limit) == ("operator", "lost", 7)
+    lifted = await do(card, UnblockCard(id_tag="A"))
+    set_in_steve(card, 2)
+    await card.rooms.mirror.refresh()
+    with pytest.raises(problems.CannotUndo, match="limit is 2 by now"):
+        await undo(card, lifted)
+
+
+async def test_undoing_what_the_policy_lifted_makes_no_operators_block_of_it(build_world: Build) -> None:
+    """The policy lifted its block because nothing stands against the card; undoing that would make a block which the
+    policy lifts at once, or which nobody set. It is refused.
+    """
+    world = await build_world(card_policy="enforce")
+    world.steve.state.add_tag("A", limit=3)
+    await world.rooms.mirror.refresh()
+    assert await world.rooms.policy.enforce() == 1
+    await world.link("A")
+    assert await world.rooms.policy.enforce() == 1
+    [row] = await world.rows("SELECT change_id FROM sync.card_change WHERE kind = 'unblock'")
+    with pytest.raises(problems.CannotUndo, match="wants it blocked no longer"):
+        await do(world, UndoChange(change_id=row.change_id))
+    assert limit(world) == 3
+
+
+async def test_undoing_an_expiry_brings_the_one_before_back(card: World) -> None:
+    """And is refused when another one was set since, or when the one before has passed."""
+    soon, later = card.clock() + timedelta(hours=1), card.clock() + timedelta(days=9)
+    await do(card, SetExpiry(id_tag="A", expiry=soon))
+    changed = await do(card, SetExpiry(id_tag="A", expiry=later))
+    back = await undo(card, changed)
+    assert back.steve is not None
+    assert back.steve.expiry is not None
+    assert abs(back.steve.expiry - soon) < timedelta(milliseconds=1)
+    changed = await do(card, SetExpiry(id_tag="A", expiry=later))
+    tag = card.steve.state.tag("A")
+    assert tag is not None
+    tag.expiry = card.clock() + timedelta(days=20)
+    card.clock.advance(seconds=1)
+    await card.rooms.mirror.refresh()
+    with pytest.raises(problems.CannotUndo, match="expiry is"):
+        await undo(card, changed)
+    changed = await do(card, SetExpiry(id_tag="A", expiry=later))
+    again = await do(card, SetExpiry(id_tag="A", expiry=soon))
+    changed = await do(card, SetExpiry(id_tag="A", expiry=later))
+    card.clock.advance(hours=2)
+    with pytest.raises(problems.CannotUndo, match="expiry it had has passed"):
+        await undo(card, changed)
+    assert again.last_change_id is not None
+
+
+async def test_undo_is_refused_when_the_parent_has_moved_on(card: World) -> None:
+    """Another parent since, set in SteVe itself, is not overwritten."""
+    for name in ("P", "Q"):
+        card.steve.state.add_tag(name)
+    await card.rooms.mirror.refresh()
+    changed = await do(card, ChangeParent(id_tag="A", parent_id_tag="P"))
+    tag = card.steve.state.tag("A")
+    assert tag is not None
+    tag.parent_id_tag = "Q"
+    card.clock.advance(seconds=1)
+    await card.rooms.mirror.refresh()
+    with pytest.raises(problems.CannotUndo, match="parent is Q by now"):
+        await undo(card, changed)
+    assert tag.parent_id_tag == "Q"
+
+
+async def test_undo_is_refused_when_a_local_field_has_moved_on(card: World) -> None:
+    """A name that was changed again stays as it is, and the refusal says which field it is about."""
+    first = await do(card, ChangeCard(id_tag="A", changes={"display_name": "one", "notes": "n"}))
+    await do(card, ChangeCard(id_tag="A", changes={"display_name": "two"}))
+    with pytest.raises(problems.CannotUndo, match="changed since: display_name"):
+        await undo(card, first)
+
+
+async def test_undo_is_refused_when_the_link_has_moved_on(card: World) -> None:
+    """A link that was ended since is not ended again, nor brought back over a newer one."""
+    link = LinkCard(
+        id_tag="A", external_customer_id="cus_ada", external_subscription_id="sub_ada", valid_from=ago(days=1)
+    )
+    linked = await do(card, link)
+    unlinked = await do(card, UnlinkCard(id_tag="A"))
+    card.clock.advance(seconds=1)
+    with pytest.raises(problems.CannotUndo, match="changed or ended since"):
+        await undo(card, linked)
+    await do(card, link.model_copy(update={"valid_from": None}))
+    with pytest.raises(problems.CannotUndo, match="linked again since"):
+        await undo(card, unlinked)
