@@ -1,43 +1,16 @@
 """The operators' commands: their names, options and help. Each loads what it needs, so that --help is quick."""
 
-import functools
-import sys
-from collections.abc import Callable
-from typing import Annotated, Literal, ParamSpec
+from typing import Annotated, Literal
 
 import typer
 
-from services.admin_api.cli.errors import CliError
-
-P = ParamSpec("P")
+from services.admin_api.cli.card_commands import cards
+from services.admin_api.cli.charger_commands import chargers, interception, kiosks
+from services.admin_api.cli.options import AsJson, Limit, OfCard, OfCharger, reporting
+from services.admin_api.cli.sync_commands import sync
 
 OPERATORS = "Operators"
 
-AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")]
-OfCard = Annotated[str | None, typer.Option("--card", help="Only of this card (idTag).")]
-OfCharger = Annotated[str | None, typer.Option("--charger", help="Only at this charger (chargeBoxId).")]
-
-
-def reporting(command: Callable[P, int]) -> Callable[P, None]:
-    """Ends the process with the command's exit code; an error in three lines: what, why, what to do."""
-
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            code = command(*args, **kwargs)
-        except CliError as error:
-            from services.admin_api.cli.show import printable  # noqa: PLC0415
-
-            for text in (error.what, error.why, error.todo):
-                sys.stderr.write(printable(text) + "\n")
-            code = error.code
-        raise typer.Exit(code)
-
-    return run
-
-
-cards = typer.Typer(help="Cards: list, show, link.", no_args_is_help=True)
 tokens = typer.Typer(help="API tokens, for programs.", no_args_is_help=True)
 
 
@@ -51,47 +24,6 @@ def diagnose(
     from services.admin_api.cli.diagnose import run  # noqa: PLC0415
 
     return run(card, as_json=as_json)
-
-
-@cards.command("list")
-@reporting
-def cards_list(
-    text: Annotated[str | None, typer.Argument(help="Part of an idTag or a name.")] = None,
-    *,
-    linked: Annotated[bool | None, typer.Option("--linked/--not-linked", help="Only those.")] = None,
-    limit: Limit = 50,
-    as_json: AsJson = False,
-) -> int:
-    """List cards, by idTag."""
-    from services.admin_api.cli import reading  # noqa: PLC0415
-
-    return reading.cards(text, linked=linked, limit=limit, as_json=as_json)
-
-
-@cards.command("show")
-@reporting
-def cards_show(card: Annotated[str, typer.Argument(help="idTag.")], *, as_json: AsJson = False) -> int:
-    """Show one card: how it stands, in SteVe, linked to whom, its last sessions."""
-    from services.admin_api.cli import reading  # noqa: PLC0415
-
-    return reading.card(card, as_json=as_json)
-
-
-@cards.command("link")
-@reporting
-def cards_link(
-    card: Annotated[str, typer.Argument(help="idTag.")],
-    *,
-    customer: Annotated[str, typer.Option("--customer", help="The customer's external id in Lago.")],
-    subscription: Annotated[str, typer.Option("--subscription", help="The subscription's external id in Lago.")],
-    since: Annotated[str | None, typer.Option("--from", help="Valid from, such as 2026-05-01; default: now.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    as_json: AsJson = False,
-) -> int:
-    """Bill a card's sessions to a customer's subscription."""
-    from services.admin_api.cli import changing  # noqa: PLC0415
-
-    return changing.link(card, customer, subscription, since=since, yes=yes, as_json=as_json)
 
 
 @reporting
@@ -244,5 +176,10 @@ def register(app: typer.Typer) -> None:
     """Add the operators' commands to a program that has others too."""
     for command in (diagnose, sessions, taps, pair, audit, login, logout):
         app.command(rich_help_panel=OPERATORS)(command)
-    app.add_typer(cards, name="cards", rich_help_panel=OPERATORS)
+    groups = {
+        "card": cards, "sync": sync, "charger": chargers, "kiosk": kiosks, "interception": interception,
+    }  # fmt: skip
+    for name, group in groups.items():
+        app.add_typer(group, name=name, rich_help_panel=OPERATORS)
+    app.add_typer(cards, name="cards", hidden=True)  # what it was called first
     app.add_typer(tokens, name="token", rich_help_panel=OPERATORS)

@@ -59,19 +59,27 @@ class Api:
             if cursor is None or not page["items"]:
                 return
 
-    def post(self, path: str, body: Json | None = None) -> Json:
+    def post(self, path: str, body: Json | None = None, *, patience_s: float = TIMEOUT_S) -> Json:
         """Something that is no change and needs no key."""
-        return self._read(self._send("POST", path, json=body or {}))
+        return self._read(self._send("POST", path, json=body or {}, timeout=patience_s))
 
     def delete(self, path: str) -> None:
         self._read(self._send("DELETE", path))
 
-    def change(self, path: str, body: Json | None = None) -> Json:
+    def change(
+        self,
+        path: str,
+        body: Json | None = None,
+        *,
+        method: str = "POST",
+        repeats: int = REPEATS,
+        patience_s: float = TIMEOUT_S,
+    ) -> Json:
         """A change, under a key of its own; repeated with the same key while its outcome is unknown."""
-        key = str(uuid4())
-        for left in reversed(range(REPEATS + 1)):
+        headers = {"Idempotency-Key": str(uuid4())}
+        for left in reversed(range(repeats + 1)):
             try:
-                return self._read(self._send("POST", path, json=body or {}, headers={"Idempotency-Key": key}))
+                return self._read(self._send(method, path, json=body or {}, headers=headers, timeout=patience_s))
             except CliError as error:
                 unknown = not isinstance(error, Refused) or error.status in (503, 504)
                 if not unknown or not left:

@@ -76,6 +76,11 @@ def plain(*values: object) -> None:
     sys.stdout.flush()
 
 
+def raw(text: str) -> None:
+    """As it is, for a file."""
+    sys.stdout.write(text + "\n")
+
+
 def say(sentence: str) -> None:
     """For the person, not for the pipe."""
     sys.stderr.write(printable(sentence) + "\n")

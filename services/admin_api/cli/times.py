@@ -6,9 +6,12 @@ from services.admin_api.cli.errors import USAGE, CliError
 
 
 def instant(text: str | None, option: str) -> str | None:
-    """An instant of RFC 3339 or a local date and time, as the API takes it; None for now, and for none."""
-    if text is None or text == "now":
-        return None
+    """The same, where the API means "now" by none at all."""
+    return None if text is None or text == "now" else exact(text, option)
+
+
+def exact(text: str, option: str) -> str:
+    """An instant of RFC 3339, from one or from a local date and time. :raises CliError: it is no time."""
     try:
         return datetime.fromisoformat(text).astimezone().isoformat()
     except ValueError:

@@ -5,6 +5,7 @@ import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import aio_pika
@@ -24,8 +25,9 @@ from shared.web.server import HttpServer
 from tests import queues
 from tests.databases import TestDatabase, fresh_database
 from tests.infra import Infra
+from tests.integration.services.admin_api.commands import Cli
 from tests.integration.services.admin_api.stubs import Owners
-from tests.integration.services.admin_api.support import OWN_PASSWORD, EventLog, House
+from tests.integration.services.admin_api.support import OWN_PASSWORD, EventLog, House, change
 from tests.waiting import until
 
 # Real Argon2id, with parameters that cost nothing.
@@ -148,3 +150,9 @@ async def told(house: House, infra: Infra) -> AsyncIterator[EventLog]:
         await queue.bind(EVENTS, "#")
         await queue.consume(take, no_ack=True)
         yield log
+
+
+@pytest.fixture
+async def cli(admin: House, tmp_path: Path) -> Cli:
+    made = await change(await admin.as_admin(), "/tokens", {"name": "cli", "role": "admin"})
+    return Cli(admin, tmp_path, made["token"])

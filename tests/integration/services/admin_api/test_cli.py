@@ -2,15 +2,10 @@
 
 import asyncio
 import json
-import os
 import stat
-import sys
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
-
-import pytest
 
 from shared.contracts.requests.audit import EntryPage, SearchEntries
 from shared.contracts.requests.preauth import (
@@ -24,67 +19,12 @@ from shared.contracts.requests.preauth import (
 )
 from shared.contracts.requests.sync import GetSubscription, LinkCard, ReadCardInSteve, SearchCards
 from tests.integration.services.admin_api import scene
+from tests.integration.services.admin_api.commands import Cli, three_lines
 from tests.integration.services.admin_api.scene import CARD, all_is_well
 from tests.integration.services.admin_api.stubs import Silence
-from tests.integration.services.admin_api.support import OWN_PASSWORD, House, change
+from tests.integration.services.admin_api.support import OWN_PASSWORD, House
 from tests.unit.services.admin_api.diagnosis import cases
 from tests.waiting import until
-
-ROOT = Path(__file__).parents[4]
-
-
-@dataclass(frozen=True)
-class Ended:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> object:
-        return json.loads(self.out)
-
-
-class Cli:
-    """Runs the commands with a config folder of their own."""
-
-    def __init__(self, house: House, folder: Path, token: str | None) -> None:
-        self.house, self.folder = house, folder
-        self.env = {
-            "PATH": os.environ["PATH"],
-            "HOME": str(folder),
-            "XDG_CONFIG_HOME": str(folder / "config"),
-            "EXPRESSYNC_URL": house.url,
-            "PYTHONWARNINGS": "error",
-            "PYTHONPATH": str(ROOT),
-        }
-        if token:
-            self.env["EXPRESSYNC_TOKEN"] = token
-
-    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
-        pipe = asyncio.subprocess.PIPE
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "services.admin_api.cli", *arguments,
-            stdin=pipe, stdout=pipe, stderr=pipe, env=self.env, cwd=self.folder,
-        )  # fmt: skip
-
-    async def __call__(self, *arguments: str, stdin: str = "") -> Ended:
-        process = await self.start(*arguments)
-        out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 30)
-        return Ended(process.returncode or 0, out.decode(), err.decode())
-
-
-@pytest.fixture
-async def cli(admin: House, tmp_path: Path) -> Cli:
-    made = await change(await admin.as_admin(), "/tokens", {"name": "cli", "role": "admin"})
-    return Cli(admin, tmp_path, made["token"])
-
-
-def three_lines(ended: Ended) -> list[str]:
-    """What, why and what to do, and nothing on stdout."""
-    lines = ended.err.splitlines()
-    assert len(lines) == 3, ended.err
-    assert ended.out == ""
-    return lines
 
 
 async def test_diagnose_ends_with_0_1_or_3(cli: Cli) -> None:

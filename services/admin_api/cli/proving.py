@@ -1,0 +1,70 @@
+"""The proof from the command line: SteVe's kWh = ledger = sent = counted by Lago."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Final
+
+from rich.console import Console
+
+from services.admin_api.cli import show
+from services.admin_api.cli.client import Api, Json
+from services.admin_api.cli.errors import COULD_NOT_ASK, FINDING, FINE
+
+# The API waits a minute for sync, which reads every subscription in Lago.
+PATIENCE_S: Final = 75.0
+COLUMNS: Final = ["subscription", "customer", "from", "to", "SteVe", "ledger", "sent", "counted", "held", "stands"]
+_PAGE: Final = 50
+
+
+def reconcile(subscription: str | None, *, stored: bool, differing: bool, limit: int, as_json: bool) -> int:
+    """Exit code 0: everywhere equal, 1: a difference, 3: somewhere it cannot be told."""
+    with Api() as api, _waiting(shown=not stored and not as_json):
+        if stored:
+            query = {"subscription": subscription, "differing": "true" if differing else None}
+            rows = list(api.pages("/reconciliations", limit, **query))
+        else:
+            rows = [row for row in _prove(api, subscription, limit) if not differing or row["equal"] is not True]
+    if as_json:
+        show.as_json(rows)
+    else:
+        show.table(COLUMNS, [_row(row) for row in rows], empty="No subscription was ever billed.", right=COLUMNS[4:9])
+        for row in rows:
+            for difference in row["differences"]:
+                show.plain(row["external_subscription_id"], difference["explanation"], difference["proposal"])
+    equal = {row["equal"] for row in rows}
+    if False in equal:
+        return FINDING
+    return COULD_NOT_ASK if None in equal else FINE
+
+
+def _prove(api: Api, subscription: str | None, limit: int) -> list[Json]:
+    rows: list[Json] = []
+    cursor = None
+    while len(rows) < limit:
+        body = {"external_subscription_id": subscription, "limit": min(limit - len(rows), _PAGE), "cursor": cursor}
+        page = api.post("/reconcile", body, patience_s=PATIENCE_S)
+        rows += page["items"]
+        cursor = page["next_cursor"]
+        if cursor is None:
+            break
+    return rows
+
+
+def _row(row: Json) -> tuple[object, ...]:
+    words = {True: ("ok", "equal"), False: ("wrong", "differs"), None: ("unknown", "cannot be told")}
+    state, word = words[row["equal"]]
+    return (
+        row["external_subscription_id"],
+        row["external_customer_id"],
+        show.moment(row["period_from"]),
+        show.moment(row["period_to"]),
+        show.kwh(row["steve_wh"]),
+        show.kwh(row["ledger_wh"]),
+        show.kwh(row["sent_wh"]),
+        show.kwh(row["counted_wh"]),
+        show.kwh(row["held_wh"]),
+        show.marked(state, f"{word}: {row['problem']}" if row["problem"] else word),
+    )
+
+
+def _waiting(*, shown: bool) -> AbstractContextManager[object]:
+    return Console(stderr=True).status("Reading SteVe and Lago …") if shown and show.on_terminal() else nullcontext()

@@ -1,0 +1,43 @@
+"""What people type, as the API takes it."""
+
+import json
+from typing import Any
+
+import typer
+
+from services.admin_api.cli import show
+from services.admin_api.cli.errors import USAGE, CliError
+
+
+def parameters(given: list[str]) -> dict[str, Any]:
+    """`NAME=text` and `NAME:=JSON`, as an object. :raises CliError: one is neither."""
+    read: dict[str, Any] = {}
+    for each in given:
+        name, equals, value = each.partition("=")
+        try:
+            read[name.removesuffix(":")] = json.loads(value) if name.endswith(":") else value
+        except ValueError:
+            equals = ""
+        if not equals or not name.removesuffix(":"):
+            raise CliError(
+                f"{each!r} is no parameter.",
+                "It has to look like type=Soft, or with a number or JSON like connectorId:=1.",
+                "Name it as SteVe's form of the operation does.",
+                code=USAGE,
+            )
+    return read
+
+
+def sure(consequences: list[str], question: str, *, yes: bool) -> None:
+    """On a terminal: what will happen, then the question. Piped, the command itself is the decision."""
+    if not show.on_terminal() or yes:
+        return
+    for each in consequences:
+        show.say(each)
+    typer.confirm(question, abort=True, err=True)
+
+
+def one_of(what: str, *given: bool) -> None:
+    """:raises CliError: unless exactly one of them is given."""
+    if list(given).count(True) != 1:
+        raise CliError(f"Give {what}.", "Exactly one of them says what is meant.", "Nothing was changed.", code=USAGE)
