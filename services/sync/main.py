@@ -19,6 +19,7 @@ from services.sync.ledger.counting import Counting
 from services.sync.ledger.decide import Terms
 from services.sync.ledger.delivery import Delivery
 from services.sync.ledger.held import HeldQueue
+from services.sync.ledger.linking import Linking
 from services.sync.ledger.progress import Progress, Steps
 from services.sync.ledger.settle import Settler
 from services.sync.links.follow import Follow
@@ -119,6 +120,7 @@ class Rooms(Upstreams, CardRooms, SessionRooms, ProofRooms):
     """What does the work; the service's parts call it in turns, and tests call it turn by turn."""
 
     operations: Operations
+    linking: Linking
 
 
 def build(settings: SyncSettings, *, clock: Clock = utc_now, new_id: NewId = uuid7) -> Service:
@@ -137,12 +139,16 @@ def wire(service: Service, settings: SyncSettings) -> Rooms:
     sessions = wire_sessions(service, settings, upstreams, cards.mirror)
     proof = wire_proof(service, settings, upstreams, sessions)
     operations = wire_operations(service, upstreams)
+    linking = Linking(cards.links, sessions.held)
+    service.dispatcher.command(requests.LinkCard, linking.link_card)
+    service.dispatcher.command(card_requests.RelinkCard, linking.relink_card)
     return Rooms(
         **vars(upstreams),
         **vars(cards),
         **vars(sessions),
         **vars(proof),
         operations=operations,
+        linking=linking,
     )
 
 
@@ -226,8 +232,6 @@ def wire_cards(service: Service, settings: SyncSettings, upstreams: Upstreams) -
 
     links = Links(upstreams.lago, database, cards, outbox, clock=clock, new_id=new_id)
     undo = Undo(cards, links, clock)
-    dispatcher.command(requests.LinkCard, links.link_card)
-    dispatcher.command(card_requests.RelinkCard, links.relink_card)
     dispatcher.command(card_requests.UnlinkCard, links.unlink_card)
     dispatcher.effect(card_requests.UndoChange, undo.undo_change)
     dispatcher.query(card_requests.PreviewLink, links.preview_link)

@@ -57,6 +57,9 @@ class LinkBody(Frozen):
     external_customer_id: str = Field(min_length=1, max_length=255)
     external_subscription_id: str = Field(min_length=1, max_length=255)
     valid_from: AwareDatetime | None = Field(None, description="default: now")
+    release_from: AwareDatetime | None = Field(
+        None, description="also bill what is held for want of this link and began then or later; null: nothing"
+    )
 
 
 async def list_cards(
@@ -165,14 +168,17 @@ async def post_relink(ask: AsOperator, id_tag: CardPath, body: LinkBody, key: Ke
 async def get_link_preview(
     ask: AsViewer,
     id_tag: CardPath,
+    *,
     external_customer_id: Annotated[str, Query(min_length=1, max_length=255)],
     external_subscription_id: Annotated[str, Query(min_length=1, max_length=255)],
     valid_from: AwareDatetime | None = None,
+    release_from: Annotated[AwareDatetime | None, Query(description="default: valid_from")] = None,
 ) -> LinkPreview:
     """What a link would change, and why it would be refused. Changes nothing."""
     body = LinkBody(
         external_customer_id=external_customer_id,
         external_subscription_id=external_subscription_id,
         valid_from=valid_from,
+        release_from=release_from,
     )
     return await preview_link(ask, id_tag, body)

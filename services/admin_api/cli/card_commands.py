@@ -43,13 +43,16 @@ def cards_link(
     customer: Annotated[str, typer.Option("--customer", help="The customer's external id in Lago.")],
     subscription: Annotated[str, typer.Option("--subscription", help="The subscription's external id in Lago.")],
     since: Annotated[str | None, typer.Option("--from", help="Valid from, such as 2026-05-01; default: now.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    release_from: Annotated[
+        str | None, typer.Option("--release-from", help="Also bill what is held and began then or later.")
+    ] = None,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> int:
     """Bill a card's sessions to a customer's subscription."""
     from services.admin_api.cli import changing  # noqa: PLC0415
 
-    return changing.link(card, customer, subscription, since=since, yes=yes, as_json=as_json)
+    return changing.link(card, customer, subscription, since=since, release_from=release_from, yes=yes, as_json=as_json)
 
 
 @cards.command("unlink")

@@ -15,10 +15,9 @@ from services.admin_api.console import format as fmt
 
 
 def create(body: Json, *, expiry: str | None, as_json: bool) -> int:
+    expires = exact(expiry, "--expiry") if expiry is not None else None
     with Api() as api:
-        return _shown(
-            api.change("/cards", {**body, "expiry": exact(expiry, "--expiry") if expiry is not None else None}), as_json=as_json
-        )
+        return _shown(api.change("/cards", {**body, "expiry": expires}), as_json=as_json)
 
 
 def change(card: str, changes: dict[str, Any], *, as_json: bool) -> int:

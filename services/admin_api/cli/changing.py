@@ -12,26 +12,34 @@ from services.admin_api.cli import config, show
 from services.admin_api.cli.client import Api, Json
 from services.admin_api.cli.config import Access
 from services.admin_api.cli.errors import FINDING, FINE, CliError, Refused
-from services.admin_api.cli.times import instant
+from services.admin_api.cli.times import exact, instant
+from services.admin_api.cli.typed import sure
 
 POLL_S: Final = 0.5
 WAITING: Final = {"armed", "matched"}
 SCANNED: Final = {"intercepted", "consumed"}
 
 
-def link(card: str, customer: str, subscription: str, *, since: str | None, yes: bool, as_json: bool) -> int:
-    valid_from = instant(since, "--from")
-    start = valid_from or "now"
-    if show.on_terminal() and not yes:
-        show.say(f"Sessions of {card} that start from {start} on will be billed to {customer}, {subscription}.")
-        show.say("Sessions that were held since then are released. Link it again to undo.")
-        typer.confirm("Link it?", abort=True, err=True)
+def link(
+    card: str,
+    customer: str,
+    subscription: str,
+    *,
+    since: str | None,
+    release_from: str | None,
+    yes: bool,
+    as_json: bool,
+) -> int:
     body = {
         "external_customer_id": customer,
         "external_subscription_id": subscription,
-        "valid_from": valid_from,
+        "valid_from": instant(since, "--from"),
+        "release_from": exact(release_from, "--release-from") if release_from is not None else None,
     }
     with Api() as api:
+        if show.on_terminal() and not yes:
+            preview = api.get(f"/cards/{quote(card, safe='')}/link-preview", **body)
+            sure(_consequences(preview, releases=release_from is not None), "Link it?", yes=yes)
         made = api.change(f"/cards/{quote(card, safe='')}/link", body)
     if as_json:
         show.as_json(made)
@@ -46,6 +54,19 @@ def link(card: str, customer: str, subscription: str, *, since: str | None, yes:
             ]
         )
     return FINE
+
+
+def _consequences(preview: Json, *, releases: bool) -> list[str]:
+    """What a link will do to new sessions and to those that are held."""
+    target = f"{preview['external_customer_id']}, {preview['external_subscription_id']}"
+    start, since = show.moment(preview["valid_from"]), show.moment(preview["release_from"])
+    says = [f"Sessions of {preview['id_tag']} that start from {start} on will be billed to {target}."]
+    waiting = f"{preview['held_to_release']} held sessions since {since}, {show.kwh(preview['held_wh'])} kWh,"
+    if releases:
+        says.append(f"{waiting} will be released and billed to it. What Lago has counted is not taken back.")
+    elif preview["held_to_release"]:
+        says.append(f"{waiting} stay held: --release-from DATE releases them.")
+    return [*says, *preview["problems"]]
 
 
 def pair(charger: str, *, purpose: str, connector: int | None, window_s: int, as_json: bool) -> int:

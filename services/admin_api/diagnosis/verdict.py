@@ -182,7 +182,7 @@ def _not_billed(evidence: Evidence, check: Check) -> Verdict | None:
             f"{charges} it is linked to no Lago customer: its sessions are held.",
             "expressync",
             None,
-            "Link it to a customer and a subscription; an earlier date releases the sessions held since then.",
+            "Link it to a customer and a subscription; sessions held since a date that you confirm are then released.",
         )
     if not is_valid(link, evidence.now):
         remedy = "Link it from an earlier date, or again."

@@ -10,7 +10,7 @@ from services.sync.ledger import rules
 from services.sync.ledger import store as ledger
 from services.sync.ledger.held_store import Key
 from services.sync.links import store as links
-from services.sync.links.rules import Owner, resolve
+from services.sync.links.rules import OWNERLESS, Owner, resolve
 from services.sync.sessions import rules as anomalies
 from services.sync.sessions.handlers import SessionUnknown, parse_session, read_cursor
 from services.sync.sessions.identity import AnotherSteveError
@@ -42,18 +42,6 @@ log = get_logger(__name__)
 
 REMEDIES: Final[dict[str, str]] = {str(name): words for name, words in anomalies.REMEDIES.items()} | rules.REMEDIES
 NOT_HELD: Final = {"hold_reason": None, "hold_explanation": None, "held_at": None}
-# Held for want of an owner whom Lago bills: a release may find another one.
-OWNERLESS: Final = frozenset(
-    {
-        "card_unlinked",
-        "card_unknown",
-        "no_active_subscription",
-        "other_customer",
-        "before_subscription",
-        "after_subscription",
-        "subscription_invoiced",
-    }
-)
 # Whoever asked does not wait for long.
 REREAD_WITHIN_S: Final = 4.0
 # What an operator may let pass.

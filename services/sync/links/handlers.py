@@ -232,7 +232,8 @@ class Links:
             current = next((one for one in links if one.valid_to is None), None)
             if current is not None and current.valid_from >= since:
                 problems.append(LinkTooYoung(request.id_tag, current.valid_from).detail)
-            effect = await store.effect(tx, request.id_tag, since)
+            release_from = (request.release_from or since).astimezone(UTC)
+            effect = await store.effect(tx, request.id_tag, since, release_from=release_from)
         view = None
         if current is not None:
             view = LinkView(
@@ -246,6 +247,7 @@ class Links:
             id_tag=request.id_tag,
             current=view,
             valid_from=since,
+            release_from=release_from,
             external_customer_id=request.external_customer_id,
             external_subscription_id=request.external_subscription_id,
             children=effect.children,

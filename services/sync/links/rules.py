@@ -3,7 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
+
+# Held for want of an owner whom Lago bills: a release may find another one.
+OWNERLESS: Final = frozenset(
+    {
+        "card_unlinked",
+        "card_unknown",
+        "no_active_subscription",
+        "other_customer",
+        "before_subscription",
+        "after_subscription",
+        "subscription_invoiced",
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from services.sync.cards.tables import card, card_parent
-from services.sync.links.rules import Link, Parent
+from services.sync.links.rules import OWNERLESS, Link, Parent
 from services.sync.links.tables import link
 from services.sync.sessions.tables import session
 from shared.contracts.identity import session_id
@@ -132,24 +132,41 @@ class Effect:
     held_wh: int
 
 
-async def effect(tx: Read, id_tag: str, since: datetime) -> Effect:
-    """The cards below without a link of their own, and what becomes of sessions of all of these."""
+async def family(tx: Read, id_tag: str) -> list[str]:
+    """The card, and those below it without a link of their own: whom its link concerns."""
     has_link = sa.exists().where(link.c.card_pk == card.c.pk, link.c.valid_to.is_(None))
     below = sa.select(card.c.id_tag).where(card.c.id_tag == id_tag).cte("below", recursive=True)
     below = below.union(
         sa.select(card.c.id_tag).join(below, card.c.parent_id_tag == below.c.id_tag).where(sa.not_(has_link))
     )
-    family = sorted((await tx.execute(sa.select(below.c.id_tag))).scalars())
-    mine = session.c.id_tag.in_(family)
+    return sorted((await tx.execute(sa.select(below.c.id_tag))).scalars())
+
+
+def _held_since(since: datetime) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        session.c.billing == "held", session.c.hold_reason.in_(sorted(OWNERLESS)), session.c.started_at >= since
+    )
+
+
+async def held_of(tx: Read, id_tags: Collection[str], since: datetime) -> list[str]:
+    """Sessions of these cards that began at or after `since` and are held for want of an owner, oldest first."""
+    statement = (
+        sa.select(session.c.steve_id, session.c.transaction_pk)
+        .where(session.c.id_tag.in_(sorted(id_tags)), _held_since(since))
+        .order_by(session.c.started_at, session.c.transaction_pk)
+    )
+    return [session_id(row.steve_id, row.transaction_pk) for row in await tx.execute(statement)]
+
+
+async def effect(tx: Read, id_tag: str, since: datetime, *, release_from: datetime) -> Effect:
+    """Whom a link from `since` on would concern, what becomes of their sessions, and which could be released."""
+    concerned = await family(tx, id_tag)
+    mine = session.c.id_tag.in_(concerned)
     running = await tx.execute(
         sa.select(session.c.steve_id, session.c.transaction_pk).where(mine, session.c.stopped_at.is_(None)).limit(100)
     )
     owned = sa.and_(session.c.owner_subscription.is_not(None), session.c.started_at >= since)
-    held = sa.and_(
-        session.c.billing == "held",
-        session.c.hold_reason.in_(["card_unlinked", "card_unknown"]),
-        session.c.started_at >= since,
-    )
+    held = _held_since(release_from)
     counts = (
         await tx.execute(
             sa.select(
@@ -160,7 +177,7 @@ async def effect(tx: Read, id_tag: str, since: datetime) -> Effect:
         )
     ).one()
     return Effect(
-        children=[one for one in family if one != id_tag],
+        children=[one for one in concerned if one != id_tag],
         open_sessions=[session_id(row.steve_id, row.transaction_pk) for row in running],
         owned=int(counts[0]),
         held=int(counts[1]),

@@ -117,6 +117,9 @@ class LinkCard(Request[CardView]):
     external_customer_id: str = Field(min_length=1, max_length=255)
     external_subscription_id: str = Field(min_length=1, max_length=255)
     valid_from: AwareDatetime | None = None
+    release_from: AwareDatetime | None = Field(
+        None, description="release sessions held for want of this link that began then or later; None: none"
+    )
 
 
 class SubscriptionView(Frozen):

@@ -103,12 +103,13 @@ class LinkPreview(Frozen):
     id_tag: str
     current: LinkView | None
     valid_from: AwareDatetime
+    release_from: AwareDatetime
     external_customer_id: str
     external_subscription_id: str
     children: list[str] = Field(description="cards below it without a link of their own, whose new sessions follow")
     open_sessions: list[str] = Field(description="running now; they stay with their owner")
     sessions_that_stay: int = Field(description="started at or after valid_from and owned already: they stay too")
-    held_to_release: int = Field(description="held sessions that could then be released")
+    held_to_release: int = Field(description="held sessions since release_from that could be released")
     held_wh: int
     problems: list[str]
 
@@ -121,6 +122,7 @@ class PreviewLink(Request[LinkPreview]):
     external_customer_id: str = _NAME
     external_subscription_id: str = _NAME
     valid_from: AwareDatetime | None = None
+    release_from: AwareDatetime | None = Field(None, description="default: valid_from")
 
 
 class RelinkCard(Request[CardView]):
@@ -134,6 +136,9 @@ class RelinkCard(Request[CardView]):
     external_customer_id: str = _NAME
     external_subscription_id: str = _NAME
     valid_from: AwareDatetime | None = None
+    release_from: AwareDatetime | None = Field(
+        None, description="release sessions held for want of this link that began then or later; None: none"
+    )
 
 
 class UnlinkCard(Request[CardView]):

@@ -37,9 +37,6 @@ def subscription(view: SubscriptionView) -> Subscription:
 def preview(made: LinkPreview) -> Preview:
     """The consequences as sync counted them."""
     says = [_from(made.external_customer_id, made.external_subscription_id, made.valid_from)]
-    if made.held_to_release:
-        held = fmt.count(made.held_to_release, "session")
-        says.append(f"{held} held since then, {fmt.kwh(made.held_wh)} kWh in all, can be released and billed to it.")
     if made.open_sessions:
         says.append(f"{fmt.count(len(made.open_sessions), 'session')} running now stay with their owner.")
     if made.sessions_that_stay:
@@ -49,17 +46,30 @@ def preview(made: LinkPreview) -> Preview:
     if made.children:
         below = fmt.count(len(made.children), "card")
         says.append(f"New sessions of {below} below it, which have no link of their own, follow.")
-    return Preview(tuple(says), UNDO)
+    release = ""
+    if made.held_to_release:
+        held = fmt.count(made.held_to_release, "held session")
+        release = (
+            f"Release and bill {held} that began since {fmt.instant(made.release_from)}, "
+            f"{fmt.kwh(made.held_wh)} kWh in all"
+        )
+    else:
+        says.append(f"No session since {fmt.instant(made.release_from)} is held for want of this link.")
+    return Preview(tuple(says), UNDO, release)
 
 
-def plain_preview(customer_id: str, subscription_id: str, valid_from: datetime) -> Preview:
-    """What is certain without counting: sync did not say more."""
+def plain_preview(
+    customer_id: str, subscription_id: str, valid_from: datetime, release_from: datetime | None = None
+) -> Preview:
+    """What is certain without counting: sync did not say more. `release_from`: what was ticked before."""
+    release = f"Release and bill the held sessions that began since {fmt.instant(release_from)}" if release_from else ""
     return Preview(
         (
             _from(customer_id, subscription_id, valid_from),
-            "How many held sessions that releases is not known right now.",
+            "Whether sessions are held for want of it is not known right now.",
         ),
         UNDO,
+        release,
     )
 
 

@@ -89,12 +89,14 @@ def _remedies(visit: Visit, details: CardDetails, card: Card) -> tuple[Action, .
 
 def _notice(visit: Visit, card: Card) -> Notice | None:
     """What the form that led here did."""
-    if visit.query("done") != "linked" or card.link is None:
+    done = visit.query("done")
+    if done not in {"linked", "released"} or card.link is None:
         return None
     link = card.link
+    held = " Its held sessions are released; each is billed within a minute." if done == "released" else ""
     return Notice(
         State.OK,
-        f"{card.id_tag} is linked to {link.customer}, subscription {link.external_subscription_id}.",
+        f"{card.id_tag} is linked to {link.customer}, subscription {link.external_subscription_id}.{held}",
         Action("Change the link", paths.card_link(card.id_tag)) if visit.may("operator") else None,
     )
 

@@ -37,6 +37,7 @@ async def show(visit: Visit) -> Response:
         customer=visit.query("customer"),
         subscription=visit.query("subscription"),
         valid_from=visit.query("valid_from") or drawing.field_of(visit.frame.now),
+        release_from=visit.query("release_from"),
     )
     page = await _filled(visit, form)
     if page.chosen is not None and visit.query("review") and page.subscriptions:
@@ -49,6 +50,7 @@ async def submit(visit: Visit) -> Response:
         customer=visit.typed("customer"),
         subscription=visit.typed("subscription"),
         valid_from=visit.typed("valid_from"),
+        release_from=visit.typed("release_from"),
     )
     key = visit.typed("idempotency_key")[:200] or fresh_key()
     page = await _filled(visit, form)
@@ -56,8 +58,12 @@ async def submit(visit: Visit) -> Response:
     if valid_from is None or not form.customer or not form.subscription:
         errors = {"form": "The form was not complete. Nothing was changed."}
         return _page(visit, replace(page, errors=errors), status=422)
+    releases = visit.typed("release") == "1"
     body = LinkBody(
-        external_customer_id=form.customer, external_subscription_id=form.subscription, valid_from=valid_from
+        external_customer_id=form.customer,
+        external_subscription_id=form.subscription,
+        valid_from=valid_from,
+        release_from=drawing.instant_of(form.releases_since) if releases else None,
     )
     try:
         made = await link_card(visit.ask, page.card.id_tag, body, key, again=visit.typed("again") == "1")
@@ -68,11 +74,12 @@ async def submit(visit: Visit) -> Response:
         page = replace(
             page,
             errors={"form": unknown},
-            preview=drawing.plain_preview(form.customer, form.subscription, valid_from),
+            preview=drawing.plain_preview(form.customer, form.subscription, valid_from, body.release_from),
+            releases=releases,
             idempotency_key=key,
         )
         return _page(visit, page, status=504)
-    return go(paths.address(paths.card(made.id_tag), {"done": "linked"}))
+    return go(paths.address(paths.card(made.id_tag), {"done": "released" if releases else "linked"}))
 
 
 async def _filled(visit: Visit, form: LinkForm) -> LinkPage:
@@ -120,15 +127,21 @@ async def _reviewed(visit: Visit, page: LinkPage) -> LinkPage:
         errors["valid_from"] = f"{form.valid_from!r} is no date and time. It looks like 2026-05-01T09:30."
     elif valid_from > visit.frame.now:
         errors["valid_from"] = "This lies in the future. Choose a time up to now, which is in UTC here."
-    if errors or valid_from is None:
+    release_from = drawing.instant_of(form.releases_since)
+    if release_from is None and "valid_from" not in errors:
+        errors["release_from"] = f"{form.release_from!r} is no date and time. It looks like 2026-05-01T09:30."
+    if errors or valid_from is None or release_from is None:
         return replace(page, errors=errors)
-    return await _previewed(visit, page, valid_from)
+    return await _previewed(visit, page, valid_from, release_from)
 
 
-async def _previewed(visit: Visit, page: LinkPage, valid_from: datetime) -> LinkPage:
+async def _previewed(visit: Visit, page: LinkPage, valid_from: datetime, release_from: datetime) -> LinkPage:
     form = page.form
     body = LinkBody(
-        external_customer_id=form.customer, external_subscription_id=form.subscription, valid_from=valid_from
+        external_customer_id=form.customer,
+        external_subscription_id=form.subscription,
+        valid_from=valid_from,
+        release_from=release_from,
     )
     try:
         made = await preview_link(visit.ask, page.card.id_tag, body)

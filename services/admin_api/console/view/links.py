@@ -36,6 +36,8 @@ class Preview:
 
     consequences: tuple[str, ...]
     undo: str
+    release: str = ""
+    """What ticking the box does to held sessions; empty where none waits, or nobody could count them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,12 @@ class LinkForm:
     subscription: str = ""
     valid_from: str = ""
     """UTC, `2026-05-01T00:00`, as the browser's date field writes it."""
+    release_from: str = ""
+    """The same, or empty: as `valid_from`."""
+
+    @property
+    def releases_since(self) -> str:
+        return self.release_from or self.valid_from
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,7 @@ class LinkPage:
     chosen: Customer | None = None
     subscriptions: tuple[Subscription, ...] | None = ()
     preview: Preview | None = None
+    releases: bool = False
     errors: dict[str, str] = field(default_factory=dict)
     idempotency_key: str = ""
 
@@ -92,5 +101,6 @@ class LinkPage:
                 "customer": self.form.customer,
                 "subscription": self.form.subscription,
                 "valid_from": self.form.valid_from,
+                "release_from": self.form.release_from,
             },
         )

@@ -49,7 +49,8 @@ def _fields(form: str) -> dict[str, str]:
     fields = {}
     for found in _INPUT.finditer(form):
         attributes = {each["name"]: unescape(each["value"]) for each in _ATTRIBUTE.finditer(found["attributes"])}
-        if "name" in attributes and attributes.get("type") != "radio":
+        unticked = attributes.get("type") in {"radio", "checkbox"} and " checked" not in found["attributes"]
+        if "name" in attributes and not unticked:
             fields[attributes["name"]] = attributes.get("value", "")
     return fields
 

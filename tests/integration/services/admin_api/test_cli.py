@@ -81,12 +81,24 @@ async def test_cards_are_linked(cli: Cli) -> None:
     """A local date is sent as an instant; piped, nobody is asked."""
     all_is_well(cli.house.owners)
     ended = await cli(
-        "cards", "link", CARD, "--customer", "eve", "--subscription", "sub_e", "--from", "2026-05-01", "--json"
+        "cards",
+        "link",
+        CARD,
+        "--customer",
+        "eve",
+        "--subscription",
+        "sub_e",
+        "--from",
+        "2026-05-01",
+        "--json",
+        "--release-from",
+        "2026-04-01",
     )
     assert ended.code == 0, ended.err
     (asked,) = cli.house.owners.requests(LinkCard)
     assert (asked.data["external_customer_id"], asked.data["external_subscription_id"]) == ("eve", "sub_e")
     assert asked.data["valid_from"] is not None
+    assert asked.data["release_from"] < asked.data["valid_from"]
 
 
 async def test_an_unknown_outcome_is_asked_about_again_with_the_same_key(cli: Cli) -> None:

@@ -324,6 +324,7 @@ def unlinked(admin: House) -> House:
             id_tag=CARD,
             current=None,
             valid_from=request.valid_from,
+            release_from=request.release_from or request.valid_from,
             external_customer_id="ada",
             external_subscription_id="sub_fleet",
             children=[],
@@ -345,7 +346,7 @@ async def test_a_card_is_linked_in_three_steps(console: Console, unlinked: House
     review = await console.get(path, **STEPS)
     text = words(review)
     assert "From 2026-05-01 00:00 UTC, new sessions are billed to ada, subscription sub_fleet." in text
-    assert "3 sessions held since then, 21.4 kWh in all" in text
+    assert "Release and bill 3 held sessions that began since 2026-05-01 00:00 UTC, 21.4 kWh in all" in text
     assert unlinked.owners.requests(LinkCard) == []
     linked = await console.submit(review, path)
     assert linked.headers["location"] == f"/cards/{CARD}?done=linked"
@@ -353,8 +354,28 @@ async def test_a_card_is_linked_in_three_steps(console: Console, unlinked: House
     first, second = unlinked.owners.requests(LinkCard)
     assert first.idempotency_key == second.idempotency_key
     assert first.data["valid_from"].startswith("2026-05-01T00:00:00")
+    assert first.data["release_from"] is None
     unlinked.owners.answer(GetCard, cases.known())
     assert f"{CARD} is linked to ada, subscription sub_fleet." in words(await console.get(linked.headers["location"]))
+
+
+async def test_held_sessions_are_released_only_where_it_is_confirmed(console: Console, unlinked: House) -> None:
+    """The date is the operator's own, the box is not ticked by itself, and a repeat asks for the same again."""
+    path = f"/cards/{CARD}/link"
+    review = await console.get(path, **STEPS, release_from="2026-03-01T00:00")
+    assert "began since 2026-03-01 00:00 UTC" in words(review)
+    unlinked.owners.silence(LinkCard)
+    unknown = await console.submit(review, path, release="1")
+    assert (unknown.status_code, "2026-03-01 00:00 UTC" in words(unknown)) == (504, True)
+    unlinked.owners.answer(LinkCard, cases.known())
+    linked = await console.submit(unknown, path)
+    assert linked.headers["location"] == f"/cards/{CARD}?done=released"
+    first, second = unlinked.owners.requests(LinkCard)
+    assert first.data == second.data
+    assert first.idempotency_key == second.idempotency_key
+    assert first.data["release_from"].startswith("2026-03-01T00:00:00")
+    unlinked.owners.answer(GetCard, cases.known())
+    assert "Its held sessions are released" in words(await console.get(linked.headers["location"]))
 
 
 async def test_a_linked_card_is_relinked(console: Console, unlinked: House) -> None:

@@ -12,6 +12,8 @@ from deploy.demo.steve.model import Stop, StopActor
 from services.sync.sessions.handlers import SessionUnknown
 from shared.contracts.problem import Invalid
 from shared.contracts.request import Request
+from shared.contracts.requests.sync import LinkCard
+from shared.contracts.requests.sync_cards import PreviewLink, RelinkCard
 from shared.contracts.requests.sync_work import HeldChanged, HeldPage, IgnoreHeld, ReleaseHeld, RetryHeld, SearchHeld
 from tests.integration.services.sync.conftest import ADA, LAGO_SEED, Build, World, ago
 
@@ -137,6 +139,35 @@ async def test_linking_a_card_releases_from_the_confirmed_date(world: World) -> 
     await world.turn()
     assert world.counted() == (2_000, 1)
     assert (await world.session(old)).hold_reason == "card_unlinked"
+
+
+async def test_linking_a_card_releases_its_held_sessions_from_the_confirmed_date(world: World) -> None:
+    """In the link's own transaction: what began before the date stays held, also below a card of its own link; the
+    preview counts exactly what is then released; without a date nothing is.
+    """
+    for id_tag, parent in (("NEW", None), ("CHILD", "NEW"), ("OWN", "NEW")):
+        world.steve.state.add_tag(id_tag, parent_id_tag=parent)
+    old = world.charge("NEW", 1_000, start_at=ago(days=9)).pk
+    recent = world.charge("NEW", 2_000, start_at=ago(days=3)).pk
+    child = world.charge("CHILD", 4_000, charge_box_id="CP-2", start_at=ago(days=3)).pk
+    other = world.charge("OWN", 8_000, charge_box_id="CP-3", start_at=ago(days=3)).pk
+    await world.turn()
+    await world.link("OWN", "cus_bob", "sub_bob", valid_from=ago(hours=1))
+    target: dict[str, Any] = {"id_tag": "NEW", "external_customer_id": "cus_ada", "external_subscription_id": "sub_ada"}
+    dates: dict[str, Any] = {"valid_from": ago(hours=1), "release_from": ago(days=4)}
+    preview = await world.rooms.links.preview_link(PreviewLink(**target, **dates), ADA)
+    assert (preview.held_to_release, preview.held_wh) == (2, 6_000)
+    async with world.service.database.write() as tx:
+        await world.rooms.linking.link_card(tx, LinkCard(**target, **dates), ADA)
+    await world.turn()
+    assert world.counted() == (6_000, 2)
+    assert {(await world.session(pk)).billing for pk in (recent, child)} == {"synced"}
+    assert {(await world.session(pk)).hold_reason for pk in (old, other)} == {"card_unlinked"}
+    async with world.service.database.write() as tx:
+        again = RelinkCard(**target | {"external_customer_id": "cus_bob", "external_subscription_id": "sub_bob"})
+        await world.rooms.linking.relink_card(tx, again, ADA)
+    await world.turn()
+    assert (await world.session(old)).billing == "held"
 
 
 async def test_a_session_without_a_link_is_not_released(world: World) -> None:
