@@ -25,6 +25,8 @@ FINE, FINDING, USAGE, COULD_NOT = 0, 1, 2, 3
 EnvFile = Annotated[Path, typer.Option("--env-file", help="Settings; .env.example explains each.")]
 AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
+ParkedFrom = Annotated[str | None, typer.Option("--queue", help="Only those of this queue, such as audit.events.")]
+
 
 @app.command(rich_help_panel=MACHINE)
 def up(env_file: EnvFile = Path(".env"), *, as_json: AsJson = False) -> None:
@@ -76,25 +78,32 @@ def migrate(env_file: EnvFile = Path(".env"), *, as_json: AsJson = False) -> Non
 
 
 @parked.command("list")
-def parked_list(env_file: EnvFile = Path(".env"), *, as_json: AsJson = False) -> None:
-    """Show parked messages, oldest first, each with its reason."""
+def parked_list(
+    *,
+    queue: ParkedFrom = None,
+    limit: Annotated[int, typer.Option(min=1, help="Messages shown of each queue.")] = 200,
+    env_file: EnvFile = Path(".env"),
+    as_json: AsJson = False,
+) -> None:
+    """Show parked messages, the oldest of each queue, each with its reason. Exit 0 nothing is parked, 1 a finding."""
     from deploy.local.parked import run_list  # noqa: PLC0415
 
-    raise typer.Exit(run_list(env_file, as_json=as_json))
+    raise typer.Exit(run_list(env_file, queue=queue, limit=limit, as_json=as_json))
 
 
 @parked.command("replay")
 def parked_replay(
     message_id: Annotated[str | None, typer.Argument(help="Only this message; all without it.")] = None,
     *,
-    queue: Annotated[str | None, typer.Option(help="Only those of this queue, such as audit.events.")] = None,
+    queue: ParkedFrom = None,
+    number: Annotated[int | None, typer.Option(min=1, help="Only this one of --queue, as `list` counts.")] = None,
     env_file: EnvFile = Path(".env"),
     as_json: AsJson = False,
 ) -> None:
     """Send parked messages back to the queue they came from."""
     from deploy.local.parked import run_replay  # noqa: PLC0415
 
-    raise typer.Exit(run_replay(env_file, message_id=message_id, queue=queue, as_json=as_json))
+    raise typer.Exit(run_replay(env_file, message_id=message_id, queue=queue, number=number, as_json=as_json))
 
 
 def tell(error: InfraError, *, as_json: bool = False) -> None:

@@ -70,7 +70,7 @@ async def _park_something(folder: Path) -> None:
 
     async def parked() -> list[dict[str, str]]:
         code, found = run_json(folder, "parked", "list")
-        return list(found) if code == 1 else []
+        return list(found[0]["messages"]) if code == 1 else []
 
     (one,) = await until(parked)
     assert (one["queue"], one["message_id"], one["body"]) == ("audit.events", message_id, "not an event")

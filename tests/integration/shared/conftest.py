@@ -143,7 +143,8 @@ async def running(
 async def parked_reasons(amqp_url: str, service: str = NAME) -> list[str]:
     from shared.bus.parking import list_parked  # noqa: PLC0415
 
-    return [p.reason for p in await list_parked(amqp_url, topology=TOPOLOGY) if p.queue == events_queue(service)]
+    shelves = await list_parked(amqp_url, queue=events_queue(service), topology=TOPOLOGY)
+    return [message.reason for shelf in shelves for message in shelf.messages]
 
 
 async def depth(amqp_url: str, queue: str) -> int:

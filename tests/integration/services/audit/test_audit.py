@@ -131,7 +131,7 @@ async def test_a_malformed_message_is_parked_and_the_next_one_recorded(audit: Au
     await audit.has(1)
 
     async def parked() -> list[str]:
-        return [one.reason for one in await list_parked(audit.amqp_url)]
+        return [one.reason for shelf in await list_parked(audit.amqp_url) for one in shelf.messages]
 
     assert "not a CloudEvent" in (await until(parked))[0]
 
