@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -134,6 +135,12 @@ def pytest_cmdline_main(config: pytest.Config) -> None:
     given = os.environ.get(DATABASE_URL) or os.environ.get(AMQP_URL)
     if given and config.getoption("numprocesses", None):
         config.option.numprocesses = 1
+
+
+def pytest_configure() -> None:
+    # A shell lets what it runs in the background ignore SIGINT, and with it every program that the tests start.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextlib.contextmanager
