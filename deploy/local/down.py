@@ -1,12 +1,16 @@
 """`expressync down`: stop, and leave nothing behind."""
 
+import contextlib
 import json
 import shutil
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from deploy.local.home import Home
 from deploy.local.running import stop
+from services.admin_api.cli import config
+from services.admin_api.cli.errors import CliError
 
 
 def run_down(*, yes: bool, keep: bool, as_json: bool = False) -> int:
@@ -19,11 +23,13 @@ def run_down(*, yes: bool, keep: bool, as_json: bool = False) -> int:
     deleted: list[Path] = []
     kept: list[Path] = []
     if not keep:
+        deleted += _forget_login(demo)
         deleted += _delete(demo.folder)
         # A ledger of what was billed is not deleted because somebody wanted to stop a program.
         if live.folder.exists() and not (yes or (not as_json and _confirmed(live))):
             kept.append(live.folder)
         else:
+            deleted += _forget_login(live)
             deleted += _delete(live.folder)
             deleted += _delete(demo.packages)
         if demo.base.exists() and not any(demo.base.iterdir()):
@@ -40,6 +46,22 @@ def run_down(*, yes: bool, keep: bool, as_json: bool = False) -> int:
     for folder in kept:
         print(f"Kept {folder}: links, ledger and audit log of your stack. `expressync down --yes` deletes it.")
     return 0
+
+
+def _forget_login(home: Home) -> list[Path]:
+    """Delete what `expressync login` kept for the console of this stack, which lies outside of its folder."""
+    console = home.console()
+    with contextlib.suppress(CliError):
+        kept = config.kept()
+        if console is not None and kept is not None and _place(kept.url) == _place(console):
+            config.forget()
+            return [config.path()]
+    return []
+
+
+def _place(url: str) -> tuple[str, int | None]:
+    parts = urlsplit(url)
+    return ("127.0.0.1" if parts.hostname == "localhost" else parts.hostname or "", parts.port)
 
 
 def _delete(folder: Path) -> list[Path]:

@@ -43,6 +43,15 @@ class Home:
     def logs(self) -> Path:
         return self.folder / "logs"
 
+    def note_console(self, url: str) -> None:
+        """Remember where this stack's console is."""
+        Folder(self.folder).write("console", url)
+
+    def console(self) -> str | None:
+        """Where it is, or was when the stack was up last."""
+        path = self.folder / "console"
+        return path.read_text() if path.exists() else None
+
     def secret(self, name: str) -> str:
         """A generated secret, made on first use and kept in a file that only its owner may read."""
         folder = Folder(self.folder)

@@ -75,6 +75,7 @@ class Stack:
             self.environment = Environment(self._given, {**self._made(), **(extra or {})})
             for service in SERVICES:
                 self.start_service(service)
+            self.home.note_console(f"http://{self.host('admin_api')}:{self.port('admin_api')}")
             broker.result()
             self._say(f"RabbitMQ is up ({self.broker.source}).")
 

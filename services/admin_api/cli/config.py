@@ -33,10 +33,27 @@ def load(url: str | None = None) -> Access:
 
     :raises CliError: when the file cannot be read.
     """
-    stored = _stored()
+    stored = kept()
     chosen = (url or os.environ.get(URL) or (stored.url if stored else DEFAULT_URL)).rstrip("/")
     token = os.environ.get(TOKEN) or (stored.token if stored and stored.url == chosen else None)
     return Access(chosen, token)
+
+
+def kept() -> Access | None:
+    """What `login` wrote.
+
+    :raises CliError: when the file cannot be read.
+    """
+    file = path()
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        return Access(str(found["url"]).rstrip("/"), str(found["token"]))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CliError(
+            f"{file} cannot be read.", f"{type(error).__name__}: {error}.", "Run `expressync login` again."
+        ) from error
 
 
 def save(access: Access) -> Path:
@@ -70,16 +87,3 @@ def refuse_clear_text(url: str, *, allowed: bool) -> None:
             "Use an https address, or --allow-http if you trust the network.",
             code=USAGE,
         )
-
-
-def _stored() -> Access | None:
-    file = path()
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-        return Access(str(found["url"]).rstrip("/"), str(found["token"]))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CliError(
-            f"{file} cannot be read.", f"{type(error).__name__}: {error}.", "Run `expressync login` again."
-        ) from error

@@ -1,0 +1,55 @@
+"""What `expressync down` leaves of a stack that is over."""
+
+from pathlib import Path
+
+import pytest
+
+from deploy.local.down import run_down
+from deploy.local.home import Home, Kind
+from services.admin_api.cli import config
+from services.admin_api.cli.config import Access
+
+CONSOLE = "http://127.0.0.1:18090"
+
+
+@pytest.fixture(autouse=True)
+def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Homes with data in them, and a person's own configuration folder."""
+    monkeypatch.setenv("EXPRESSYNC_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    kinds: tuple[Kind, ...] = ("demo", "live")
+    for kind in kinds:
+        Home.of(kind).secret("hook.key")
+
+
+@pytest.mark.parametrize("kind", ["demo", "live"])
+@pytest.mark.parametrize("url", [CONSOLE, "http://localhost:18090"])
+def test_the_login_at_a_stack_goes_with_its_data(kind: Kind, url: str) -> None:
+    """The token that `login` kept in the person's configuration opens nothing any more, and is forgotten."""
+    Home.of(kind).note_console(CONSOLE)
+    file = config.save(Access(url, "token"))
+    run_down(yes=True, keep=False)
+    assert not file.exists()
+    assert not Home.of(kind).base.exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "yes", "keep"),
+    [("https://expressync.example", True, False), (CONSOLE, True, True), (CONSOLE, False, False)],
+    ids=["another", "kept", "not confirmed"],
+)
+def test_a_login_at_what_stays_stays(url: str, *, yes: bool, keep: bool) -> None:
+    """A login elsewhere is none of our business; and a stack whose data stay can be used again."""
+    Home.of("live").note_console(CONSOLE)
+    file = config.save(Access(url, "token"))
+    run_down(yes=yes, keep=keep, as_json=True)
+    assert file.exists()
+
+
+def test_a_file_that_nobody_can_read_is_left_alone() -> None:
+    """It may be of another version: whatever it is, it does not stop the end of the stack."""
+    Home.of("demo").note_console(CONSOLE)
+    config.path().parent.mkdir(parents=True)
+    config.path().write_text("?")
+    assert run_down(yes=True, keep=False) == 0
+    assert config.path().exists()
