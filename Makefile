@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help setup demo up down test test-full check format schemas bench clean
+.PHONY: help setup demo up down test test-full check format schemas lock lock-check bench clean
 
 help: ## What can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -45,6 +45,12 @@ format: setup ## Put the code into its form
 
 schemas: setup ## Write the exported OpenAPI, AsyncAPI, JSON Schemas and .env.example anew
 	$(BIN)/python -m deploy.local.documents
+
+lock: setup ## Resolve requirements.lock anew, after a change of the dependencies in pyproject.toml
+	$(BIN)/python -m deploy.local.lock
+
+lock-check: setup ## Try requirements.lock under each supported Python of this machine
+	$(BIN)/python -m deploy.local.lock --check
 
 bench: setup ## All benchmarks; `make bench-outbox` runs one
 	$(BIN)/python -m tests.bench

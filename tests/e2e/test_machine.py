@@ -59,6 +59,17 @@ async def test_the_demo_ends_with_ctrl_c_and_leaves_no_process(folder: Path) -> 
     await _nothing_left(folder)
 
 
+@pytest.mark.full
+@pytest.mark.timeout(600)
+async def test_the_demo_is_played_again_on_what_it_left(folder: Path) -> None:
+    """The data survive a restart: the second story finds the cards linked, meters that went on, and nothing twice."""
+    for _ in range(2):
+        played = run(folder, "demo", "--once", timeout_s=240)
+        assert played.returncode == 0, played.stdout + played.stderr
+        assert "✗" not in played.stdout
+    await _nothing_left(folder)
+
+
 async def _park_something(folder: Path) -> None:
     node = Home(folder, "demo")
     url = provide_broker(node.folder / "rabbitmq", node.packages).url
