@@ -147,6 +147,12 @@ class LagoClient:
             query["search_term"] = term
         return await self._caller.call("GET", f"{API}/customers", _CUSTOMERS, query=query, urgent=True)
 
+    async def has_customer(self, external_id: str) -> bool:
+        """By a query: a path cannot hold every id."""
+        query = {"external_id": external_id}
+        found = await self._caller.call("GET", f"{API}/customers", _CUSTOMERS, query=query, urgent=True)
+        return any(one.external_id == external_id for one in found.customers)
+
     async def metric(self, code: str) -> models.Metric | None:
         answer = await self._found(f"{API}/billable_metrics/{_segment(code)}", _METRIC)
         return answer.billable_metric if answer is not None else None

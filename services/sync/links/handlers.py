@@ -293,9 +293,16 @@ class Links:
     async def get_portal_url(self, request: GetPortalUrl, _: Cause) -> PortalAnswer:
         try:
             url = await self._lago.portal_url(request.external_customer_id)
+            there = url is not None or await self._lago.has_customer(request.external_customer_id)
         except UpstreamError as error:
             return PortalAnswer(answered=False, url=None, problem=error.explanation)
-        problem = None if url else f"Lago has no customer {request.external_customer_id}."
+        problem = None
+        if url is None:
+            name = request.external_customer_id
+            problem = f"Lago has no customer {name}."
+            if there:
+                # A dot in the id ends the path in Lago.
+                problem = f"Lago gives no portal address for {name}: open the portal from the customer's page there."
         return PortalAnswer(answered=True, url=url, problem=problem)
 
 
