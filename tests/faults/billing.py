@@ -45,11 +45,11 @@ class Billing:
             "EXPRESSYNC_SYNC_CARDS_EVERY_S": "1",
         }
 
-    def charge(self, energy_wh: int) -> str:
-        """A finished transaction in SteVe's history; its session's name."""
+    def charge(self, energy_wh: int, charger: str = CHARGER) -> str:
+        """A finished transaction in SteVe's history, the only one of its charger; its session's name."""
         start_at = datetime.now(UTC).replace(microsecond=0) - CHARGED_AGO
         transaction = self.steve.state.add_transaction(
-            charge_box_id=CHARGER,
+            charge_box_id=charger,
             id_tag=CARD,
             start_at=start_at,
             start_wh=START_WH,

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.billing import Billing, simulated
-from tests.faults.world import World, new_world
+from shared.contracts.problem import Problem
+from shared.contracts.requests.sync import GetCard, LinkCard
+from tests.faults.billing import CARD, CUSTOMER, SUBSCRIPTION, Billing, simulated
+from tests.faults.world import OPERATOR, World, new_world
 from tests.infra import Infra, provided
+from tests.waiting import until
 
 
 @pytest.fixture(scope="package")
@@ -66,3 +69,37 @@ async def billing() -> AsyncIterator[Billing]:
     """SteVe and Lago, for the worlds that have a sync."""
     async with simulated() as running:
         yield running
+
+
+@pytest.fixture
+async def billed(worlds: Worlds, breakable: Infra, tmp_path: Path, billing: Billing) -> AsyncIterator[World]:
+    """Sync and audit, ready, with a card that is linked; preauth has nothing to do with it."""
+    await worlds.leave()
+    async with new_world(breakable, tmp_path, ("preauth", "sync", "audit"), more=billing.settings) as world:
+        for service in (world.sync, world.audit):
+            await service.start()
+        for service in (world.sync, world.audit):
+            await service.ready()
+        await link(world, billing)
+        await world.settled()
+        yield world
+
+
+async def link(world: World, billing: Billing) -> None:
+    async with world.requester() as requester:
+
+        async def known() -> bool:
+            try:
+                await requester.ask(GetCard(id_tag=CARD), actor=OPERATOR, deadline_s=20)
+            except Problem:
+                return False
+            return True
+
+        await until(known, within_s=60)
+        wanted = LinkCard(
+            id_tag=CARD,
+            external_customer_id=CUSTOMER,
+            external_subscription_id=SUBSCRIPTION,
+            valid_from=billing.subscribed_at,
+        )
+        await requester.ask(wanted, actor=OPERATOR, key="link", deadline_s=20)

@@ -1,59 +1,21 @@
 """Sync is killed with a bill on its way: what Lago has counted is told, once, by the next process."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from shared.bus.requests import NoAnswerError
-from shared.contracts.problem import Problem, RemoteProblem
-from shared.contracts.requests.sync import GetCard, LinkCard, OperateCharger
-from tests.faults.billing import CARD, CHARGER, CUSTOMER, SUBSCRIPTION, Billing
-from tests.faults.conftest import Worlds
+from shared.contracts.problem import RemoteProblem
+from shared.contracts.requests.sync import OperateCharger
+from tests.faults.billing import CARD, CHARGER, Billing
 from tests.faults.proxy import UP
 from tests.faults.wire import BASIC_PUBLISH, calls
-from tests.faults.world import OPERATOR, World, new_world
-from tests.infra import Infra
+from tests.faults.world import OPERATOR, World
 from tests.waiting import until
 
 ENERGY_WH = 12_345
 SYNCED = "transaction.synced"
 REMOTE_START = "RemoteStartTransaction"
-
-
-@pytest.fixture
-async def billed(worlds: Worlds, breakable: Infra, tmp_path: Path, billing: Billing) -> AsyncIterator[World]:
-    """Sync and audit, ready, with a card that is linked; preauth has nothing to do with it."""
-    await worlds.leave()
-    async with new_world(breakable, tmp_path, ("preauth", "sync", "audit"), more=billing.settings) as world:
-        for service in (world.sync, world.audit):
-            await service.start()
-        for service in (world.sync, world.audit):
-            await service.ready()
-        await link(world, billing)
-        await world.settled()
-        yield world
-
-
-async def link(world: World, billing: Billing) -> None:
-    async with world.requester() as requester:
-
-        async def known() -> bool:
-            try:
-                await requester.ask(GetCard(id_tag=CARD), actor=OPERATOR, deadline_s=20)
-            except Problem:
-                return False
-            return True
-
-        await until(known, within_s=60)
-        wanted = LinkCard(
-            id_tag=CARD,
-            external_customer_id=CUSTOMER,
-            external_subscription_id=SUBSCRIPTION,
-            valid_from=billing.subscribed_at,
-        )
-        await requester.ask(wanted, actor=OPERATOR, key="link", deadline_s=20)
 
 
 async def recorded(world: World, event_type: str) -> int:
