@@ -13,7 +13,7 @@ from services.sync.sessions.handlers import SessionUnknown
 from shared.contracts.problem import Invalid
 from shared.contracts.request import Request
 from shared.contracts.requests.sync import LinkCard
-from shared.contracts.requests.sync_cards import PreviewLink, RelinkCard
+from shared.contracts.requests.sync_cards import ChangeCard, PreviewLink, RelinkCard
 from shared.contracts.requests.sync_work import HeldChanged, HeldPage, IgnoreHeld, ReleaseHeld, RetryHeld, SearchHeld
 from tests.integration.services.sync.conftest import ADA, LAGO_SEED, Build, World, ago
 
@@ -178,6 +178,40 @@ async def test_a_session_without_a_link_is_not_released(world: World) -> None:
     changed = await do(world, ReleaseHeld(sessions=[f"main:{pk}"]))
     assert changed.sessions == []
     assert "linked to nobody" in changed.refused[f"main:{pk}"]
+
+
+async def change(world: World, id_tag: str, *, active: bool) -> None:
+    async with world.service.database.write() as tx:
+        await world.rooms.cards.change_card(tx, ChangeCard(id_tag=id_tag, changes={"active": active}), ADA)
+
+
+async def test_an_inactive_cards_sessions_are_released_or_wait_for_it(world: World) -> None:
+    """One is let pass by an operator; the other is billed by itself once the card is active again."""
+    await world.link("A")
+    await change(world, "A", active=False)
+    one, two = (world.charge("A", wh, charge_box_id=f"B{wh}").pk for wh in (1_000, 2_000))
+    await world.turn()
+    assert {(await world.session(pk)).hold_reason for pk in (one, two)} == {"card_inactive"}
+    assert (await do(world, ReleaseHeld(sessions=[f"main:{one}"]))).sessions == [f"main:{one}"]
+    await world.turn()
+    assert world.counted() == (1_000, 1)
+    await change(world, "A", active=True)
+    world.clock.advance(minutes=6)
+    await world.turn()
+    assert world.counted() == (3_000, 2)
+    assert [one.data["reason"] for one in await world.events("transaction.released")] == ["card_inactive"] * 2
+
+
+async def test_an_unknown_cards_session_is_released_to_who_it_is_linked_to(world: World) -> None:
+    """SteVe added the card itself, when it charged; linked since, a release bills what it charged."""
+    pk = world.charge("GHOST", 1_000).pk
+    await world.turn()
+    assert (await world.session(pk)).hold_reason == "card_unknown"
+    assert "linked to nobody" in (await do(world, ReleaseHeld(sessions=[f"main:{pk}"]))).refused[f"main:{pk}"]
+    await world.link("GHOST", valid_from=ago(hours=1))
+    assert (await do(world, ReleaseHeld(sessions=[f"main:{pk}"]))).sessions == [f"main:{pk}"]
+    await world.turn()
+    assert world.counted() == (1_000, 1)
 
 
 async def test_retry_decides_again_and_lets_nothing_pass(world: World) -> None:
