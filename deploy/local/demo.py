@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import dataclasses
-import functools
 import json
 import os
 import random
@@ -26,7 +25,6 @@ from deploy.local.environment import AMQP
 from deploy.local.home import Home
 from deploy.local.infra.errors import InfraError
 from deploy.local.infra.folder import Folder, free_port
-from deploy.local.kiosk import enrolment_code
 from deploy.local.operator import demo_token, first_operator
 from deploy.local.processes import Program, stop_all
 from deploy.local.running import noted, until_told
@@ -186,7 +184,6 @@ class Demo:
             admin_url=f"http://127.0.0.1:{self.stack.port('admin_api')}",
             token=demo_token(self.stack),
             drivers_url=f"http://127.0.0.1:{self.stack.port('preauth')}",
-            enrol=functools.partial(enrolment_code, self.stack.broker.url),
             lago_url=f"http://127.0.0.1:{self.ports.lago}",
             steve_url=f"http://127.0.0.1:{self.ports.steve}",
             steve_user=("steve", STEVE_PASSWORD),

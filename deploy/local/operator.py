@@ -30,7 +30,7 @@ def first_operator(stack: Stack) -> OneTimePassword | None:
 
 
 def demo_token(stack: Stack) -> str:
-    """A token, good for a day, with which the demo plays the operator."""
+    """A token, good for a day, with which the demo plays the operator, and sets up a kiosk."""
 
     async def make() -> str:
         database = Database(_database_url(stack), application="expressync-demo", schema="admin_api", pool_size=1)
@@ -40,7 +40,7 @@ def demo_token(stack: Stack) -> str:
             cause = Cause(actor=Actor(kind="system", id="demo"), correlation_id=uuid7())
             async with database.write() as tx:
                 name = f"demo {uuid4().hex[:8]}"
-                return (await tokens.create(tx, name=name, role="operator", days=1, cause=cause)).token
+                return (await tokens.create(tx, name=name, role="admin", days=1, cause=cause)).token
         finally:
             await database.close()
 
