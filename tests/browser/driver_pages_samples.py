@@ -61,7 +61,9 @@ ROWS = (
 
 
 BOUND = (BoundRow("b1", NOW - timedelta(days=40), NOW - timedelta(hours=2)), BoundRow("b2", NOW, NOW))
-QR = segno.make("https://charge.example/bind?code=7KQ2MXPA", error="m").svg_inline(scale=6, border=4, light="#fff")
+QR = segno.make("https://charge.example/bind?code=7KQ2MXPA", error="m").svg_inline(
+    border=4, light="#fff", omitsize=True
+)
 
 
 def scans() -> list[Sample]:

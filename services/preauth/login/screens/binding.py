@@ -53,7 +53,7 @@ class BindingPages:
         page = Offer(
             code=code,
             address=address,
-            image=image.svg_inline(scale=6, border=4, light="#fff"),
+            image=image.svg_inline(border=4, light="#fff", omitsize=True),
             seconds=int(OFFERED.total_seconds()),
         )
         return self.screens.page(Frame(kiosk=""), page)

@@ -17,8 +17,9 @@ HERE: Final = Path(__file__).parent
 HEADERS: Final[Mapping[str, str]] = {
     **SECURITY_HEADERS,
     "Cache-Control": "no-store",
-    # The key of a QR code stands in an address.
-    "Referrer-Policy": "no-referrer",
+    # The key of a QR code stands in an address, so no other site learns it. Not "no-referrer": under that, browsers
+    # send these pages' own forms with "Origin: null" (Fetch, 3.2), as they send another site's.
+    "Referrer-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
 }
 """For every page and every redirect of a driver."""

@@ -213,7 +213,8 @@ async def test_a_page_whose_house_is_not_all_there_says_so(preauth: Preauth) -> 
             page = await kiosk.get(path)
             assert page.status_code == 503
             assert "We cannot show this page just now" in page.text
-            assert 'http-equiv="refresh" content="15;url=/kiosk"' in page.text
+            assert 'data-after="15" data-next="/kiosk"' in page.text
+            assert '<noscript><meta http-equiv="refresh" content="15;url=/kiosk"></noscript>' in page.text
         answer = await arm(kiosk)
         assert answer.headers["content-type"] == "application/problem+json"
         preauth.run("ALTER TABLE kiosk_gone RENAME TO kiosk")

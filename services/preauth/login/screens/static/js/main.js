@@ -3,6 +3,7 @@ import { startTimes } from "./time.js";
 import { watchEnrol } from "./enrol.js";
 import { watchKiosk } from "./kiosk.js";
 import { watchAccount } from "./me.js";
+import { goLater } from "./later.js";
 import { leaveNothing } from "./private.js";
 import { returnHome } from "./home.js";
 import { Scan } from "./scan.js";
@@ -23,6 +24,9 @@ switch (main.dataset.page) {
     break;
   case "enrol":
     watchEnrol(main);
+    break;
+  case "later":
+    goLater(main);
     break;
   case "out":
     returnHome(main);
