@@ -44,7 +44,7 @@ from services.sync.tables import metadata
 from services.sync.upstreams.breaker import Breaker
 from services.sync.upstreams.health import Health
 from services.sync.webhooks.dispatch import Dispatch
-from services.sync.webhooks.handlers import WebhookQueries
+from services.sync.webhooks.handlers import WebhookQueries, WebhookReplay
 from services.sync.webhooks.http import Intake
 from services.sync.webhooks.issuer import IssuerCache
 from services.sync.webhooks.signature import parse_keys
@@ -399,6 +399,8 @@ def wire_proof(service: Service, settings: SyncSettings, upstreams: Upstreams, s
     service.dispatcher.query(work.Reconcile, reconciler.reconcile)
     queries = WebhookQueries(database, upstreams.health.get_upstreams)
     service.dispatcher.query(requests.GetUpstreams, queries.get_upstreams)
+    replay = WebhookReplay(clock=clock, dispatch=dispatching.wake)
+    service.dispatcher.command(requests.ReplayWebhooks, replay.replay_webhooks)
     service.parts += [
         dispatching,
         Every("webhooks.measure", 5.0, dispatch.measure),

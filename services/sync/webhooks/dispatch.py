@@ -69,16 +69,6 @@ class Dispatch:
         async with self._database.write() as tx:
             return await store.forget(tx, before=self._clock() - KEPT)
 
-    async def replay_failed(self) -> int:
-        """Have all that failed acted on again; returns how many there are."""
-        async with self._database.write() as tx:
-            return await store.replay_failed(tx, self._clock())
-
-    async def replay(self, unique_keys: Sequence[str]) -> int:
-        """Have these acted on again, whatever came of them; returns how many there are."""
-        async with self._database.write() as tx:
-            return await store.replay(tx, unique_keys, self._clock())
-
     async def _act(self, batch: Sequence[Claimed]) -> None:
         hints: dict[str, Hint] = {}
         for one in batch:

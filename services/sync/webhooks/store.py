@@ -58,22 +58,20 @@ async def keep(tx: Write, values: Mapping[str, Any]) -> Stored:
     )
 
 
-async def replay(tx: Write, keys: Collection[str], at: datetime) -> int:
-    """Have these acted on again, whatever came of them; returns how many there are."""
-    return await _wait_again(tx, webhook.c.unique_key.in_(sorted(keys)), at)
+async def replay(tx: Write, keys: Collection[str], at: datetime, *, failed: bool) -> set[str]:
+    """Have these, and with `failed` all that were given up, acted on again, whatever came of them; returns which."""
+    which = webhook.c.unique_key.in_(sorted(keys))
+    return await _wait_again(tx, sa.or_(which, webhook.c.state == "failed") if failed else which, at)
 
 
-async def replay_failed(tx: Write, at: datetime) -> int:
-    return await _wait_again(tx, webhook.c.state == "failed", at)
-
-
-async def _wait_again(tx: Write, which: sa.ColumnElement[bool], at: datetime) -> int:
+async def _wait_again(tx: Write, which: sa.ColumnElement[bool], at: datetime) -> set[str]:
     result = await tx.execute(
         sa.update(webhook)
         .where(which)
         .values(state="waiting", attempts=0, next_attempt_at=at, last_error=None, dispatched_at=None)
+        .returning(webhook.c.unique_key)
     )
-    return result.rowcount
+    return set(result.scalars())
 
 
 async def claim(tx: Write, now: datetime, *, limit: int, lease: timedelta) -> list[Claimed]:

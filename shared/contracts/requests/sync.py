@@ -249,7 +249,9 @@ class FailedWebhook(Frozen):
 
 
 class WebhookStanding(Frozen):
-    """How Lago's webhooks stand. A failed one is tried anew when Lago sends it again; polling finds what it told."""
+    """How Lago's webhooks stand. A failed one is tried anew when Lago sends it again, or when somebody replays it;
+    polling finds what it told.
+    """
 
     received_at: AwareDatetime | None = Field(description="the newest; None: none ever came")
     waiting: int
@@ -266,6 +268,26 @@ class GetUpstreams(Request[UpstreamList]):
     name: ClassVar[str] = "get_upstreams"
     owner: ClassVar[str] = "sync"
     reply = UpstreamList
+
+
+class WebhooksReplayed(Frozen):
+    """`replayed` wait to be acted on again. `unknown` were never received, or were forgotten after 90 days."""
+
+    replayed: int
+    unknown: list[str] = Field(default_factory=list)
+
+
+class ReplayWebhooks(Request[WebhooksReplayed]):
+    """Act on stored webhooks again, whatever came of them: these, or, with `failed`, all that were given up. They are
+    hints of what to look at, so acting twice does no harm.
+    """
+
+    name: ClassVar[str] = "replay_webhooks"
+    owner: ClassVar[str] = "sync"
+    command: ClassVar[bool] = True
+    reply = WebhooksReplayed
+    unique_keys: list[str] = Field(default_factory=list, max_length=MAX_ROWS)
+    failed: bool = False
 
 
 ChargerOperation = Literal[

@@ -2,13 +2,20 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import TypeVar
 
 import pytest
+from pydantic import BaseModel
 
 from services.sync.main import build
 from shared.bus.requests import Requester
 from shared.bus.topology import Topology
 from shared.contracts.identity import Actor
+from shared.contracts.request import Request, registered
+from shared.contracts.requests import sync
+from shared.contracts.requests import sync_cards as cards
+from shared.contracts.requests import sync_work as work
 from shared.contracts.requests.sync import (
     GetCard,
     GetUpstreams,
@@ -21,6 +28,7 @@ from shared.contracts.requests.sync import (
 from shared.runtime.clock import utc_now, uuid7
 from tests.integration.services.sync.conftest import World, ago, eventually
 
+R = TypeVar("R", bound=BaseModel)
 ADA = Actor(kind="operator", id="ada")
 
 
@@ -87,3 +95,63 @@ async def test_a_stop_is_counted_within_seconds(ask: Requester, world: World) ->
     assert [one.external_subscription_id for one in customers.customers[0].subscriptions] == ["sub_ada"]
     upstreams = await ask.ask(GetUpstreams(), actor=ADA)
     assert {one.upstream: one.state for one in upstreams.upstreams} == {"steve": "ok", "lago": "ok"}
+
+
+async def test_every_request_of_the_contracts_is_answered(ask: Requester, world: World) -> None:
+    """Whatever the contracts say that sync may be asked for, its owner answers over the bus, in the form they say."""
+    asked: set[str] = set()
+
+    async def say(request: Request[R]) -> R:
+        asked.add(request.name)
+        return await ask.ask(request, actor=ADA, key=str(uuid7()) if request.command else None)
+
+    ada = {"external_customer_id": "cus_ada", "external_subscription_id": "sub_ada"}
+    bob = {"external_customer_id": "cus_bob", "external_subscription_id": "sub_bob"}
+    card = await say(cards.CreateCard(id_tag="A"))
+    await say(cards.CreateCard(id_tag="TOP"))
+    assert (await say(GetCard(id_tag="A"))).id_tag == card.id_tag
+    assert {one.id_tag for one in (await say(SearchCards())).cards} == {"A", "TOP"}
+    assert (await say(ReadCardInSteve(id_tag="A"))).card is not None
+    assert len((await say(cards.SnapshotCards())).cards) == 2
+    assert (await say(cards.ChangeCard(id_tag="A", changes={"cardholder": "Ada"}))).cardholder == "Ada"
+    assert (await say(cards.ChangeParent(id_tag="A", parent_id_tag="TOP"))).ancestors == ["TOP"]
+    assert (await say(cards.SetExpiry(id_tag="A", expiry=utc_now() + timedelta(days=9)))).steve is not None
+    blocked = await say(cards.BlockCard(id_tag="A", reason="lost"))
+    assert blocked.last_change_id is not None
+    assert (await say(cards.UndoChange(change_id=blocked.last_change_id))).block_kind is None
+    await say(cards.BlockCard(id_tag="A", reason="lost"))
+    assert (await say(cards.UnblockCard(id_tag="A"))).block_kind is None
+    assert (await say(cards.PreviewLink(id_tag="A", **ada))).problems == []
+    assert (await say(LinkCard(id_tag="A", valid_from=ago(days=30), **ada))).link is not None
+    assert {one.external_customer_id for one in (await say(SearchCustomers())).customers} == {"cus_ada", "cus_bob"}
+    subscription = (await say(sync.GetSubscription(external_subscription_id="sub_ada"))).subscription
+    assert subscription is not None
+    assert (subscription.external_customer_id, subscription.status) == ("cus_ada", "active")
+    assert (await say(cards.GetPortalUrl(external_customer_id="cus_ada"))).url is not None
+    billed, held = world.charge("A", 1_000).pk, world.charge("A", 0).pk
+
+    async def seen() -> bool:
+        return len((await say(work.SearchHeld())).held) == 1
+
+    await eventually(seen)
+    session = await say(sync.GetSession(session=f"main:{billed}"))
+    assert (session.energy_wh, session.id_tag) == (1_000, "A")
+    assert len((await say(SearchSessions(id_tag="A"))).sessions) == 2
+    assert (await say(work.RetryHeld(sessions=[f"main:{held}"]))).sessions == [f"main:{held}"]
+    await eventually(seen)
+    await say(work.ReleaseHeld(sessions=[f"main:{held}"]))
+    again = world.charge("A", 0).pk
+    await eventually(seen)
+    assert (await say(work.IgnoreHeld(sessions=[f"main:{again}"], note="nothing"))).sessions == [f"main:{again}"]
+    run = await say(work.StartRun())
+    assert (await say(work.GetRun(run_id=run.run_id))).run.trigger == "operator"
+    assert run.run_id in {one.run_id for one in (await say(work.ListRuns())).runs}
+    assert (await say(work.PinCadence(mode="active"))).pinned_by == "ada"
+    assert [one.external_subscription_id for one in (await say(work.Reconcile())).rows] == ["sub_ada"]
+    assert (await say(cards.RelinkCard(id_tag="A", **bob))).link is not None
+    assert (await say(cards.UnlinkCard(id_tag="A"))).link is None
+    operated = await say(sync.OperateCharger(charge_box_id="CP-1", operation="ClearCache"))
+    assert operated.outcome == "not_connected"
+    assert {one.state for one in (await say(GetUpstreams())).upstreams} == {"ok"}
+    assert (await say(sync.ReplayWebhooks(unique_keys=["none"]))).unknown == ["none"]
+    assert asked == {name for name, one in registered().items() if one.owner == "sync"}

@@ -11,8 +11,9 @@ import pytest
 from deploy.demo.lago import lifecycle
 from deploy.demo.lago.model import Charge
 from services.sync.webhooks import dispatch, rules, store
-from services.sync.webhooks.handlers import WebhookQueries
-from shared.contracts.requests.sync import GetUpstreams, WebhookStanding
+from services.sync.webhooks.handlers import WebhookQueries, WebhookReplay
+from shared.contracts.problem import Invalid
+from shared.contracts.requests.sync import GetUpstreams, ReplayWebhooks, WebhookStanding
 from tests.integration.services.sync.conftest import ADA, World, a_replica, ago
 
 
@@ -173,11 +174,23 @@ async def test_after_hours_it_is_given_up_seen_and_can_be_replayed(world: World)
     assert world.service.registry.get_sample_value("webhooks_failed") == 1
     world.lago.faults.clear()
     world.rooms.lago._caller._breaker.succeeded()
-    assert await world.rooms.dispatch.replay_failed() == 1
+    assert await replayed(world, failed=True) == (1, [], True)
     assert await world.rooms.dispatch.dispatch() == 1
     assert (await webhook(world)).state == "done"
-    assert await world.rooms.dispatch.replay(["key-1", "no such key"]) == 1
+    assert await replayed(world, failed=True) == (0, [], False)
+    assert await replayed(world, unique_keys=["key-1", "no such key"]) == (1, ["no such key"], True)
     assert (await webhook(world)).state == "waiting"
+    with pytest.raises(Invalid):
+        await replayed(world)
+
+
+async def replayed(world: World, **given: Any) -> tuple[int, list[str], bool]:  # noqa: ANN401
+    """How many an operator had replayed, which were unknown, and whether the dispatching was woken."""
+    woken: list[bool] = []
+    replay = WebhookReplay(clock=world.clock, dispatch=lambda: woken.append(True))
+    async with world.service.database.write() as tx:
+        answer = await replay.replay_webhooks(tx, ReplayWebhooks(**given), ADA)
+    return answer.replayed, answer.unknown, woken == [True]
 
 
 async def test_a_failed_one_that_lago_sends_again_waits_again(world: World) -> None:
