@@ -29,6 +29,7 @@ from services.preauth.decision.switch import Switch
 from services.preauth.decision.tap import MatchAnswered
 from services.preauth.evidence.jobs import Evidence
 from services.preauth.gateway.server import Gateway
+from services.preauth.housekeeping import Housekeeping
 from services.preauth.login.account import Account
 from services.preauth.login.api import Api
 from services.preauth.login.attempts import Attempts
@@ -81,6 +82,7 @@ WORK = frozenset(
         "consumer",
         "requests",
         "journal.months",
+        "old.forget",
         "taps.sweep",
         "pairings.expire",
         "login.end_old",
@@ -210,8 +212,16 @@ def build_taps(service: Service, settings: PreauthSettings, watch: Watch) -> Tap
         service.database, service.outbox, group, spool, clock=clock, new_id=new_id, registry=service.registry
     )
     months = Months(service.database, clock=clock, keep_days=settings.journal_kept_days)
+    housekeeping = Housekeeping(
+        service.database,
+        clock=clock,
+        journal_days=settings.journal_kept_days,
+        logins_days=settings.logins_kept_days,
+        devices_days=settings.devices_kept_days,
+    )
     service.parts += [
         Every("journal.months", HOUR_S, months.keep),
+        Every("old.forget", HOUR_S, housekeeping.forget),
         Every("taps.sweep", SWEEP_EVERY_S, sweeper.sweep),
         Every("taps.replay", REPLAY_EVERY_S, replay.replay),
         matches,

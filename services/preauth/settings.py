@@ -65,7 +65,18 @@ class PreauthSettings(GatewaySettings):
         " tap is not the tap's",
     )
     journal_kept_days: int = Field(
-        400, ge=1, le=36500, description="Days a tap is kept; older ones go a whole month at a time"
+        400,
+        ge=8,
+        le=36500,
+        description="Days a tap is kept, and the scan that it was taken for; taps go a whole month at a time",
+    )
+    logins_kept_days: int = Field(90, ge=1, le=36500, description="Days a driver's session is kept after its end")
+    devices_kept_days: int = Field(
+        400,
+        ge=1,
+        le=36500,
+        description="Days after which a browser or kiosk that a card did not use is new to it again, and one that was"
+        " bound to the card is no longer",
     )
 
     public_url: str = Field(

@@ -245,6 +245,7 @@ known_device = sa.Table(
     sa.Column("id_tag", sa.Text, primary_key=True),
     sa.Column("device", sa.LargeBinary, primary_key=True),
     sa.Column("first_at", Time, nullable=False),
+    sa.Column("seen_at", Time, nullable=False, server_default=sa.func.now()),
 )
 
 # Codes for other applications, exchanged once for a signed token (RFC 6749, 4.1; RFC 7636).

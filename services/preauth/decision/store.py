@@ -188,6 +188,10 @@ async def add_gap(tx: Write, gap: Gap, *, gap_id: UUID, why: str) -> None:
     )
 
 
+async def forget_gaps(tx: Write, before: datetime) -> None:
+    await tx.execute(journal_gap.delete().where(journal_gap.c.last_at < before))
+
+
 async def keep_partitions(tx: Write, *, now: datetime, ahead: int, keep_days: int) -> list[tuple[str, str]]:
     """Make the journal's months to come and drop those past their time; returns (month, made or dropped)."""
     statement = sa.text("SELECT partition, done FROM keep_tap_partitions(:now, :ahead, :keep_days)")

@@ -121,8 +121,12 @@ async def end_old_sessions(tx: Write, *, at: datetime, idle_since: datetime, beg
 
 async def is_first_time(tx: Write, id_tag: IdTag, device: bytes, at: datetime) -> bool:
     """Whether this card was never seen at this kiosk or browser before; remembers it."""
-    statement = pg.insert(known_device).values(id_tag=id_tag, device=device, first_at=at).on_conflict_do_nothing()
-    return (await tx.execute(statement.returning(known_device.c.id_tag))).first() is not None
+    known = known_device.c
+    seen = known_device.update().where(known.id_tag == id_tag, known.device == device).values(seen_at=at)
+    if (await tx.execute(seen.returning(known.id_tag))).first() is not None:
+        return False
+    first = pg.insert(known_device).values(id_tag=id_tag, device=device, first_at=at, seen_at=at)
+    return (await tx.execute(first.on_conflict_do_nothing().returning(known.id_tag))).first() is not None
 
 
 async def add_code(tx: Write, values: dict[str, Any]) -> None:
@@ -185,3 +189,8 @@ async def forget(tx: Write, before: datetime) -> None:
     await tx.execute(binding_offer.delete().where(binding_offer.c.expires_at < before))
     await tx.execute(login_code.delete().where(login_code.c.expires_at < before))
     await tx.execute(driver_session.delete().where(driver_session.c.ended_at < before))
+
+
+async def forget_devices(tx: Write, before: datetime) -> None:
+    """Delete where cards were not seen for long; the next login there is told as a new one."""
+    await tx.execute(known_device.delete().where(known_device.c.seen_at < before))

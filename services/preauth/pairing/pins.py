@@ -110,3 +110,8 @@ async def bind(tx: Write, id_tag: IdTag, browser: bytes, at: datetime) -> None:
             index_elements=[bound_browser.c.id_tag, bound_browser.c.browser], set_={"seen_at": at}
         )
     )
+
+
+async def forget(tx: Write, before: datetime) -> None:
+    """Unbind browsers that were not seen for long."""
+    await tx.execute(bound_browser.delete().where(bound_browser.c.seen_at < before))

@@ -166,3 +166,8 @@ async def why_unable(tx: Read, charge_box_id: str) -> str | None:
     )
     reason: str | None = (await tx.execute(statement)).scalar_one_or_none()
     return reason
+
+
+async def forget(tx: Write, before: datetime) -> None:
+    """Delete pairings that ended long ago."""
+    await tx.execute(pairing.delete().where(pairing.c.armed_at < before, pairing.c.state.not_in(("armed", "matched"))))

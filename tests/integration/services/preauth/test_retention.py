@@ -1,0 +1,199 @@
+"""What is kept, how it is forgotten, and that neither is felt at a tap."""
+
+import asyncio
+import statistics
+import time
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from services.preauth.decision import statement
+from services.preauth.decision.group import OPTIONS
+from services.preauth.decision.jobs import Months
+from services.preauth.decision.statement import Waiting, Windows
+from services.preauth.decision.tap import Tap
+from services.preauth.housekeeping import Housekeeping
+from shared.contracts.requests.preauth import ArmPairing
+from tests.integration.services.preauth.world import Preauth
+
+CP = "CP-7"
+KEPT_DAYS = 400
+MONTHS = 13
+
+
+def partitions(preauth: Preauth) -> set[str]:
+    found = preauth.rows("SELECT inhrelid::regclass::text AS name FROM pg_inherits WHERE inhparent = 'tap'::regclass")
+    return {str(row["name"]).rpartition(".")[2] for row in found if "tap_" in str(row["name"])}
+
+
+def name_of(at: datetime) -> str:
+    return f"tap_{at:%Y_%m}"
+
+
+def put_tap(preauth: Preauth, id_tag: str, at: datetime) -> None:
+    preauth.run(
+        "INSERT INTO tap (received_at, tap_id, charge_box_id, id_tag, kind, via, reason, told)"
+        " VALUES (%s, gen_random_uuid(), 'CP', %s, 'authorize', 'hook', 'nothing_armed', 'passed')",
+        at,
+        id_tag,
+    )
+
+
+def months(preauth: Preauth) -> Months:
+    return Months(preauth.service.database, clock=preauth.clock, keep_days=KEPT_DAYS)
+
+
+async def test_months_are_made_ahead_and_dropped_when_they_are_old(preauth: Preauth) -> None:
+    """Taps go on while an old month goes and new ones come; nothing lands in the default partition."""
+    now = preauth.clock()
+    old = now - timedelta(days=KEPT_DAYS + 62)
+    preauth.rows("SELECT keep_tap_partitions(%s, 0, 36500)", old)
+    put_tap(preauth, "OLD", old)
+    put_tap(preauth, "KEPT", now)
+    assert name_of(old) in partitions(preauth)
+    done = asyncio.Event()
+    told: list[str | None] = []
+
+    async def tapping() -> None:
+        while not done.is_set():
+            told.append(await preauth.tap(f"04A{len(told)}", CP))
+
+    tapping_on = asyncio.create_task(tapping())
+    await months(preauth).keep()
+    preauth.clock.ahead += timedelta(days=70)
+    await months(preauth).keep()
+    await asyncio.sleep(0.2)
+    done.set()
+    await tapping_on
+    assert len(told) > 1
+    left = partitions(preauth)
+    assert name_of(old) not in left
+    assert {name_of(now), name_of(now + timedelta(days=70)), name_of(now + timedelta(days=100))} <= left
+    assert set(told) == {None}
+    await preauth.until("SELECT 1 FROM tap WHERE told = 'passed' HAVING count(*) = %s", len(told) + 1)
+    assert preauth.rows("SELECT FROM preauth_journal.tap_default") == []
+
+
+async def test_what_a_wrong_clock_left_hinders_no_month(preauth: Preauth) -> None:
+    """A tap from the future waits in the default partition until its month is made; one from long ago is trimmed."""
+    ahead, behind = preauth.clock() + timedelta(days=150), preauth.clock() - timedelta(days=KEPT_DAYS + 1)
+    put_tap(preauth, "AHEAD", ahead)
+    put_tap(preauth, "BEHIND", behind)
+    await months(preauth).keep()
+    left = preauth.rows("SELECT id_tag FROM preauth_journal.tap_default")
+    assert left == [{"id_tag": "AHEAD"}]
+    preauth.clock.ahead += timedelta(days=120)
+    await months(preauth).keep()
+    assert preauth.rows("SELECT FROM preauth_journal.tap_default") == []
+    assert preauth.rows("SELECT tableoid::regclass::text AS place FROM tap WHERE id_tag = 'AHEAD'") == [
+        {"place": f"preauth_journal.{name_of(ahead)}"}
+    ]
+
+
+async def test_a_month_that_is_read_is_dropped_later(preauth: Preauth) -> None:
+    """Somebody reads an old month for long: the months to come are made all the same, and it goes the next time."""
+    old = preauth.clock() - timedelta(days=KEPT_DAYS + 62)
+    preauth.rows("SELECT keep_tap_partitions(%s, 0, 36500)", old)
+    preauth.clock.ahead += timedelta(days=70)
+    with psycopg.connect(preauth.database.admin_url) as reader:
+        reader.execute(f"SELECT count(*) FROM preauth_journal.{name_of(old)}".encode())
+        await months(preauth).keep()
+        assert {name_of(old), name_of(preauth.clock())} <= partitions(preauth)
+    await months(preauth).keep()
+    assert name_of(old) not in partitions(preauth)
+
+
+async def test_old_things_are_forgotten_in_their_time(preauth: Preauth) -> None:
+    """Pairings and gaps go with the journal, logins and codes after their time, devices when nobody used them."""
+    await preauth.done(ArmPairing(charge_box_id=CP, purpose="find_card"))
+    assert await preauth.tap("04A1", CP) == "BLOCKED"
+    await preauth.until("SELECT 1 FROM pairing WHERE state = 'intercepted'")
+    await preauth.done(ArmPairing(charge_box_id="still armed", purpose="find_card"))
+    preauth.run(
+        "INSERT INTO journal_gap SELECT gen_random_uuid(), now(), now(), 1, 'x'",
+    )
+    preauth.run(
+        "INSERT INTO driver_session (session_id, token_hash, pairing_id, id_tag, created_at, seen_at, ended_at)"
+        " VALUES (gen_random_uuid(), 'a', gen_random_uuid(), '04A1', now(), now(), now()),"
+        " (gen_random_uuid(), 'b', gen_random_uuid(), '04A1', now(), now(), NULL)"
+    )
+    preauth.run("INSERT INTO login_code VALUES ('a', gen_random_uuid(), 'app', 'https://app', 'c', now())")
+    preauth.run("INSERT INTO known_device VALUES ('04A1', 'b', now(), now())")
+    preauth.run("INSERT INTO bound_browser VALUES ('04A1', 'b', now(), now())")
+
+    async def left(days: int) -> dict[str, int]:
+        job = Housekeeping(
+            preauth.service.database,
+            clock=lambda: datetime.now(UTC) + timedelta(days=days),
+            journal_days=400,
+            logins_days=90,
+            devices_days=200,
+        )
+        await job.forget()
+        tables = ("pairing", "journal_gap", "driver_session", "login_code", "known_device", "bound_browser")
+        return {table: len(preauth.rows(f"SELECT FROM {table}")) for table in tables}
+
+    everything = dict.fromkeys(("journal_gap", "login_code", "known_device", "bound_browser"), 1)
+    assert await left(89) == {"pairing": 2, "driver_session": 2, **everything}
+    assert await left(91) == {"pairing": 2, "driver_session": 1, **everything, "login_code": 0}
+    assert (await left(201))["bound_browser"] == 0
+    # One that is still armed is ended first; one session is still open.
+    assert await left(401) == {"pairing": 1, "driver_session": 1, **dict.fromkeys(everything, 0)}
+
+
+FILL = """
+    INSERT INTO tap (received_at, tap_id, charge_box_id, id_tag, kind, via, reason, told, told_at, in_time, duration_us)
+    SELECT %(first)s + n * %(step)s, gen_random_uuid(), 'CP-' || n %% 1000, '04' || n %% 20000, 'authorize', 'hook',
+        'nothing_armed', 'passed', %(first)s + n * %(step)s, true, 900
+    FROM generate_series(1, %(taps)s) AS n
+"""
+
+
+@pytest.mark.parametrize("taps", [100_000, pytest.param(10_000_000, marks=pytest.mark.full)])
+async def test_the_cost_of_a_tap_does_not_grow_with_the_months_behind_it(preauth: Preauth, taps: int) -> None:
+    """Over a year of taps, deciding one takes as long as over none, and touches this month and its neighbours only."""
+    before = await _statement_s(preauth)
+    now = preauth.clock()
+    first = now - timedelta(days=395)
+    for n in range(MONTHS + 1):
+        preauth.rows("SELECT keep_tap_partitions(%s, 0, 36500)", first + timedelta(days=30 * n))
+    step = (now - first) / (taps + 1)
+    with psycopg.connect(preauth.database.admin_url, autocommit=True) as loading:
+        loading.execute("SET search_path = preauth")
+        loading.execute(FILL, {"first": first, "step": step, "taps": taps})
+        loading.execute("VACUUM ANALYZE tap")
+    # The sweeper for answers that were never recorded passes over everything once.
+    await preauth.until("SELECT 1 FROM sweep WHERE swept_until > now() - interval '1 day'", within_s=120)
+    scans = await _scans(preauth)
+    after = await _statement_s(preauth)
+    # A busy machine doubles a millisecond; reading a year of taps would take a thousand of them.
+    assert after < 3 * before + 0.01
+    touched = {month for month, count in (await _scans(preauth)).items() if count > scans[month]}
+    assert touched <= {name_of(now), name_of(now - timedelta(days=1)), "tap_default"}
+
+
+def _waiting(n: int) -> Waiting:
+    tap = Tap(f"04{n}", f"CP-{n}", "authorize", "hook", time.monotonic(), sent_at=datetime.now(UTC))
+    return Waiting(tap, uuid4(), datetime.now(UTC), stale=False)
+
+
+async def _statement_s(preauth: Preauth) -> float:
+    """The median of the hot statement's time, on a connection like the tap's own."""
+    sql = statement.flush_sql(Windows())
+    url = preauth.database.url("preauth").replace("+psycopg", "")
+    async with await psycopg.AsyncConnection.connect(url, autocommit=True, options=OPTIONS) as connection:
+        took = []
+        for n in range(40):
+            started = time.perf_counter()
+            await statement.flush(connection, sql, [_waiting(n)], [])
+            took.append(time.perf_counter() - started)
+    return statistics.median(took)
+
+
+async def _scans(preauth: Preauth) -> dict[str, int]:
+    """How often each month was read so far; the server publishes it with a second's delay."""
+    await asyncio.sleep(2.5)
+    sql = "SELECT relname, seq_scan + idx_scan AS scans FROM pg_stat_user_tables WHERE schemaname = 'preauth_journal'"
+    return {str(row["relname"]): int(row["scans"]) for row in preauth.rows(sql)}
