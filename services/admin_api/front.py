@@ -11,7 +11,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.contracts.problem import Problem
-from shared.web.problems import TooLarge, problem_response
+from shared.web.problems import TooLarge, log_refusal, problem_response
 
 BODY_LIMIT: Final = 64 * 1024
 BODY_TIMEOUT_S: Final = 15.0
@@ -52,7 +52,7 @@ class Front:
         try:
             receive = await self._whole_body(scope, receive)
         except Problem as problem:
-            await problem_response(problem)(scope, receive, send)
+            await problem_response(log_refusal(problem, scope["path"]))(scope, receive, send)
             return
         is_api = scope["path"] == API or scope["path"].startswith(f"{API}/")
         await (self._api if is_api else self._console)(scope, receive, send)

@@ -44,16 +44,24 @@ def problem_response(problem: Problem) -> JSONResponse:
     return JSONResponse({**extra, **details}, status_code=problem.status, media_type=MEDIA_TYPE, headers=later)
 
 
-async def on_problem(_: Request, error: Exception) -> Response:
+def log_refusal(problem: Problem, path: str) -> Problem:
+    """Log a refusal, in one way everywhere: by its code and its path. Queries, bodies and `detail` may hold secrets."""
+    level = log.warning if problem.status >= 500 else log.info
+    level("A request was refused.", action="http.refused", code=problem.code, status=problem.status, path=path)
+    return problem
+
+
+async def on_problem(request: Request, error: Exception) -> Response:
     """Exception handler for `Problem`."""
     if not isinstance(error, Problem):
         raise TypeError(f"on_problem got {error!r}")
-    return problem_response(error)
+    return problem_response(log_refusal(error, request.url.path))
 
 
-async def on_no_answer(_: Request, error: Exception) -> Response:
+async def on_no_answer(request: Request, error: Exception) -> Response:
     """Exception handler for `NoAnswerError`."""
-    return problem_response(Unknown(f"{error}. It may have been done; repeat it with the same key to find out."))
+    unknown = Unknown(f"{error}. It may have been done; repeat it with the same key to find out.")
+    return problem_response(log_refusal(unknown, request.url.path))
 
 
 async def on_crash(request: Request, error: Exception) -> Response:

@@ -16,7 +16,7 @@ from shared.bus.requests import NoAnswerError
 from shared.contracts.identity import Frozen
 from shared.contracts.problem import Problem
 from shared.database.engine import is_unavailable
-from shared.web.problems import MEDIA_TYPE, BadJson, on_crash, on_no_answer, problem_response
+from shared.web.problems import MEDIA_TYPE, BadJson, log_refusal, on_crash, on_no_answer, problem_response
 
 KEY_HEADER: Final = "Idempotency-Key"
 
@@ -127,7 +127,7 @@ async def on_refusal(request: Request, error: Exception) -> Response:
     problem = as_problem(error)
     if problem is None:
         return await on_crash(request, error)
-    response = problem_response(problem)
+    response = problem_response(log_refusal(problem, request.url.path))
     if isinstance(problem, TooManyAttempts):
         response.headers["Retry-After"] = str(problem.retry_after_s)
     if problem.status == 401:

@@ -25,7 +25,7 @@ from shared.bus.requests import NoAnswerError
 from shared.contracts.problem import Problem
 from shared.database.engine import is_unavailable
 from shared.runtime.log import get_logger
-from shared.web.problems import Unknown
+from shared.web.problems import Unknown, log_refusal
 
 log = get_logger(__name__)
 
@@ -65,6 +65,8 @@ async def _on_refusal(request: Request, error: Exception) -> Response:
     if problem is None:
         log.error("A page crashed.", action="http.crashed", path=request.url.path, exc_info=error)
         problem = Problem("The error is in the service's log, with the time of this request. Nothing else is affected.")
+    else:
+        log_refusal(problem, request.url.path)
     page = ProblemPage(
         problem.status, problem.title, problem.detail, actions=(Action("Go to the overview", paths.OVERVIEW),)
     )

@@ -23,6 +23,7 @@ from services.admin_api.console.view.sign_in import SignIn
 from services.admin_api.console.view.state import State
 from services.admin_api.console.visit import Visit, go, html, local, signed_in
 from shared.contracts.problem import Problem
+from shared.web.problems import log_refusal
 
 _WHY = {
     "ended": "Your session has ended. Sign in to go on where you were.",
@@ -59,6 +60,7 @@ async def submit(request: Request) -> Response:
             previous=house.cookies.read_session(request),
         )
     except (SignInRefused, OperatorIsDisabled, OneTimePasswordExpired, TooManyAttempts, ForeignForm) as refused:
+        log_refusal(refused, request.url.path)
         return _form(request, _refused(typed, refused), status=refused.status)
     response = go(paths.PASSWORD if signed.caller.must_change_password else target)
     house.cookies.give_session(response, signed.token, signed.expires_at)
@@ -88,6 +90,7 @@ async def submit_password(visit: Visit) -> Response:
             visit.caller, visit.typed("current"), new, source=houses.source(visit.request)
         )
     except (WeakPassword, WrongPassword, TooManyAttempts) as refused:
+        log_refusal(refused, visit.request.url.path)
         page = _choose(visit, refused.detail, State.ATTENTION)
         return visit.html("sign_in/password.html", page, status=refused.status)
     response = go(paths.OVERVIEW)

@@ -43,7 +43,7 @@ from services.preauth.pairing.secrets import digest, new_secret
 from shared.contracts.problem import Problem
 from shared.database.engine import Database
 from shared.runtime.clock import Clock
-from shared.web.problems import Forbidden
+from shared.web.problems import Forbidden, log_refusal
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -112,6 +112,7 @@ class Pages:
         try:
             return await doing(request, scan, form)
         except Problem as problem:
+            log_refusal(problem, request.url.path)
             screen = stages.OF_PROBLEM.get(problem.code, Screen.FAILED)
             minutes = -(-int(problem.extra.get("retry_after_s", 60)) // 60)
             page = scan.at(screen, pairing_id=form.get("scan", "")[:36], known={"wait": f"{minutes} min"})

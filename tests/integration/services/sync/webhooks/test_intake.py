@@ -10,6 +10,7 @@ import httpx
 import psycopg
 import pytest
 from starlette.applications import Starlette
+from structlog.testing import capture_logs
 
 from deploy.demo.lago import LagoSettings, lifecycle
 from deploy.demo.lago.webhooks import Delivery, new_signing_key
@@ -20,6 +21,7 @@ from tests.integration.services.sync.conftest import LAGO_SEED, Build, World, ev
 
 KEY = "lago-simulator-hmac-key"
 PATH = "/webhooks/lago"
+FORGED = {"X-Lago-Signature": "x", "X-Lago-Signature-Algorithm": "hmac"}
 
 
 @contextlib.asynccontextmanager
@@ -303,3 +305,26 @@ async def test_nothing_else_is_served(world: World, url: str) -> None:
         assert (await client.get(url)).status_code == 405
         assert (await client.post(url + "/x")).status_code == 404
         assert (await client.get(url.removesuffix(PATH) + "/healthz")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("body", "given", "code"),
+    [
+        pytest.param(
+            b"{}", {"X-Lago-Signature": "x", "X-Lago-Signature-Algorithm": "hmac"}, "unauthorized", id="forged"
+        ),
+        pytest.param(b"{", None, "invalid_body", id="JSON"),
+        pytest.param(b"x" * (intake_http.MOST_BYTES + 1), None, "body_too_large", id="size"),
+    ],
+)
+async def test_a_refused_webhook_leaves_a_line_of_log_and_nothing_else(
+    world: World, url: str, body: bytes, given: dict[str, str] | None, code: str
+) -> None:
+    """A bad signature, bad JSON and too large a body: the sender gets the code, the log too, and no table a row."""
+    with capture_logs() as lines:
+        answer = await post(url, body, given or headers(world, body))
+    assert answer.json()["code"] == code
+    [line] = [line for line in lines if line.get("action") == "webhook.refused"]
+    assert line["code"] == code
+    assert await stored(world) == []
+    assert await world.events() == []
