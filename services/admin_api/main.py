@@ -21,6 +21,7 @@ from shared.runtime.clock import Clock, NewId, utc_now, uuid7
 from shared.runtime.service import Service, assemble, run
 from shared.runtime.supervisor import Every
 from shared.web.server import HttpServer, bind
+from shared.web.tracing import Traced
 
 __all__ = ["build", "main", "openapi_document"]
 
@@ -40,7 +41,7 @@ def build(
     house = _house(service, settings, passwords or Passwords())
     front = Front(create_api(house), create_console(house), secure=settings.secure)
     service.parts += [
-        HttpServer("http", front, bind(settings.host, settings.port, setting="EXPRESSYNC_ADMIN_API_PORT")),
+        HttpServer("http", Traced(front), bind(settings.host, settings.port, setting="EXPRESSYNC_ADMIN_API_PORT")),
         Every("upstreams.ask", ASK_EVERY_S, house.upstreams.refresh),
         Every("access.forget", FORGET_EVERY_S, house.sign_in.forget),
     ]

@@ -60,6 +60,7 @@ from shared.runtime.supervisor import Every
 from shared.web.health import connected
 from shared.web.problems import on_crash, on_no_answer, on_problem
 from shared.web.server import HttpServer, bind
+from shared.web.tracing import Traced
 
 SWEEP_EVERY_S = 1.0
 EXPIRE_EVERY_S = 1.0
@@ -157,7 +158,7 @@ def wire(
     drivers = build_drivers(service, settings, watch)
     keys = parse_hook_keys(settings.hook_keys.get_secret_value())
     hook = Hook(taps.decider, keys, registry=service.registry) if "hook" in served else None
-    pages = drivers.app if "pages" in served else Starlette()
+    pages = Traced(drivers.app if "pages" in served else Starlette())
     if hook is not None or "pages" in served:
         listener = bind(settings.host, settings.port, setting="EXPRESSYNC_PREAUTH_PORT")
         # Last to start and first to stop: what it takes in, the parts above it finish.

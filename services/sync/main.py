@@ -56,6 +56,7 @@ from shared.runtime.clock import Clock, NewId, utc_now, uuid7
 from shared.runtime.service import Service, assemble, run
 from shared.runtime.supervisor import Every
 from shared.web.server import HttpServer, bind
+from shared.web.tracing import Traced
 
 # Due entries and sessions are looked for this often even when nobody called.
 SETTLE_EVERY_S = 1.0
@@ -128,7 +129,7 @@ def build(settings: SyncSettings, *, clock: Clock = utc_now, new_id: NewId = uui
     intake = wire(service, settings).intake
     listener = bind(settings.host, settings.port, setting="EXPRESSYNC_SYNC_PORT")
     # Last to start and first to stop: what it takes in, the parts above it finish.
-    service.parts.append(HttpServer("http", Starlette(routes=[intake.route()]), listener))
+    service.parts.append(HttpServer("http", Traced(Starlette(routes=[intake.route()])), listener))
     return service
 
 

@@ -17,7 +17,7 @@ from shared.contracts.problem import RemoteProblem
 from shared.contracts.request import ReplyEnvelope, Request, RequestEnvelope
 from shared.runtime.clock import Clock
 from shared.runtime.log import get_logger
-from shared.runtime.tracing import current_traceparent
+from shared.runtime.tracing import continued, current_traceparent
 
 log = get_logger(__name__)
 
@@ -203,7 +203,9 @@ class RequestServer:
         if envelope.deadline <= self._clock():
             log.info("A request came too late and was left.", action="request.expired", request=envelope.name)
             return
-        reply = await self._answer(envelope)
+        traceparent = message.headers.get("traceparent")
+        with continued(traceparent if isinstance(traceparent, str) else None):
+            reply = await self._answer(envelope)
         if reply is None or not message.reply_to or channel.is_closed:
             return
         try:

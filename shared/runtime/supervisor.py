@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, Protocol
 
 from shared.runtime.log import get_logger
+from shared.runtime.tracing import turn
 
 log = get_logger(__name__)
 
@@ -33,7 +34,8 @@ class Every:
     async def run(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
-                await self._job()
+                with turn(self.name):
+                    await self._job()
             except Exception as error:  # noqa: BLE001 - a periodic job's next turn is its retry
                 log.warning("A periodic job failed.", action="job.failed", job=self.name, error=repr(error))
             try:

@@ -1,6 +1,11 @@
-"""One trace from the tap to the audit entry: W3C trace context travels in outbox rows and messages."""
+"""One trace from what came in to the audit entry: W3C trace context travels in requests, outbox rows and messages.
+
+A span begins with each HTTP request (`shared.web.tracing`), turn of a periodic job, request and message.
+"""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from opentelemetry import context, trace
 from opentelemetry.sdk.resources import Resource
@@ -36,3 +41,20 @@ def current_traceparent() -> str | None:
 def from_traceparent(traceparent: str | None) -> context.Context:
     """The context to start a span in; a missing or broken header starts a new trace."""
     return _W3C.extract({"traceparent": traceparent} if traceparent else {}, context=context.Context())
+
+
+@contextmanager
+def continued(traceparent: str | None) -> Iterator[None]:
+    """Spans that start inside go on with the sender's trace; a missing or broken header starts a new one."""
+    token = context.attach(from_traceparent(traceparent))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+@contextmanager
+def turn(name: str) -> Iterator[None]:
+    """One turn of a periodic job: a trace of its own."""
+    with tracer().start_as_current_span(f"job {name}", context=context.Context()):
+        yield

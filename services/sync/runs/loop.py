@@ -7,6 +7,7 @@ from typing import Final
 
 from services.sync.upstreams.errors import UpstreamError
 from shared.runtime.log import get_logger
+from shared.runtime.tracing import turn
 
 log = get_logger(__name__)
 
@@ -43,7 +44,8 @@ class Loop:
             self._wanted.clear()
             did: object = None
             try:
-                did = await self._job()
+                with turn(self.name):
+                    did = await self._job()
             except UpstreamError as error:
                 # Told by its health already.
                 log.debug("A turn ended early.", action="loop.upstream", loop=self.name, error=str(error))

@@ -14,6 +14,7 @@ from shared.contracts.problem import NotFound, Problem
 from shared.contracts.request import ReplyEnvelope, Request, RequestEnvelope, registered
 from shared.contracts.requests import audit, preauth, sync
 from shared.runtime.clock import Clock
+from shared.runtime.tracing import current_traceparent
 from tests.waiting import until
 
 VOCABULARY = (audit, preauth, sync)
@@ -34,10 +35,12 @@ class Owners:
         ]
         self._answers: dict[str, Answer] = {}
         self.asked: list[RequestEnvelope] = []
+        self.traceparents: list[str | None] = []
 
     def reset(self) -> None:
         self._answers.clear()
         self.asked.clear()
+        self.traceparents.clear()
 
     def answer(self, request: type[Request[Any]], answer: Answer | BaseModel | Problem) -> None:
         """What comes back: a value, a refusal, or what a function makes of the request."""
@@ -53,6 +56,7 @@ class Owners:
     async def _answer(self, envelope: RequestEnvelope) -> ReplyEnvelope | None:
         if envelope.actor.kind != "system":  # what the service asks by itself now and then
             self.asked.append(envelope)
+            self.traceparents.append(current_traceparent())
         answer = self._answers.get(envelope.name)
         if answer is None:
             return None

@@ -271,3 +271,12 @@ async def test_the_overview_has_a_part_for_each_owner(admin: House) -> None:
     assert found["taps"]["answered"] is False
     assert found["sessions"]["value"]["sessions"][0]["session"] == "main:42"
     assert [each["name"] for each in found["upstreams"]] == ["steve", "lago", "broker"]
+
+
+async def test_the_owner_is_asked_within_the_callers_trace(admin: House) -> None:
+    """A request's `traceparent` reaches whoever is asked because of it, so that one trace shows both."""
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    client = await admin.as_admin()
+    await client.get("/api/v1/cards", headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
+    assert admin.owners.traceparents
+    assert all(trace in (sent or "") for sent in admin.owners.traceparents)
