@@ -16,7 +16,7 @@ from services.admin_api.api.problems import NoSuchPath, as_problem
 from services.admin_api.console import paths
 from services.admin_api.console.drawing.frame import bare_frame, frame_for
 from services.admin_api.console.render import Pages
-from services.admin_api.console.routes import audit, cards, links, overview, sign_in
+from services.admin_api.console.routes import audit, cards, edits, links, overview, sign_in
 from services.admin_api.console.view.problem import Problem as ProblemPage
 from services.admin_api.console.view.state import Action
 from services.admin_api.console.visit import html
@@ -42,6 +42,7 @@ def create_console(house: House) -> Starlette:
             *sign_in.routes,
             *overview.routes,
             *links.routes,
+            *edits.routes,
             *cards.routes,
             *audit.routes,
         ],

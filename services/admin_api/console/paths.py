@@ -19,6 +19,10 @@ def card_link(id_tag: str) -> str:
     return f"{card(id_tag)}/link"
 
 
+def card_edit(id_tag: str) -> str:
+    return f"{card(id_tag)}/edit"
+
+
 def subject(of: str) -> str:
     """The audit log of one subject, such as `card/04A1B2C3`."""
     return address(AUDIT, {"subject": of})

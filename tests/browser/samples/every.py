@@ -2,9 +2,10 @@
 
 from tests.browser.samples.base import Sample
 from tests.browser.samples.cards import card_lists, cards
+from tests.browser.samples.edits import edits
 from tests.browser.samples.links import links
 from tests.browser.samples.rest import audit, outside, overview
 
 SAMPLES: dict[str, Sample] = {
-    sample.name: sample for part in (overview, cards, card_lists, links, audit, outside) for sample in part()
+    sample.name: sample for part in (overview, cards, card_lists, links, edits, audit, outside) for sample in part()
 }

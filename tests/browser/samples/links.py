@@ -81,10 +81,10 @@ def links() -> Iterator[Sample]:
             preview=Preview(
                 (
                     "From 28 April 2026, 00:00 UTC, sessions are billed to Ada GmbH, subscription sub_fleet.",
-                    "3 sessions held since then, 21.4 kWh in all, are released and billed to it.",
-                    "Sessions that started before stay held.",
+                    "1 session running now stays with its owner.",
                 ),
                 "The link can be undone from the card's page. What Lago has counted by then is not taken back.",
+                "Release and bill 3 held sessions that began since 28 April 2026, 00:00 UTC, 21.4 kWh in all",
             ),
             idempotency_key="k",
         ),

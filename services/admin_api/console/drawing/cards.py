@@ -42,6 +42,11 @@ def card(details: CardDetails) -> Card:
     return _card(known, link=_link(known.link, details.subscription), steve=steve)
 
 
+def with_steve(view: CardView, steve: Part[SteveNow]) -> Card:
+    """What is kept of it, with SteVe's own record of now."""
+    return _card(view, link=_link(view.link, None), steve=_steve(steve, view))
+
+
 def bare_card(view: CardView) -> Card:
     """As it stands in the mirror, for a page about something else than the card."""
     return _card(view, link=_link(view.link, None), steve=_mirrored(view, current=True))

@@ -75,9 +75,12 @@ def _twin(query: str, linked: str) -> str:
 
 
 def _actions(visit: Visit, card: Card) -> tuple[Action, ...]:
-    if not visit.may("operator") or not card.known:
+    if not card.known:
         return ()
-    return (Action("Change the link" if card.link else "Link this card", paths.card_link(card.id_tag)),)
+    edit = Action("Edit", paths.card_edit(card.id_tag))
+    if not visit.may("operator"):
+        return (edit,)
+    return (Action("Change the link" if card.link else "Link this card", paths.card_link(card.id_tag)), edit)
 
 
 def _remedies(visit: Visit, details: CardDetails, card: Card) -> tuple[Action, ...]:

@@ -5,8 +5,10 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
-from shared.contracts.requests.sync import CustomerPage, GetCard, LinkCard, SearchCustomers
+from shared.contracts.requests.sync import CustomerPage, GetCard, LinkCard, ReadCardInSteve, SearchCustomers
+from shared.contracts.requests.sync_cards import BlockCard, UndoChange
 from tests.browser.chromium import find
+from tests.integration.services.admin_api import scene
 from tests.integration.services.admin_api.scene import CARD, all_is_well
 from tests.integration.services.admin_api.support import OWN_PASSWORD, House
 from tests.integration.services.admin_api.test_console import ADA
@@ -72,6 +74,36 @@ async def test_from_the_one_time_password_to_a_linked_card(page: Page, house: Ho
     await expect(page.get_by_text("You are signed out.")).to_be_visible()
     await page.goto(f"{house.url}/cards")
     await expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+async def test_a_card_is_blocked_and_the_block_undone(browser: Browser, admin: House, scripts: bool) -> None:  # noqa: FBT001
+    """On a phone, with JavaScript and without: the consequences before, the reason, what was done, and its undo."""
+    all_is_well(admin.owners)
+    context = await browser.new_context(viewport={"width": 390, "height": 844}, java_script_enabled=scripts)
+    page = await context.new_page()
+    await page.goto(f"{admin.url}/cards/{CARD}/edit")
+    await page.get_by_label("Operator").fill("admin")
+    await page.get_by_label("Password").fill(OWN_PASSWORD)
+    await page.get_by_role("button", name="Sign in").click()
+    await expect(page.get_by_text("SteVe refuses it at every charger")).to_be_visible()
+    blocked = cases.known(
+        last_change_id=cases.AN_ID, block_kind="operator", block_reason="lost", blocked_by="admin", remembered_limit=1
+    )
+    admin.owners.answer(BlockCard, blocked)
+    admin.owners.answer(GetCard, blocked)
+    admin.owners.answer(ReadCardInSteve, scene.blocked_in_steve())
+    await page.get_by_label("Reason to block it").fill("lost")
+    await page.get_by_role("button", name="Block this card").click()
+    await expect(page.get_by_role("status")).to_contain_text(f"{CARD} is blocked")
+    admin.owners.answer(UndoChange, cases.known())
+    admin.owners.answer(GetCard, cases.known())
+    admin.owners.answer(ReadCardInSteve, scene.in_steve())
+    await page.get_by_role("status").get_by_role("button", name="Undo").click()
+    await expect(page.get_by_role("status")).to_contain_text("is undone")
+    await expect(page.get_by_role("button", name="Block this card")).to_be_visible()
+    assert [len(admin.owners.requests(each)) for each in (BlockCard, UndoChange)] == [1, 1]
+    await context.close()
 
 
 async def test_times_are_the_readers_and_identifiers_can_be_copied(page: Page, admin: House) -> None:

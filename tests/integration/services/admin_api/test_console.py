@@ -26,7 +26,7 @@ from tests.integration.services.admin_api.scene import CARD, all_is_well
 from tests.integration.services.admin_api.support import OWN_PASSWORD, House, change, problem
 from tests.unit.services.admin_api.diagnosis import cases
 
-PAGES = ["/", "/cards", f"/cards/{CARD}", f"/cards/{CARD}/link", "/audit", "/password"]
+PAGES = ["/", "/cards", f"/cards/{CARD}", f"/cards/{CARD}/link", f"/cards/{CARD}/edit", "/audit", "/password"]
 
 
 @pytest.fixture
