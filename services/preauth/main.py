@@ -64,6 +64,8 @@ from shared.web.tracing import Traced
 
 SWEEP_EVERY_S = 1.0
 EXPIRE_EVERY_S = 1.0
+# Taps come first: a crowd of them is told to the others at a quarter of the pace at which it could be.
+RELAY_REST = 3.0
 REPLAY_EVERY_S = 0.5
 HOUR_S = 3600.0
 NOTE_EVERY_S = 10.0

@@ -68,6 +68,8 @@ DISPATCH_EVERY_S = 1.0
 COMPARE_EVERY_S = 30.0
 # Requests may hold a connection while a charger thinks for 30 s; the work of the house goes on beside them.
 POOL_SIZE = 20
+# Billing comes first: a backlog of sessions is told to the others at a quarter of the pace at which it could be.
+RELAY_REST = 3.0
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,9 @@ class Rooms(Upstreams, CardRooms, SessionRooms, ProofRooms):
 
 
 def build(settings: SyncSettings, *, clock: Clock = utc_now, new_id: NewId = uuid7) -> Service:
-    service = assemble("sync", settings, metadata, clock=clock, new_id=new_id, pool_size=POOL_SIZE)
+    service = assemble(
+        "sync", settings, metadata, clock=clock, new_id=new_id, pool_size=POOL_SIZE, relay_rest=RELAY_REST
+    )
     intake = wire(service, settings).intake
     listener = bind(settings.host, settings.port, setting="EXPRESSYNC_SYNC_PORT")
     # Last to start and first to stop: what it takes in, the parts above it finish.

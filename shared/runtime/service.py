@@ -95,6 +95,7 @@ def assemble(
     topology: Topology | None = None,
     pool_size: int = 8,
     asks: bool = False,
+    relay_rest: float = 0.0,
 ) -> Service:
     """Wire what every service has: database, outbox and relay, inbox, requests, health and metrics.
 
@@ -113,7 +114,7 @@ def assemble(
         schema=str(metadata.schema),
         pool_size=pool_size,
     )
-    relay = Relay(database, amqp_url, service=name, topology=topology, registry=registry)
+    relay = Relay(database, amqp_url, service=name, topology=topology, registry=registry, rest=relay_rest)
     service = Service(
         name=name,
         settings=settings,
