@@ -1,6 +1,6 @@
 """Many rows in one statement: all of them as one JSON parameter, instead of a statement, or an array, a column."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -35,3 +35,19 @@ async def update(
             .where(*(table.c[name] == new.c[name] for name in key))
             .values({name: new.c[name] for name in columns})
         )
+
+
+def among(table: sa.FromClause, steve_id: str, pks: Collection[int]) -> sa.ColumnElement[bool]:
+    """Whether a row is about one of these transactions of SteVe.
+
+    The bounds say nothing that the list does not. But the server believes for a minute that a table is as small as it
+    was, and a list alone it then answers by reading all that SteVe ever recorded.
+    """
+    if not pks:
+        return sa.false()
+    pk = table.c.transaction_pk
+    return sa.and_(
+        table.c.steve_id == steve_id,
+        pk.between(min(pks), max(pks)),
+        pk == sa.any_(sa.cast(list(pks), sa.ARRAY(sa.BigInteger))),
+    )

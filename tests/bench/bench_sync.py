@@ -150,7 +150,7 @@ async def stops_to_counted(infra: Infra, folder: Path) -> list[float]:
 
 
 async def counted(world: BenchWorld) -> int:
-    usage = (await world.lago_state())["counted"]
+    usage = (await world.lago_state(counted=True))["counted"]
     return sum(int(one[METRIC]["events_count"]) for one in usage.values())
 
 

@@ -207,8 +207,10 @@ class BenchWorld:
         found: dict[str, Any] = (await self.http.get(f"{self.steve_url}/_sim/state")).json()
         return found
 
-    async def lago_state(self) -> dict[str, Any]:
-        found: dict[str, Any] = (await self.http.get(f"{self.lago_url}/_sim/state")).json()
+    async def lago_state(self, *, counted: bool = False) -> dict[str, Any]:
+        """`counted`: also what Lago counts, which it works out from all its events, on the core it shares with sync."""
+        address = f"{self.lago_url}/_sim/state"
+        found: dict[str, Any] = (await self.http.get(address, params={"counted": "yes" if counted else "no"})).json()
         return found
 
 

@@ -22,7 +22,7 @@ Json = dict[str, Any]
 class SimApi:
     """Every body and answer is JSON. What cannot be done answers 422 `{"error": "..."}`.
 
-    - `GET state`: counts, counted usage (units are net and not clamped), requests, faults.
+    - `GET state`: counts, counted usage (units are net and not clamped; not with `?counted=no`), requests, faults.
     - `GET events?external_subscription_id=`: stored events in order of arrival, and whether each counts.
     - `POST faults` `{"name", "value", "path", "method", "count"}`, or `{"fault": "slow=800,count=2"}`;
       `DELETE faults?name=` ends one or all.
@@ -67,10 +67,10 @@ class SimApi:
         ]
 
     async def state(self, request: Request) -> Response:
-        del request
         state = self._state
         usage: dict[str, dict[str, Json]] = {}
-        for subscription in state.subscriptions:
+        # Counting goes over all events: whoever only wants to know how many there are says so.
+        for subscription in state.subscriptions if request.query_params.get("counted") != "no" else ():
             charges = state.plans[subscription.plan_code].charges
             for code in (charge.metric_code for charge in charges):
                 total, count = state.counted(subscription.external_id, code)

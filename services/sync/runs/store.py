@@ -110,8 +110,7 @@ async def outcomes(
         sa.select(session.c.transaction_pk, outcome.label("outcome"), detail.label("detail"))
         .select_from(session.outerjoin(entry, last))
         .where(
-            session.c.steve_id == steve_id,
-            session.c.transaction_pk == sa.any_(sa.cast(list(pks), sa.ARRAY(sa.BigInteger))),
+            bulk.among(session, steve_id, pks),
         )
     )
     return {row.transaction_pk: (row.outcome, row.detail) for row in await tx.execute(statement)}
@@ -126,8 +125,7 @@ async def in_hand(tx: Read, steve_id: str, pks: Sequence[int]) -> bool:
         entry.c.last_error.is_(None),
     )
     statement = sa.select(sa.literal(1)).where(
-        session.c.steve_id == steve_id,
-        session.c.transaction_pk == sa.any_(sa.cast(list(pks), sa.ARRAY(sa.BigInteger))),
+        bulk.among(session, steve_id, pks),
         sa.or_(sa.and_(session.c.settle_at.is_not(None), session.c.settle_attempts == 0), delivering),
     )
     return (await tx.execute(statement.limit(1))).first() is not None

@@ -10,12 +10,15 @@ from sqlalchemy.dialects.postgresql import insert
 from services.sync import bulk
 from services.sync.ledger.tables import entry
 from services.sync.metadata import SCHEMA
-from services.sync.sessions.tables import cursor, gap, session, start_verdict
+from services.sync.sessions.tables import LONG, cursor, gap, lasts_long, session, start_verdict
 from shared.contracts.identity import session_id
 from shared.contracts.requests.sync import Billing, SearchSessions, SessionView
 from shared.database.engine import Read, Write
 
 KEY: Final = ("steve_id", "transaction_pk")
+
+# Nothing that ended is longer than a week.
+LONGEST: Final = timedelta(days=7)
 
 
 async def lock_observation(tx: Write, steve_id: str) -> None:
@@ -45,9 +48,7 @@ async def set_cursor(tx: Write, steve_id: str, **values: Any) -> None:  # noqa: 
 
 
 async def by_pk(tx: Read, steve_id: str, pks: Collection[int]) -> dict[int, sa.Row[Any]]:
-    statement = sa.select(session).where(
-        session.c.steve_id == steve_id, session.c.transaction_pk == sa.any_(sa.cast(list(pks), sa.ARRAY(sa.BigInteger)))
-    )
+    statement = sa.select(session).where(bulk.among(session, steve_id, pks))
     return {row.transaction_pk: row for row in await tx.execute(statement)}
 
 
@@ -58,8 +59,7 @@ async def lock_by_pk(tx: Write, steve_id: str, pks: Collection[int]) -> dict[int
     statement = (
         sa.select(session)
         .where(
-            session.c.steve_id == steve_id,
-            session.c.transaction_pk == sa.any_(sa.cast(list(pks), sa.ARRAY(sa.BigInteger))),
+            bulk.among(session, steve_id, pks),
         )
         .order_by(session.c.transaction_pk)
         .with_for_update()
@@ -193,6 +193,34 @@ async def due(tx: Write, now: datetime, *, limit: int) -> list[sa.Row[Any]]:
     return list((await tx.execute(statement)).all())
 
 
+def _beside(
+    one: sa.FromClause, look_back: timedelta, tolerance: timedelta, *, only_long: bool = False
+) -> sa.Select[tuple[int]]:
+    """Sessions on the connector of `one` that ran while it did and began at most `look_back` before it.
+
+    An index finds what began in a span of time, not what lasted into one. So a week of a busy connector is not read for
+    each of its sessions: most did not last, and those that did have an index of their own.
+    """
+    other = session.alias()
+    found = (
+        sa.select(other.c.transaction_pk)
+        .where(
+            other.c.steve_id == one.c.steve_id,
+            other.c.charge_box_id == one.c.charge_box_id,
+            other.c.connector_id == one.c.connector_id,
+            other.c.transaction_pk != one.c.transaction_pk,
+            other.c.started_at < one.c.stopped_at - tolerance,
+            other.c.started_at > one.c.started_at - look_back,
+            other.c.stopped_at > one.c.started_at + tolerance,
+            # A session that delivered nothing takes nothing from another one, and an ignored one has been dealt with.
+            other.c.stop_wh > other.c.start_wh,
+            other.c.billing != "ignored",
+        )
+        .correlate(one)
+    )
+    return found.where(lasts_long(other)) if only_long else found
+
+
 async def around(tx: Read, steve_id: str, pks: Sequence[int], *, tolerance: timedelta) -> dict[int, Any]:
     """For each session, the one before it on its connector, and one that ran at the same time."""
     previous = (
@@ -209,24 +237,9 @@ async def around(tx: Read, steve_id: str, pks: Sequence[int], *, tolerance: time
         .correlate(one)
         .lateral("previous")
     )
-    other = session.alias("other")
     overlapping = (
-        sa.select(other.c.transaction_pk)
-        .where(
-            other.c.steve_id == one.c.steve_id,
-            other.c.charge_box_id == one.c.charge_box_id,
-            other.c.connector_id == one.c.connector_id,
-            other.c.transaction_pk != one.c.transaction_pk,
-            other.c.started_at < one.c.stopped_at - tolerance,
-            # An index finds what began before; nothing that ended is longer than a week.
-            other.c.started_at > one.c.started_at - timedelta(days=7),
-            other.c.stopped_at > one.c.started_at + tolerance,
-            # A session that delivered nothing takes nothing from another one, and an ignored one has been dealt with.
-            other.c.stop_wh > other.c.start_wh,
-            other.c.billing != "ignored",
-        )
+        sa.union_all(_beside(one, LONG, tolerance), _beside(one, LONGEST, tolerance, only_long=True))
         .limit(1)
-        .correlate(one)
         .lateral("overlapping")
     )
     statement = (
@@ -249,8 +262,7 @@ async def around(tx: Read, steve_id: str, pks: Sequence[int], *, tolerance: time
             )
         )
         .where(
-            one.c.steve_id == steve_id,
-            one.c.transaction_pk == sa.any_(sa.cast(list(pks), sa.ARRAY(sa.BigInteger))),
+            bulk.among(one, steve_id, pks),
         )
     )
     return {row.transaction_pk: row for row in await tx.execute(statement)}

@@ -58,6 +58,10 @@ async def test_each_anomaly_is_held_and_nothing_else(world: World) -> None:
     one = world.charge("A", 1_000, charge_box_id="B9", start_at=ago(hours=9), stop_at=ago(hours=8))
     two = world.charge("A", 1_000, charge_box_id="B9", start_at=ago(hours=8, minutes=30), stop_at=ago(hours=7))
     expected[one.pk] = expected[two.pk] = "overlapping"
+    # One that lasts for a day, and one that begins long after it.
+    one = world.charge("A", 1_000, charge_box_id="B11", start_at=ago(hours=26), stop_at=ago(hours=2))
+    two = world.charge("A", 1_000, charge_box_id="B11", start_at=ago(hours=4), stop_at=ago(hours=3))
+    expected[one.pk] = expected[two.pk] = "overlapping"
     expected[world.charge("A", None, charge_box_id="B10", start_at=ago(days=4)).pk] = "open_too_long"
     await world.turn()
     world.clock.advance(seconds=1)
