@@ -131,10 +131,11 @@ async def test_no_request_crashes_the_drivers_pages(preauth: Preauth, sync: Sync
     pairing_id = (await arm(preauth.http)).json()["pairing_id"]
     place = f"/api/pairings/{pairing_id}"
     assert (await preauth.http.delete(place)).status_code == 204
-    posts = st.sampled_from(
-        ["/api/pairings", f"{place}/login", "/api/token", "/scan", "/kiosk", "/me/sign-out", f"/api/pairings/{uuid4()}"]
+    pages = ["/scan", "/kiosk", "/me/sign-out", "/me/bindings", "/me/bindings/forget", "/bind"]
+    posts = st.sampled_from(["/api/pairings", f"{place}/login", "/api/token", f"/api/pairings/{uuid4()}", *pages])
+    gets = st.sampled_from(
+        [place, f"{place}/events", "/scan", "/kiosk", "/me", "/bind", "/.well-known/jwks.json", "/nowhere"]
     )
-    gets = st.sampled_from([place, f"{place}/events", "/scan", "/kiosk", "/me", "/.well-known/jwks.json", "/nowhere"])
 
     @EXAMPLES
     @given(path=posts, body=bodies | forms, kind=content_types)
