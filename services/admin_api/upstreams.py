@@ -78,10 +78,18 @@ class UpstreamWatch:
         return UpstreamState(
             name=name,
             state=heard.state,
-            sentence=sentences[heard.state],
+            sentence=sentences[heard.state] + (self._failed_webhooks() if name == "lago" else ""),
             since=heard.since,
             checked_at=heard.checked_at,
         )
+
+    def _failed_webhooks(self) -> str:
+        """A sentence to go on with. Nothing is lost with them: polling finds what they told, later."""
+        webhooks = self._heard.webhooks if self._heard else None
+        if webhooks is None or not webhooks.failed:
+            return ""
+        some = f"{webhooks.failed} of its webhooks" if webhooks.failed > 1 else "One of its webhooks"
+        return f" {some} could not be acted on: see `expressync sync webhooks`."
 
     def _broker(self) -> UpstreamState:
         ok = bool(self._broker_ok)

@@ -25,6 +25,7 @@ from services.admin_api.api import (
     taps,
     tokens,
     upstreams,
+    webhooks,
 )
 from services.admin_api.api.problems import ProblemBody
 from services.admin_api.house import House
@@ -33,7 +34,7 @@ VERSION: Final = "1"
 OPENAPI_PATH: Final = "/api/openapi.json"
 _RESOURCES: Final = (
     session, overview, cards, card_changes, customers, sessions, held, runs, reconciliation, taps, pairings, chargers,
-    kiosks, interception, diagnoses, audit, upstreams, tokens, operators,
+    kiosks, interception, diagnoses, audit, upstreams, webhooks, tokens, operators,
 )  # fmt: skip
 _ABOUT: Final = """
 What operators see and do, as JSON: the console's pages are twins of these resources.

@@ -125,6 +125,20 @@ def sync_release(
     return held.release(sessions or [], card=card, since=since, note=note, yes=yes, as_json=as_json)
 
 
+@sync.command("webhooks")
+@reporting
+def sync_webhooks(
+    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="With --replay: only these.")] = None,
+    *,
+    replay: Annotated[bool, typer.Option("--replay", help="Act again on those that failed.")] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Show how Lago's webhooks stand. Exit 1 when some could not be acted on."""
+    from services.admin_api.cli import webhooks  # noqa: PLC0415
+
+    return webhooks.replay(keys or [], as_json=as_json) if replay else webhooks.shown(as_json=as_json)
+
+
 @sync.command("reconcile")
 @reporting
 def sync_reconcile(

@@ -4,7 +4,14 @@ import json
 
 import pytest
 
-from shared.contracts.requests.sync import GetUpstreams, UpstreamList
+from shared.contracts.requests.sync import (
+    FailedWebhook,
+    GetUpstreams,
+    ReplayWebhooks,
+    UpstreamList,
+    WebhooksReplayed,
+    WebhookStanding,
+)
 from shared.contracts.requests.sync_work import (
     CadenceView,
     GetRun,
@@ -192,6 +199,39 @@ async def test_the_proof_ends_with_0_1_or_3(cli: Cli) -> None:
     owners.answer(Reconcile, ReconcileResult(rows=[unknown], checked_at=NOW))
     assert (await cli("sync", "reconcile", "--stored")).code == 3
     assert [asked.data["stored"] for asked in owners.requests(Reconcile)] == [False, False, True]
+
+
+async def test_webhooks_that_failed_are_shown_and_replayed(cli: Cli) -> None:
+    """What failed and why is exit 1; Lago's own line names it too; a replay takes all of them, or the named ones."""
+    owners = cli.house.owners
+    failed = FailedWebhook(unique_key="k1", webhook_type="invoice.created", received_at=NOW, why="no such field")
+    standing = WebhookStanding(received_at=NOW, waiting=0, failed=1, newest_failed=[failed])
+    owners.answer(GetUpstreams, upstreams("ok").model_copy(update={"webhooks": standing}))
+    ended = await cli("sync", "webhooks")
+    assert (ended.code, ended.lines[-1]) == (
+        1,
+        ["k1", "invoice.created", NOW.isoformat().replace("+00:00", "Z"), "no such field"],
+    )
+    client = await cli.house.as_admin()
+
+    async def named() -> bool:
+        items = (await client.get("/api/v1/upstreams")).json()["items"]
+        return "One of its webhooks could not be acted on" in items[1]["sentence"]
+
+    await until(named)
+    owners.answer(ReplayWebhooks, WebhooksReplayed(replayed=1))
+    assert (await cli("sync", "webhooks", "--replay")).code == 0
+    owners.answer(ReplayWebhooks, WebhooksReplayed(replayed=0, unknown=["k9"]))
+    assert (await cli("sync", "webhooks", "--replay", "k9")).code == 1
+    assert [(asked.data["failed"], asked.data["unique_keys"]) for asked in owners.requests(ReplayWebhooks)] == [
+        (True, []),
+        (False, ["k9"]),
+    ]
+    owners.answer(
+        GetUpstreams,
+        upstreams("ok").model_copy(update={"webhooks": standing.model_copy(update={"failed": 0, "newest_failed": []})}),
+    )
+    assert (await cli("sync", "webhooks", "--json")).code == 0
 
 
 async def test_the_cadence_is_pinned_and_let_go(cli: Cli) -> None:

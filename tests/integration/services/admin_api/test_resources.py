@@ -26,7 +26,7 @@ from shared.contracts.requests.preauth import (
     SetCardPin,
     SwitchInterception,
 )
-from shared.contracts.requests.sync import GetSession, OperateCharger, OperationResult
+from shared.contracts.requests.sync import GetSession, OperateCharger, OperationResult, ReplayWebhooks, WebhooksReplayed
 from shared.contracts.requests.sync_cards import (
     BlockCard,
     ChangeCard,
@@ -112,6 +112,13 @@ CHANGES: Final[list[tuple[str, dict[str, Any], type[Request[Any]], dict[str, Any
     ("POST /held/release", {"card": CARD, "since": LATER}, ReleaseHeld, {"id_tag": CARD, "since": LATER}, DONE),
     ("POST /held/release", {"sessions": ["main:42"]}, ReleaseHeld, {"sessions": ["main:42"], "since": None}, DONE),
     ("POST /runs", {"segments": ["sweep"]}, StartRun, {"segments": ["sweep"]}, things.run(state="waiting")),
+    (
+        "POST /webhooks/replay",
+        {"failed": True},
+        ReplayWebhooks,
+        {"failed": True, "unique_keys": []},
+        WebhooksReplayed(replayed=2),
+    ),
     ("PUT /cadence", {"mode": "idle"}, PinCadence, {"mode": "idle"}, CADENCE),
     (
         "POST /chargers/CP%2F7%20%C3%BC/operations",
@@ -244,6 +251,7 @@ async def test_a_question_reaches_its_owner_with_its_filters(  # noqa: PLR0917 -
         ("POST", "/held/release", {"card": CARD}, "either sessions, or a card and since when"),
         ("POST", "/held/release", {"card": CARD, "since": LATER, "sessions": ["main:1"]}, "either"),
         ("POST", "/chargers/CP-7/operations", {"operation": "Explode"}, "body.operation"),
+        ("POST", "/webhooks/replay", {}, "either unique_keys, or failed"),
         ("PUT", "/cadence", {}, "body.mode"),
         ("POST", "/kiosks", {"name": "x", "charge_box_ids": []}, "body.charge_box_ids"),
     ],

@@ -11,7 +11,8 @@ PREFIX: Final = "/api/v1"
 BELOW: Final = {"viewer": (), "operator": ("viewer",), "admin": ("viewer", "operator")}
 NEEDED: Final = {
     "viewer": """
-        GET /overview GET /upstreams GET /cards GET /cards/{id_tag} GET /cards/{id_tag}/link-preview GET /customers
+        GET /overview GET /upstreams GET /webhooks GET /cards GET /cards/{id_tag} GET /cards/{id_tag}/link-preview
+        GET /customers
         GET /sessions GET /sessions/{session} GET /held GET /runs GET /runs/{run_id} POST /reconcile
         GET /reconciliations GET /taps GET /pairings GET /interception GET /chargers
         GET /chargers/{charge_box_id} GET /kiosks POST /diagnoses GET /audit/entries GET /audit/entries/{event_id}
@@ -22,7 +23,7 @@ NEEDED: Final = {
         POST /cards/{id_tag}/unlink PUT /cards/{id_tag}/pin POST /changes/{change_id}/undo
         GET /customers/{external_customer_id}/portal POST /held/retry POST /held/ignore POST /held/release POST /runs
         PUT /cadence POST /pairings POST /pairings/{pairing_id}/cancel POST /chargers/{charge_box_id}/operations
-        GET /chargers/{charge_box_id}/qr PUT /interception
+        GET /chargers/{charge_box_id}/qr PUT /interception POST /webhooks/replay
     """,
     "admin": """
         POST /chargers/{charge_box_id}/qr POST /kiosks POST /kiosks/{kiosk_id}/revoke GET /tokens POST /tokens
