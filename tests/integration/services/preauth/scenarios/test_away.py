@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import psycopg
 import pytest
 
 from tests.databases import TestDatabase, fresh_database
@@ -84,6 +85,20 @@ async def test_the_database_is_down(site: Site, breakable: Infra, charger_id: st
         assert (await charger.authorize(cards[5]))[0] == "Blocked"
         await kiosk.notified(again, "intercepted")
         assert (await kiosk.log_in(again)).status_code == 200
+
+
+async def test_a_commit_stalls_past_the_deadline(site: Site, charger_id: str, card: str) -> None:
+    """The statement that takes the card hangs: it charges in time, and the commit that comes after all is void."""
+    async with site.kiosk(charger_id) as kiosk, site.charger(charger_id) as charger:
+        healthy = (await charger.authorize(site.new_card()))[1]
+        pairing_id = await kiosk.arm(charger_id)
+        with psycopg.connect(site.one.database.admin_url) as blocker:
+            blocker.execute("LOCK TABLE preauth.tap IN SHARE MODE")
+            told, took_ms = await charger.authorize(card)
+        assert (told, took_ms < DEADLINE_MS + healthy + BUSY_MS) == ("Accepted", True)
+        await kiosk.notified(pairing_id, "void")
+        assert (await kiosk.log_in(pairing_id)).json()["code"] == "scan_over"
+    assert site.events("scan.intercepted", pairing_id) == []
 
 
 @pytest.mark.parametrize("way", ALONE, ids=str)
