@@ -41,7 +41,12 @@ def build(
     house = _house(service, settings, passwords or Passwords())
     front = Front(create_api(house), create_console(house), secure=settings.secure)
     service.parts += [
-        HttpServer("http", Traced(front), bind(settings.host, settings.port, setting="EXPRESSYNC_ADMIN_API_PORT")),
+        HttpServer(
+            "http",
+            Traced(front),
+            bind(settings.host, settings.port, setting="EXPRESSYNC_ADMIN_API_PORT"),
+            local_proxy=True,
+        ),
         Every("upstreams.ask", ASK_EVERY_S, house.upstreams.refresh),
         Every("access.forget", FORGET_EVERY_S, house.sign_in.forget),
     ]

@@ -44,11 +44,16 @@ class _Server(uvicorn.Server):
 
 
 class HttpServer:
-    """One application on one socket; falls only with the process."""
+    """One application on one socket; falls only with the process.
 
-    def __init__(self, name: str, app: ASGIApp, listener: socket.socket, *, lifespan: bool = False) -> None:
+    `local_proxy`: believe X-Forwarded-For from this machine. Where proxies are a setting, nobody else is believed.
+    """
+
+    def __init__(
+        self, name: str, app: ASGIApp, listener: socket.socket, *, lifespan: bool = False, local_proxy: bool = False
+    ) -> None:
         self.name, self._app, self._listener = name, app, listener
-        self._lifespan = lifespan
+        self._lifespan, self._local_proxy = lifespan, local_proxy
 
     @property
     def port(self) -> int:
@@ -64,6 +69,7 @@ class HttpServer:
             access_log=False,
             log_config=None,
             server_header=False,
+            proxy_headers=self._local_proxy,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=5,
         )
