@@ -1,0 +1,163 @@
+"""Hook, gateway, pages and work as processes of their own, and frames and taps in one process."""
+
+import asyncio
+import statistics
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import httpx
+
+from deploy.demo.chargers.charger import Charger
+from deploy.demo.chargers.settings import ChargerSettings
+from deploy.demo.steve.settings import SteveSettings
+from deploy.demo.steve.simulator import run_steve
+from deploy.local.infra.folder import free_port
+from services.preauth.login.browser import KIOSK_COOKIE
+from shared.bus.requests import RequestServer
+from shared.bus.topology import Topology
+from shared.contracts.request import ReplyEnvelope, RequestEnvelope
+from shared.contracts.requests.preauth import EnrolKiosk
+from shared.runtime.clock import utc_now
+from tests.databases import TestDatabase
+from tests.infra import Infra
+from tests.integration.services.preauth.processes import process
+from tests.integration.services.preauth.sync_double import card_view
+from tests.integration.services.preauth.world import running
+from tests.waiting import until
+
+CP, CARD = "CP-7", "04A1"
+DECIDE_MS, ANSWER_MS = 150, 180
+CHARGERS, TAPS = 20, 150
+# What two cores that serve, flood and ask at once add; a tap behind a backlog of frames would wait for seconds.
+BUSY_S = 0.5
+
+
+@asynccontextmanager
+async def sync(amqp_url: str) -> AsyncIterator[None]:
+    """Answers that it knows every card, in sync's place."""
+
+    async def answer(request: RequestEnvelope) -> ReplyEnvelope:
+        assert request.name == "get_card"
+        return ReplyEnvelope(ok=True, value=card_view(request.data["id_tag"]).model_dump(mode="json"))
+
+    server = RequestServer(amqp_url, service="sync", topology=Topology(), clock=utc_now, answer=answer)
+    stop = asyncio.Event()
+    task = asyncio.create_task(server.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+async def test_each_part_is_a_process(infra: Infra, database: TestDatabase, tmp_path: Path) -> None:
+    """Armed at the pages, tapped at the gateway, logged in at the pages; the hook agrees, and the work tells of it."""
+    url, amqp_url = database.url("preauth"), infra.rabbitmq.url
+    async with AsyncExitStack() as stack:
+        steve = await stack.enter_async_context(run_steve(SteveSettings(auth_delay_ms=0)))
+        steve.state.add_charger(CP)
+        steve.state.add_tag(CARD)
+        await stack.enter_async_context(sync(amqp_url))
+        # Only to look and to enrol: it serves nobody of what follows.
+        here = await stack.enter_async_context(running(database, tmp_path / "here"))
+        hook, gateway, pages, work = [
+            await stack.enter_async_context(
+                process(part, url, tmp_path / part, amqp_url=amqp_url, STEVE_OCPP_URL=steve.ocpp_url)
+            )
+            for part in ("hook", "gateway", "pages", "work")
+        ]
+        await until(lambda: work.ok("broker"), within_s=60)
+        made = await here.done(EnrolKiosk(kiosk_name="hall", charge_box_ids=[CP]))
+        assert (await pages.http.post("/kiosk", data={"code": made["code"]})).status_code == 303
+        assert KIOSK_COOKIE in pages.http.cookies
+        armed = await pages.http.post("/api/pairings", json={"charge_box_id": CP})
+        pairing_id = armed.json()["pairing_id"]
+        settings = ChargerSettings(ocpp_url=gateway.ocpp_url, charge_box_id=CP, reconnect=False)
+        async with Charger(settings) as charger:
+            assert (await charger.tap(1, CARD)).authorize == "Blocked"
+            await here.until("SELECT FROM pairing WHERE state = 'intercepted'")
+            # Seconds later, through the other way in: the same card again.
+            assert await hook.tap(here.body(CARD, CP)) == "BLOCKED"
+            answer = await pages.http.post(f"/api/pairings/{pairing_id}/login", json={})
+            assert (answer.status_code, answer.json()) == (200, {"next": "/me"})
+            assert (await pages.http.get("/me")).status_code == 200
+        for other in (hook, gateway):
+            try:
+                assert (await other.http.get("/scan")).status_code == 404
+            except httpx.ConnectError:
+                assert other is gateway
+        assert (await pages.http.post("/api/ocpp/pre-authorize", content=b"{}")).status_code == 404
+        # The work alone has a relay: what the others committed is published.
+        await here.until("SELECT WHERE NOT EXISTS (SELECT FROM outbox)", within_s=20)
+
+
+# A SteVe that reads all, and chargers that send the next frames as soon as they are taken, until somebody ends this.
+FLOOD = """
+import asyncio, sys
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import serve
+url, steve_port, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+frame = '[2,"1","MeterValues",{"connectorId":1,"transactionId":1,"meterValue":[]}]'
+plain = {"subprotocols": ["ocpp1.6"], "compression": None}
+
+async def read(connection):
+    async for _ in connection:
+        pass
+
+async def send(number):
+    async with connect(f"{url}/FLOOD-{number}", proxy=None, **plain) as charger:
+        while True:
+            await charger.send(frame)
+
+async def main():
+    async with serve(read, "127.0.0.1", steve_port, **plain):
+        print("flooding", flush=True)
+        await asyncio.gather(*map(send, range(count)))
+
+asyncio.run(main())
+"""
+FRAMES = 'gateway_frames_total{direction="to_steve"}'
+
+
+async def test_a_flood_of_frames_delays_no_tap(database: TestDatabase, tmp_path: Path) -> None:
+    """Hook and gateway in one process: while chargers send all they can, every hook call is answered in time."""
+    steve_port = free_port()
+    async with running(database, tmp_path / "here") as here:
+        deadlines = {"DECIDE_WITHIN_MS": str(DECIDE_MS), "ANSWER_WITHIN_MS": str(ANSWER_MS)}
+        gateway = {"STEVE_OCPP_URL": f"ws://127.0.0.1:{steve_port}/steve", "OCPP_FRAMES_PER_S": "2000"}
+        async with process("hook,gateway", database.url("preauth"), tmp_path, **deadlines, **gateway) as both:
+
+            async def took_s(card: str) -> float:
+                started = time.monotonic()
+                assert await both.tap(here.body(card, CP)) is None
+                return time.monotonic() - started
+
+            healthy = [await took_s(f"CALM{n}") for n in range(TAPS)]
+            flooding = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-c",
+                FLOOD,
+                both.ocpp_url,
+                str(steve_port),
+                str(CHARGERS),
+                stdout=asyncio.subprocess.PIPE,
+            )
+            assert flooding.stdout is not None
+            try:
+                assert await flooding.stdout.readline() == b"flooding\n"
+                flooded = [await took_s(f"FLOOD{n}") for n in range(TAPS)]
+                assert flooding.returncode is None
+                frames = await both.metric(FRAMES)
+            finally:
+                flooding.kill()
+                await flooding.wait()
+        assert frames > 1000, "that was no flood"
+        way_s = statistics.quantiles(healthy, n=100)[98]
+        assert max(flooded) < DECIDE_MS / 1000 + way_s + BUSY_S
+        rows = here.rows("SELECT in_time, duration_us FROM tap WHERE id_tag LIKE 'FLOOD%%' AND told IS NOT NULL")
+        assert len(rows) == TAPS
+        # From the call to the answer, as the process itself saw it.
+        assert statistics.quantiles([row["duration_us"] for row in rows], n=100)[97] < ANSWER_MS * 1000
