@@ -194,6 +194,8 @@ async def forget_gaps(tx: Write, before: datetime) -> None:
 
 async def keep_partitions(tx: Write, *, now: datetime, ahead: int, keep_days: int) -> list[tuple[str, str]]:
     """Make the journal's months to come and drop those past their time; returns (month, made or dropped)."""
+    # One replica at a time: two that make the same month would refuse each other.
+    await tx.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('preauth.tap partitions'))"))
     statement = sa.text("SELECT partition, done FROM keep_tap_partitions(:now, :ahead, :keep_days)")
     found = await tx.execute(statement, {"now": now, "ahead": ahead, "keep_days": keep_days})
     return [(row.partition, row.done) for row in found]
