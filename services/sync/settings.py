@@ -84,6 +84,18 @@ class SyncSettings(ServiceSettings):
         return text
 
     @model_validator(mode="after")
+    def _incremental_has_readings(self) -> "SyncSettings":
+        if (self.incremental_minutes or self.incremental_kwh) and not SteveVersion.parse(
+            self.steve_version
+        ).has_details:
+            raise ValueError(
+                "running sessions are billed by SteVe's meter values, which its API has since 3.12: set"
+                " EXPRESSYNC_SYNC_INCREMENTAL_MINUTES and EXPRESSYNC_SYNC_INCREMENTAL_KWH to 0, or upgrade SteVe and"
+                " say so with EXPRESSYNC_SYNC_STEVE_VERSION"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _some_credentials(self) -> "SyncSettings":
         if not self.steve_user and not self.steve_api_key.get_secret_value():
             raise ValueError(

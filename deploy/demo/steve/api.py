@@ -86,9 +86,11 @@ def int_param(request: Request, name: str) -> int | None:
 
 
 def list_param(request: Request, name: str, *, has_lists: bool) -> list[str]:
-    """A repeated or comma-separated parameter. Before 3.11 there are no lists: the first value counts."""
-    values = [part.strip() for value in request.query_params.getlist(name) for part in value.split(",") if part.strip()]
-    return values if has_lists else values[:1]
+    """A repeated or comma-separated parameter. Before 3.11 there are no lists: the first value counts, unsplit."""
+    given = request.query_params.getlist(name)
+    if not has_lists:
+        return [value.strip() for value in given[:1] if value.strip()]
+    return [part.strip() for value in given for part in value.split(",") if part.strip()]
 
 
 def int_list_param(request: Request, name: str, *, has_lists: bool) -> list[int]:

@@ -1,5 +1,6 @@
 """SteVe and Lago in every bad state: named, told once, no work lost, no secret in a log."""
 
+import asyncio
 import contextlib
 
 import pytest
@@ -29,28 +30,42 @@ async def write_health(world: World) -> dict[str, tuple[str, str | None]]:
         ("html", "server_error"),
         ("login_redirect", "redirected"),
         ("wrong_credentials", "unauthorized"),
+        ("forbidden", "forbidden"),
+        ("not_json", "not_json"),
+        ("slow", "timed_out"),
     ],
 )
-async def test_a_steve_that_fails_is_lost_by_name_and_comes_back(world: World, fault: str, reason: str) -> None:
-    """Each fault has its name; it is told once, and so is the recovery; the work is done then."""
+async def test_a_steve_that_fails_is_lost_by_name_and_comes_back(build_world: Build, fault: str, reason: str) -> None:
+    """Each fault has its name; it is told once, and so is the recovery; the work is done then, and meanwhile nobody
+    hammers at it.
+    """
+    world = await build_world(steve_timeout_s=0.3 if fault == "slow" else 10)
     await world.link("A")
+    world.charge("A", 1_000)
+    await world.rooms.runner.turn()
     await write_health(world)
     world.charge("A", 1_000)
-    world.steve.faults.set(fault)  # type: ignore[arg-type]
+    world.clock.advance(seconds=30)
+    world.steve.faults.set(fault, 600 if fault == "slow" else None)  # type: ignore[arg-type]
+    before = world.steve.state.requests.total()
     for _ in range(5):
         with contextlib.suppress(UpstreamError):
             await world.rooms.runner.turn()
         world.clock.advance(seconds=30)
     assert (await write_health(world))["steve"] == ("lost", reason)
+    # A redirect is not followed either.
+    assert world.steve.state.requests.total() - before <= 5
     await write_health(world)
     world.steve.faults.clear()
+    # What it was slow with is over.
+    await asyncio.sleep(0.7 if fault == "slow" else 0)
     world.rooms.steve._caller._breaker.succeeded()
     await world.rooms.runner.turn()
     assert (await write_health(world))["steve"] == ("ok", None)
     told = await world.events("upstream.lost", "upstream.recovered")
     assert [one.type for one in told] == ["upstream.lost", "upstream.recovered"]
     assert told[0].data["reason"] == reason
-    assert world.counted() == (1_000, 1)
+    assert world.counted() == (2_000, 2)
 
 
 @pytest.mark.parametrize(
@@ -60,19 +75,61 @@ async def test_a_steve_that_fails_is_lost_by_name_and_comes_back(world: World, f
         ("html_502", "server_error"),
         ("login_redirect", "redirected"),
         ("http_503", "server_error"),
+        ("http_401", "unauthorized"),
+        ("http_403", "forbidden"),
+        ("not_json", "not_json"),
+        ("slow", "timed_out"),
     ],
 )
-async def test_a_lago_that_fails_is_lost_by_name(world: World, fault: str, reason: str) -> None:
-    """Each fault of Lago's has its name, and no session is called unsubscribed by it."""
+async def test_a_lago_that_fails_is_lost_by_name_and_comes_back(
+    build_world: Build, capsys: pytest.CaptureFixture[str], fault: str, reason: str
+) -> None:
+    """Each fault of Lago's has its name, and no session is called unsubscribed by it; it is billed afterwards. The key
+    stands in no log and no event.
+    """
+    world = await build_world(lago_timeout_s=0.3 if fault == "slow" else 10)
     await world.link("A")
+    await write_health(world)
     pk = world.charge("A", 1_000).pk
-    world.lago.faults.add(fault)
+    world.lago.faults.add(fault, 600 if fault == "slow" else 0)
     for _ in range(4):
         with contextlib.suppress(UpstreamError):
             await world.turn()
         world.clock.advance(minutes=6)
     assert (await write_health(world))["lago"] == ("lost", reason)
     assert (await world.session(pk)).billing == "pending"
+    world.lago.faults.clear()
+    await asyncio.sleep(0.7 if fault == "slow" else 0)
+    world.rooms.lago._caller._breaker.succeeded()
+    await world.turn()
+    assert world.counted() == (1_000, 1)
+    assert (await write_health(world))["lago"] == ("ok", None)
+    told = await world.events("upstream.lost", "upstream.recovered")
+    assert [(one.type, one.data["upstream"]) for one in told] == [
+        ("upstream.lost", "lago"),
+        ("upstream.recovered", "lago"),
+    ]
+    assert world.lago.api_key not in "".join(capsys.readouterr()) + str(await world.events())
+
+
+async def test_a_steve_of_another_release_is_named(build_world: Build) -> None:
+    """A SteVe that is said to be newer than it is refuses what it is asked: nothing is read, and that is said."""
+    steve = SteveSettings(auth_delay_ms=0, version=SteveVersion.parse("3.8"))
+    world = await build_world(steve=steve, steve_version="3.15")
+    world.charge("A", 1_000)
+    with pytest.raises(UpstreamError):
+        await world.rooms.runner.turn()
+    # That it answers other calls does not change it.
+    await world.rooms.mirror.refresh()
+    assert (await write_health(world))["steve"] == ("lost", "reading_refused")
+    [lost] = await world.events("upstream.lost")
+    assert "release" in lost.data["explanation"]
+
+
+async def test_incremental_billing_needs_a_steve_with_readings(build_world: Build) -> None:
+    """Before 3.12 SteVe's API has no meter values: the setting would do nothing, so the service does not start."""
+    with pytest.raises(ValueError, match=r"since 3\.12"):
+        await build_world(steve_version="3.11", incremental_minutes=15)
 
 
 async def test_wrong_credentials_are_named_and_not_written_down(
@@ -95,10 +152,14 @@ async def test_wrong_credentials_are_named_and_not_written_down(
 @pytest.mark.parametrize(
     ("version", "given"),
     [
+        ("3.6", {"steve_user": "", "steve_password": "", "steve_api_key": "key-of-steve"}),
         ("3.7", {"steve_user": "", "steve_password": "", "steve_api_key": "key-of-steve"}),
         ("3.8", {}),
         ("3.10", {}),
         ("3.11", {}),
+        ("3.12", {}),
+        ("3.13", {}),
+        ("3.14", {}),
         ("3.15", {}),
     ],
 )
