@@ -130,7 +130,7 @@ async def depth(amqp_url: str, queue: str) -> int:
         return declared.declaration_result.message_count or 0
 
 
-async def put_aside(amqp_url: str, service: str = "audit") -> dict[str, int]:
+async def put_aside(amqp_url: str, service: str) -> dict[str, int]:
     """Messages that were refused or parked: a fault of the infrastructure must not make any."""
     queue = events_queue(service)
     return {name: n for name in (retry_queue(queue), parked_queue(queue)) if (n := await depth(amqp_url, name))}

@@ -4,17 +4,22 @@ Each test shows that the point was reached (what is committed, what the broker h
 the service again, and compares.
 """
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from shared.contracts.requests.preauth import ArmPairing
+from tests.faults.processes import Process
 from tests.faults.proxy import DOWN, UP, Direction
 from tests.faults.wire import BASIC_ACK, BASIC_PUBLISH, Matcher, all_of, calls, commits, says, says_sql
-from tests.faults.world import OPERATOR, World
+from tests.faults.world import OPERATOR, SETTLED_WITHIN_S, World
 from tests.waiting import until
 
+# Enough to be in the middle of something when the point is reached; COUNTS are what the whole test is made of.
 LOAD = 20
+COUNTS = [pytest.param(3 * LOAD), pytest.param(2000, marks=pytest.mark.full)]
+pytestmark = pytest.mark.parametrize("count", COUNTS)
 REPEATED = 'inbox_messages_total{outcome="repeated"}'
 
 
@@ -26,16 +31,21 @@ async def in_outbox(world: World) -> int:
     return await world.evidence.count("preauth.outbox")
 
 
-async def finish(world: World, answers: list[Any], **how: int) -> None:
-    """After the killed service is back: more taps, and then nothing lost and nothing twice."""
-    await world.preauth.ready()
-    await world.audit.ready()
-    answers = [*answers, *await world.taps.many(LOAD)]
-    await world.settled()
-    await world.check_journal(answers, **how)
+async def finish(world: World, killed: Process, answers: list[Any], count: int, *, told_unknown: int = 0) -> None:
+    """Start the killed service while taps come in, and more until there are `count`; nothing is lost or done twice."""
+
+    async def back() -> None:
+        await killed.start()
+        await asyncio.gather(world.preauth.ready(), world.audit.ready())
+
+    answers = [*answers, *await world.taps.during(back())]
+    missing = count - sum(answer.answered for answer in answers)
+    answers += await world.taps.many(max(LOAD, missing))
+    await world.settled(SETTLED_WITHIN_S + count / 50)
+    await world.check_journal(answers, told_unknown=told_unknown)
 
 
-async def test_preauth_is_killed_before_a_tap_is_committed(world: World) -> None:
+async def test_preauth_is_killed_before_a_tap_is_committed(world: World, count: int) -> None:
     """A tap whose statement never reached the database was let through, and is in the journal after the restart."""
     answers = await world.taps.many(LOAD)
     tag = world.taps.next_tag
@@ -45,40 +55,35 @@ async def test_preauth_is_killed_before_a_tap_is_committed(world: World) -> None
     assert (answers[-1].id_tag, answers[-1].status, answers[-1].override) == (tag, 200, None)
     assert await world.evidence.count("preauth.tap WHERE id_tag = %s", tag) == 0
     await world.preauth.kill()
-    await world.preauth.start()
-    await finish(world, answers)
+    await finish(world, world.preauth, answers, count)
 
 
-async def test_preauth_is_killed_before_an_interception_is_committed(world: World) -> None:
+async def test_preauth_is_killed_before_an_interception_is_committed(world: World, count: int) -> None:
     """Blocked was told, and the transaction that would have said so is rolled back: nobody is logged in by it."""
-    pairing_id = await armed(world, "CP-KILLED-1")
-    trap = world.preauth.database.stall_when(UP, commits(b"INSERT INTO", b"OUTBOX"))
-    answer = await world.taps.one("CP-KILLED-1")
-    await trap.reached()
+    pairing_id = await blocked(world, f"CP-KILLED-1-{count}")
     assert await pairing_state(world, pairing_id) == "matched"
     assert await interceptions(world, pairing_id) == 0
     await world.preauth.kill()
-    await world.preauth.start()
-    await finish(world, [answer], told_unknown=1)
-    assert await pairing_state(world, pairing_id) == ("void" if answer.override else "expired")
+    await finish(world, world.preauth, world.taps.answers[-1:], count, told_unknown=1)
+    assert await pairing_state(world, pairing_id) == "void"
     assert await interceptions(world, pairing_id) == 0
 
 
-async def test_preauth_is_killed_after_an_interception_was_committed(world: World) -> None:
+async def test_preauth_is_killed_after_an_interception_was_committed(world: World, count: int) -> None:
     """The commit went through and preauth died before it knew: the interception is told once."""
-    pairing_id = await armed(world, "CP-KILLED-2")
+    charger = f"CP-KILLED-2-{count}"
+    pairing_id = await armed(world, charger)
     trap = world.preauth.database.stall_when(UP, commits(b"INSERT INTO", b"OUTBOX"), hold=DOWN)
-    answer = await world.taps.one("CP-KILLED-2")
+    answer = await world.taps.one(charger)
     await trap.reached()
     await until(lambda: interceptions(world, pairing_id))
     await world.preauth.kill()
-    await world.preauth.start()
-    await finish(world, [answer])
+    await finish(world, world.preauth, [answer], count)
     assert await pairing_state(world, pairing_id) == "intercepted"
     assert await interceptions(world, pairing_id) == 1
 
 
-async def test_preauth_is_killed_after_the_commit_before_the_publish(world: World) -> None:
+async def test_preauth_is_killed_after_the_commit_before_the_publish(world: World, count: int) -> None:
     """An event that is committed and not published, in the middle of a batch of which some are, is published later."""
     before = await recorded(world)
     trap = world.preauth.broker.stall_when(UP, calls(BASIC_PUBLISH, b"tap.decided"), skip=LOAD // 2)
@@ -89,8 +94,7 @@ async def test_preauth_is_killed_after_the_commit_before_the_publish(world: Worl
     assert await recorded(world) <= before + LOAD // 2
     await world.preauth.kill()
     assert await in_outbox(world) >= LOAD // 2
-    await world.preauth.start()
-    await finish(world, answers)
+    await finish(world, world.preauth, answers, count)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +104,7 @@ async def test_preauth_is_killed_after_the_commit_before_the_publish(world: Worl
         pytest.param(commits(b"DELETE FROM", b"OUTBOX"), id="commit of the delete"),
     ],
 )
-async def test_preauth_is_killed_after_the_publish_before_the_delete(world: World, moment: Matcher) -> None:
+async def test_preauth_is_killed_after_the_publish_before_the_delete(world: World, moment: Matcher, count: int) -> None:
     """Events that the broker has and the outbox still holds are published again, and handled once."""
     trap = world.preauth.database.stall_when(UP, moment)
     before, repeated = await recorded(world), await world.audit.metric(REPEATED)
@@ -112,20 +116,17 @@ async def test_preauth_is_killed_after_the_publish_before_the_delete(world: Worl
     assert held >= published >= 1
     assert await recorded(world) > before
     await world.preauth.kill()
-    await world.preauth.start()
-
-    async def came_again() -> bool:
-        return await world.audit.metric(REPEATED) >= repeated + published
-
-    await until(came_again)
-    await finish(world, answers)
+    await finish(world, world.preauth, answers, count)
+    assert await world.audit.metric(REPEATED) >= repeated + published
 
 
 @pytest.mark.parametrize(
     ("hold", "committed"),
     [pytest.param(UP, 0, id="the commit is held"), pytest.param(DOWN, 1, id="its answer is held")],
 )
-async def test_audit_is_killed_at_the_commit_of_an_entry(world: World, hold: Direction, committed: int) -> None:
+async def test_audit_is_killed_at_the_commit_of_an_entry(
+    world: World, hold: Direction, committed: int, count: int
+) -> None:
     """An event whose handling was not committed comes again and is handled; one that was, comes again and is not."""
     before = await recorded(world)
     trap = world.audit.database.stall_when(UP, commits(b"INSERT INTO", b"AUDIT.ENTRY"), hold=hold)
@@ -140,12 +141,11 @@ async def test_audit_is_killed_at_the_commit_of_an_entry(world: World, hold: Dir
     await world.audit.kill()
     assert await recorded(world) == before + committed
     await until(lambda: came_back(world))
-    await world.audit.start()
-    await finish(world, answers)
+    await finish(world, world.audit, answers, count)
     assert await world.audit.metric(REPEATED) == committed
 
 
-async def test_audit_is_killed_after_handling_before_the_ack(world: World) -> None:
+async def test_audit_is_killed_after_handling_before_the_ack(world: World, count: int) -> None:
     """Events that are recorded and not acknowledged come again, and are not recorded again."""
     before = await recorded(world)
     trap = world.audit.broker.stall_when(UP, calls(BASIC_ACK), skip=LOAD // 2)
@@ -160,9 +160,25 @@ async def test_audit_is_killed_after_handling_before_the_ack(world: World) -> No
     await world.audit.kill()
     unacknowledged = await until(lambda: came_back(world))
     assert unacknowledged == LOAD - LOAD // 2
-    await world.audit.start()
-    await finish(world, answers)
+    await finish(world, world.audit, answers, count)
     assert await world.audit.metric(REPEATED) == unacknowledged
+
+
+async def blocked(world: World, charger: str) -> str:
+    """A pairing whose tap was told Blocked in time, with the transaction that says so held back.
+
+    A busy machine lets a tap through now and then; then another one is armed.
+    """
+    for number in range(10):
+        pairing_id = await armed(world, f"{charger}-{number}")
+        trap = world.preauth.database.stall_when(UP, commits(b"INSERT INTO", b"OUTBOX"))
+        answer = await world.taps.one(f"{charger}-{number}")
+        await trap.reached()
+        if answer.override == "BLOCKED":
+            return pairing_id
+        world.preauth.database.resume()
+        await world.settled()
+    raise AssertionError("the machine is too busy: ten taps were answered too late to be blocked")
 
 
 async def came_back(world: World) -> int:

@@ -15,14 +15,22 @@ from tests.faults.world import OPERATOR, World
 from tests.waiting import until
 
 DEADLINE_S = 2.0
-# Loaded machines come late; an answer that never comes must not be waited for.
-NOT_LATER_THAN_S = 10.0
+# A busy machine comes a little late.
+NOT_LATER_THAN_S = 3.0
 
 
 async def arm(requester: Requester, charger: str, deadline_s: float = 20.0) -> PairingView:
     """An operator's command, always under the same key."""
     request = ArmPairing(charge_box_id=charger, purpose="find_card", window_s=300)
     return await requester.ask(request, actor=OPERATOR, key=f"arm {charger}", deadline_s=deadline_s)
+
+
+async def unanswered(requester: Requester, charger: str) -> None:
+    """Arm, and learn in time that nobody knows whether it was done."""
+    started = time.monotonic()
+    with pytest.raises(NoAnswerError):
+        await arm(requester, charger, DEADLINE_S)
+    assert time.monotonic() - started < NOT_LATER_THAN_S
 
 
 async def pairings(world: World, charger: str) -> int:
@@ -45,10 +53,7 @@ async def test_a_request_to_a_dead_owner_is_unknown_and_not_done_later(world: Wo
     """Unknown within the deadline. The owner, back again, does not find it; repeated, it is done once."""
     await world.preauth.kill()
     async with world.requester() as requester:
-        started = time.monotonic()
-        with pytest.raises(NoAnswerError):
-            await arm(requester, "CP-DEAD", DEADLINE_S)
-        assert time.monotonic() - started < NOT_LATER_THAN_S
+        await unanswered(requester, "CP-DEAD")
         await world.preauth.start()
         await world.preauth.ready()
         assert await depth(world.rabbitmq.url, requests_queue("preauth")) == 0
@@ -65,8 +70,7 @@ async def test_an_owner_that_is_killed_in_the_middle_of_a_command(world: World, 
     charger = f"CP-MIDDLE-{done}"
     trap = world.preauth.database.stall_when(UP, commits(b"INSERT INTO", b"PREAUTH.PAIRING"), hold=hold)
     async with world.requester() as requester:
-        started = time.monotonic()
-        asking = asyncio.create_task(arm(requester, charger, DEADLINE_S))
+        asking = asyncio.create_task(unanswered(requester, charger))
         await trap.reached()
 
         async def as_held() -> bool:
@@ -74,9 +78,7 @@ async def test_an_owner_that_is_killed_in_the_middle_of_a_command(world: World, 
 
         await until(as_held)
         await world.preauth.kill()
-        with pytest.raises(NoAnswerError):
-            await asking
-        assert time.monotonic() - started < NOT_LATER_THAN_S
+        await asking
         assert await pairings(world, charger) == done
         await world.preauth.start()
         await world.preauth.ready()

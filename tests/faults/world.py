@@ -93,7 +93,8 @@ class World:
             raise AssertionError(f"not settled: {last}") from error
         assert account is not None
         account.check()
-        assert await put_aside(self.rabbitmq.url) == {}
+        for service in SUBSCRIPTIONS:
+            assert await put_aside(self.rabbitmq.url, service) == {}
         return account
 
     async def check_journal(self, answers: Sequence[Answer], *, told_unknown: int = 0) -> None:

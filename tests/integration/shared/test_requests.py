@@ -1,6 +1,7 @@
 import asyncio
 import time
 from datetime import timedelta
+from functools import partial
 from typing import ClassVar
 from uuid import uuid4
 
@@ -27,8 +28,12 @@ class Taken(Conflict):
     code, title = "taken", "It is taken"
 
 
-def answering(service: Service) -> None:
-    """Echoes; writes one row; refuses the text "taken"; crashes on "crash"; takes its time on "slow"."""
+def answering(service: Service, executed: list[str] | None = None) -> None:
+    """Echoes; writes one row; refuses the text "taken"; crashes on "crash"; takes its time on "slow".
+
+    Each execution leaves its text in `executed`, whatever becomes of it.
+    """
+    executed = [] if executed is None else executed
 
     async def echo(request: Echo, _: Cause) -> Toy:
         return Toy(text=request.text)
@@ -40,6 +45,7 @@ def answering(service: Service) -> None:
         )
         if request.text == "taken":
             raise Taken("Somebody was faster. Choose another.")
+        executed.append(request.text)
         if request.text == "crash":
             raise RuntimeError("a fault of ours")
         if request.text == "slow":
@@ -184,7 +190,8 @@ async def test_a_refusal_changes_nothing_and_is_repeated(database: TestDatabase,
 
 async def test_a_crash_is_unknown_and_nothing_is_parked_or_retried(database: TestDatabase, broker: str) -> None:
     """A fault in the owner is no answer: unknown. The request is gone, and was executed at most once."""
-    async with running(database.admin_url, broker, wire=answering) as toy:
+    executed: list[str] = []
+    async with running(database.admin_url, broker, wire=partial(answering, executed=executed)) as toy:
         with pytest.raises(NoAnswerError):
             await toy.service.requester.ask(Write1(text="crash"), actor=ACTOR, key="k", deadline_s=0.5)
         await _send_garbage(broker)
@@ -192,6 +199,7 @@ async def test_a_crash_is_unknown_and_nothing_is_parked_or_retried(database: Tes
         assert await subjects(toy) == []
         assert await depth(broker, requests_queue(NAME)) == 0
         assert await depth(broker, parked_queue(events_queue(NAME))) == 0
+        assert executed == ["crash"]
 
 
 async def _send_garbage(broker: str) -> None:
