@@ -17,7 +17,7 @@ from services.admin_api.diagnosis.rules import diagnose
 from shared.contracts.identity import Frozen
 from shared.contracts.problem import NotFound
 from shared.contracts.requests.audit import EntryView
-from shared.contracts.requests.preauth import GapView, PairingView, TapView
+from shared.contracts.requests.preauth import ChargerView, GapView, PairingView, TapView
 from shared.contracts.requests.sync import CardView, GetCard, LinkCard, SearchCards, SessionView, SubscriptionView
 from shared.contracts.requests.sync_cards import LinkPreview, PreviewLink, RelinkCard
 
@@ -48,6 +48,7 @@ class CardDetails(Frozen):
     sessions: Part[list[SessionView]]
     taps: Part[list[TapView]]
     gaps: list[GapView] = Field(default_factory=list, description="taps that are missing between these, of any card")
+    charger: Part[ChargerView | None] | None = Field(description="where it was tapped last; null where it never was")
     pairings: Part[list[PairingView]] = Field(description="armed now, at any charger")
     timeline: Part[list[EntryView]] = Field(description="what was recorded about the card, newest first")
     diagnosis: Diagnosis
@@ -92,6 +93,7 @@ async def show_card(ask: Ask, id_tag: str) -> tuple[CardDetails, Evidence]:
         sessions=evidence.sessions,
         taps=evidence.taps,
         gaps=evidence.gaps,
+        charger=evidence.charger,
         pairings=evidence.pairings,
         timeline=evidence.changes,
         diagnosis=diagnose(evidence),

@@ -1,7 +1,7 @@
 """Why does this card not charge? Made on request, and recorded: the same question later has a history."""
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from services.admin_api.api.deps import AsViewer, Key, TheHouse
 from services.admin_api.api.once import once
@@ -18,11 +18,13 @@ from shared.database.engine import Write
 
 class DiagnosisBody(Frozen):
     card: str = Field(min_length=1, max_length=64, description="idTag")
+    charger: str | None = Field(None, min_length=1, max_length=255, description="what happened there; null: anywhere")
+    at: AwareDatetime | None = Field(None, description="the tap nearest to this time; null: the newest")
 
 
 async def make_diagnosis(house: House, ask: Ask, body: DiagnosisBody, key: str) -> Diagnosis:
     """Ask everybody, judge, and record that somebody asked. Silence becomes unknown; it never raises for it."""
-    evidence = await gather(ask, body.card)
+    evidence = await gather(ask, body.card, charger=body.charger, at=body.at)
     made = diagnose(evidence)
 
     async def run(tx: Write) -> Diagnosis:

@@ -18,12 +18,14 @@ tokens = typer.Typer(help="API tokens, for programs.", no_args_is_help=True)
 def diagnose(
     card: Annotated[str, typer.Argument(help="idTag, or a part of one card's idTag or name.")],
     *,
+    charger: Annotated[str | None, typer.Option("--charger", help="What happened there; default: anywhere.")] = None,
+    at: Annotated[str | None, typer.Option("--at", help="The tap nearest to this time; default: the newest.")] = None,
     as_json: AsJson = False,
 ) -> int:
     """Say why a card does not charge: the verdict, and the runbook's four questions. Exit 0 fine, 1 a finding."""
     from services.admin_api.cli.diagnose import run  # noqa: PLC0415
 
-    return run(card, as_json=as_json)
+    return run(card, charger=charger, at=at, as_json=as_json)
 
 
 @reporting

@@ -3,14 +3,16 @@
 from services.admin_api.cli import show
 from services.admin_api.cli.client import Api, Json
 from services.admin_api.cli.errors import COULD_NOT_ASK, FINDING, FINE, USAGE, CliError
+from services.admin_api.cli.times import exact
 from services.admin_api.console.view.diagnosis import DECIDERS, Check
-from services.admin_api.diagnosis.codes import STANDING, UNKNOWN_CODES
+from services.admin_api.diagnosis.codes import STANDING, UNASKED_CODES
 
 
-def run(card: str, *, as_json: bool) -> int:
+def run(card: str, *, charger: str | None, at: str | None, as_json: bool) -> int:
     """Exit code 0: fine, 1: a finding, 3: not everybody could be asked."""
+    when = exact(at, "--at") if at is not None else None
     with Api() as api:
-        made = api.change("/diagnoses", {"card": _resolve(api, card)})
+        made = api.change("/diagnoses", {"card": _resolve(api, card), "charger": charger, "at": when})
     if as_json:
         show.as_json(made)
     elif show.on_terminal():
@@ -23,7 +25,7 @@ def run(card: str, *, as_json: bool) -> int:
 def exit_code(code: str) -> int:
     if code == "fine":
         return FINE
-    return COULD_NOT_ASK if code in UNKNOWN_CODES else FINDING
+    return COULD_NOT_ASK if code in UNASKED_CODES else FINDING
 
 
 def _resolve(api: Api, card: str) -> str:
@@ -80,5 +82,8 @@ def _write(made: Json) -> None:
     verdict = made["verdict"]
     show.plain("card", made["card"])
     show.plain("verdict", verdict["code"], verdict["sentence"], verdict["remedy"])
+    show.plain("decided by", verdict["decided_by"] or "nobody", verdict["since"])
     for check in made["checks"]:
         show.plain("check", check["id"], check["answer"], check["why"])
+        for fact in check["evidence"]:
+            show.plain("evidence", check["id"], fact["source"], fact["at"], fact["says"])

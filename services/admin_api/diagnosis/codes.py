@@ -14,6 +14,8 @@ Code = Literal[
     "intercepted",
     "interception_ignored",
     "charger_refused",
+    "charger_offline",
+    "charger_faulted",
     "not_linked",
     "link_not_valid",
     "no_active_subscription",
@@ -36,6 +38,8 @@ STANDING: Final[Mapping[str, Standing]] = {
     "intercepted": "attention",
     "interception_ignored": "wrong",
     "charger_refused": "wrong",
+    "charger_offline": "wrong",
+    "charger_faulted": "wrong",
     "not_linked": "attention",
     "link_not_valid": "attention",
     "no_active_subscription": "attention",
@@ -47,3 +51,5 @@ STANDING: Final[Mapping[str, Standing]] = {
 }
 """wrong: it does not charge; attention: it charges, or did not on purpose; unknown: nothing found, not all known."""
 UNKNOWN_CODES: Final = frozenset(code for code, standing in STANDING.items() if standing == "unknown")
+UNASKED_CODES: Final = UNKNOWN_CODES - {"charger_not_known"}
+"""Somebody did not answer. What a charger did may not be known although all did."""

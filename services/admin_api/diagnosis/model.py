@@ -10,7 +10,7 @@ from services.admin_api.answers import Part
 from services.admin_api.diagnosis.codes import Code
 from shared.contracts.identity import Frozen, IdTag
 from shared.contracts.requests.audit import EntryView
-from shared.contracts.requests.preauth import GapView, PairingView, TapView
+from shared.contracts.requests.preauth import ChargerView, GapView, PairingView, TapView
 from shared.contracts.requests.sync import CardView, SessionView, SteveCard, SubscriptionView
 
 Answer = Literal["yes", "no", "unknown"]
@@ -30,7 +30,8 @@ class SteveNow(Frozen):
 class Evidence:
     """All that is known about a card, each piece answered or silent, with its time.
 
-    Lists are newest first. `subscription` is None where there is no link, so that nobody was asked.
+    Lists are newest first, but the first tap is the one that is asked about: the newest, or the one nearest to `at`.
+    `subscription` is None where there is no link, `charger` where there is no tap, so that nobody was asked.
     """
 
     id_tag: IdTag
@@ -43,6 +44,8 @@ class Evidence:
     pairings: Part[list[PairingView]]
     changes: Part[list[EntryView]]
     gaps: list[GapView] = field(default_factory=list)
+    charger: Part[ChargerView | None] | None = None
+    at: datetime | None = None
 
 
 class Fact(Frozen):

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from services.admin_api.answers import Part, Silent
 from services.admin_api.console import format as fmt
+from services.admin_api.diagnosis.charger import charger_facts, charger_troubles
 from services.admin_api.diagnosis.model import Answer, Check, CheckId, Diagnosis, Evidence, Fact
 from services.admin_api.diagnosis.standing import is_full, is_valid, standing
 from services.admin_api.diagnosis.verdict import judge
@@ -97,6 +98,8 @@ def intercepted(evidence: Evidence) -> Check:
     facts = [*(_tap_fact(tap) for tap in taps[:SHOWN]), *_armed_facts(evidence)]
     if not taps:
         why = "No tap of this card has reached ExpresSync, and only a tap that does can be intercepted."
+        if evidence.at is not None:
+            why = f"No tap of this card around {fmt.instant(evidence.at)} has reached ExpresSync."
         return _check("intercepted", "no", why, evidence.taps.as_of, facts)
     tap = taps[0]
     answer, why = _interception(tap)
@@ -113,12 +116,13 @@ def charger(evidence: Evidence) -> Check:
             return _check("charger", "unknown", part.sentence, part.as_of, [])
     sessions = _value(evidence.sessions)
     taps = _value(evidence.taps)
-    facts = [_session_fact(session) for session in sessions[:SHOWN]]
+    facts = [*charger_facts(evidence), *(_session_fact(session) for session in sessions[:SHOWN])]
     tap = taps[0] if taps else None
     session = sessions[0] if sessions else None
     if tap is not None and (session is None or session.started_at < tap.tapped_at - CLOCKS_DIFFER):
         told = " It was told Blocked for a login, so it should not have." if _interception(tap)[0] == "yes" else ""
         why = f"No session followed the tap at {tap.charge_box_id}; nobody has told what the charger did.{told}"
+        why += "".join(f" {each.says}" for each in charger_troubles(evidence))
         return _check("charger", "unknown", why, tap.tapped_at, facts)
     if session is None:
         why = "Neither a tap nor a session of this card has been seen yet."

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from services.admin_api.answers import Silent
+from services.admin_api.diagnosis.charger import charger_troubles, is_offline, is_recent
 from services.admin_api.diagnosis.codes import Code
 from services.admin_api.diagnosis.model import Check, Decider, Evidence, Verdict
 from services.admin_api.diagnosis.standing import is_full, is_valid, standing
@@ -23,11 +24,12 @@ def judge(evidence: Evidence, checks: Sequence[Check]) -> Verdict:
     answers = {check.id: check for check in checks}
     return (
         _by_steve(evidence, answers["valid_in_steve"])
-        or _by_login(answers["intercepted"], answers["charger"])
+        or _by_login(evidence, answers["intercepted"], answers["charger"])
         or _without_steve(answers["valid_in_steve"])
         or _limited(evidence, answers["charger"])
         or _parent_off(evidence)
         or _by_charger(answers["charger"])
+        or _charger_off(evidence, answers["charger"])
         or _not_billed(evidence, answers["linked"])
         or _not_known(evidence, checks)
         or _inactive(evidence)
@@ -90,7 +92,7 @@ def _blocking(evidence: Evidence) -> EntryView | None:
     return None
 
 
-def _by_login(intercepted: Check, charger: Check) -> Verdict | None:
+def _by_login(evidence: Evidence, intercepted: Check, charger: Check) -> Verdict | None:
     if intercepted.answer != "yes":
         return None
     if charger.answer == "yes":
@@ -101,6 +103,8 @@ def _by_login(intercepted: Check, charger: Check) -> Verdict | None:
             intercepted.as_of,
             "Check that it goes through the gateway, or that its SteVe applies the hook's answer.",
         )
+    if intercepted.as_of is not None and not is_recent(intercepted.as_of, evidence):
+        return None  # it charges by now; what is wrong today stands in the other answers
     return _verdict(
         "intercepted",
         "The last tap was taken for a login, as intended; the rejection at the charger is no fault.",
@@ -169,6 +173,19 @@ def _by_charger(check: Check) -> Verdict | None:
         check.as_of,
         "Clear the charger's authorization cache, then tap again; another charger shows whether it is this one.",
     )
+
+
+def _charger_off(evidence: Evidence, check: Check) -> Verdict | None:
+    troubles = charger_troubles(evidence) if check.answer != "yes" else []
+    if not troubles:
+        return None
+    if is_offline(evidence):
+        code: Code = "charger_offline"
+        remedy = "Bring the charger back online; until then it decides from what it remembers, or not at all."
+    else:
+        code, remedy = "charger_faulted", "Repair the charger or reset it; until then tap the card at another one."
+    sentence = f"SteVe accepts this card, but {_lower(troubles[0].says)}"
+    return _verdict(code, sentence, "charger", troubles[0].at, remedy)
 
 
 def _not_billed(evidence: Evidence, check: Check) -> Verdict | None:
@@ -273,7 +290,7 @@ def _link(evidence: Evidence) -> LinkView | None:
 
 def _lower(sentence: str) -> str:
     """A sentence to go on with, unless it begins with a name."""
-    for name in ("SteVe", "Lago", "ExpresSync"):
-        if sentence.startswith(name):
-            return sentence
-    return sentence[:1].lower() + sentence[1:]
+    for word in ("The ", "Connector ", "No ", "Its ", "It ", "A ", "Linked "):
+        if sentence.startswith(word):
+            return sentence[:1].lower() + sentence[1:]
+    return sentence

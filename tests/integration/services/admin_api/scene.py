@@ -5,6 +5,7 @@ from typing import Any
 
 from shared.contracts.requests.audit import EntryPage, SearchEntries
 from shared.contracts.requests.preauth import (
+    GetCharger,
     GetInterception,
     InterceptionState,
     ListPairings,
@@ -25,7 +26,7 @@ from shared.contracts.requests.sync import (
     SubscriptionAnswer,
 )
 from tests.integration.services.admin_api.stubs import Owners
-from tests.unit.services.admin_api.diagnosis import cases
+from tests.unit.services.admin_api.diagnosis import cases, things
 
 CARD = cases.CARD
 
@@ -44,6 +45,7 @@ def all_is_well(owners: Owners) -> None:
     owners.answer(SearchSessions, SessionPage(sessions=[cases.session(started_at=tapped)]))
     owners.answer(SearchTaps, TapPage(taps=[cases.tap(tapped_at=tapped)]))
     owners.answer(GetInterception, InterceptionState(everywhere=True, off_at=[]))
+    owners.answer(GetCharger, things.charger())
     owners.answer(ListPairings, PairingList(pairings=[]))
     owners.answer(SearchEntries, EntryPage(entries=[]))
     owners.answer(LinkCard, lambda request: cases.known(link=cases.link(**_linked(request))))

@@ -1,12 +1,13 @@
 """Cards over the API: lists, one card with its parts, the link, the diagnosis."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from shared.contracts.problem import Conflict
 from shared.contracts.requests.audit import SearchEntries
-from shared.contracts.requests.preauth import ListPairings, SearchTaps, TapPage
+from shared.contracts.requests.preauth import GetCharger, ListPairings, SearchTaps, TapPage
 from shared.contracts.requests.sync import (
     CardPage,
     GetCard,
@@ -69,6 +70,7 @@ async def test_a_card_is_shown_with_everything_that_is_known_of_it(admin: House)
         (GetSubscription, "subscription"),
         (SearchSessions, "sessions"),
         (SearchTaps, "taps"),
+        (GetCharger, "charger"),
         (ListPairings, "pairings"),
         (SearchEntries, "timeline"),
     ],
@@ -87,7 +89,7 @@ async def test_a_part_whose_owner_is_silent_says_so_and_the_rest_is_there(
     found = answer.json()
     silent = [
         name
-        for name in ("card", "steve", "subscription", "sessions", "taps", "pairings", "timeline")
+        for name in ("card", "steve", "subscription", "sessions", "taps", "charger", "pairings", "timeline")
         if found[name] is not None and not found[name]["answered"]
     ]
     assert silent == [part]
@@ -186,6 +188,24 @@ async def test_a_diagnosis_is_recorded_and_its_key_gives_the_same_one(admin: Hou
     assert (made.subject, made.actorkind, made.data["verdict"]) == (f"card/{CARD}", "api_token", "blocked")
     assert made.data["answers"] == {"valid_in_steve": "no", "linked": "yes", "intercepted": "no", "charger": "yes"}
     assert other.data["verdict"] == "fine"
+
+
+async def test_the_tap_that_failed_is_asked_about_not_the_newest(admin: House) -> None:
+    """By its charger and about when: the nearest tap there, and only the session that may be of it."""
+    all_is_well(admin.owners)
+    failed, asked_at = scene.now() - timedelta(hours=5), scene.now() - timedelta(hours=5, minutes=4)
+    other = cases.tap(tapped_at=failed + timedelta(minutes=20), charge_box_id="CP-9")
+    failing = cases.intercepted_tap(tapped_at=failed, charge_box_id="CP-9")
+    admin.owners.answer(SearchTaps, TapPage(taps=[other, failing]))
+    client = await admin.as_admin()
+    made = await change(client, "/diagnoses", {"card": CARD, "charger": "CP-9", "at": asked_at.isoformat()})
+    assert made["verdict"]["code"] == "intercepted"
+    answers = {check["id"]: check["answer"] for check in made["checks"]}
+    assert (answers["intercepted"], answers["charger"]) == ("yes", "unknown")
+    assert admin.owners.requests(GetCharger)[0].data["charge_box_id"] == "CP-9"
+    taps, sessions = admin.owners.requests(SearchTaps)[0].data, admin.owners.requests(SearchSessions)[0].data
+    assert (taps["charge_box_id"], sessions["charge_box_id"]) == ("CP-9", "CP-9")
+    assert taps["since"] < asked_at.isoformat() < taps["until"]
 
 
 async def test_a_diagnosis_with_nobody_there_is_unknown_throughout(admin: House) -> None:

@@ -17,7 +17,14 @@ from shared.contracts.requests.preauth import (
     SearchTaps,
     TapPage,
 )
-from shared.contracts.requests.sync import GetSubscription, LinkCard, ReadCardInSteve, SearchCards
+from shared.contracts.requests.sync import (
+    GetSubscription,
+    LinkCard,
+    ReadCardInSteve,
+    SearchCards,
+    SearchSessions,
+    SessionPage,
+)
 from tests.integration.services.admin_api import scene
 from tests.integration.services.admin_api.commands import Cli, three_lines
 from tests.integration.services.admin_api.scene import CARD, all_is_well
@@ -33,6 +40,11 @@ async def test_diagnose_ends_with_0_1_or_3(cli: Cli) -> None:
     fine = await cli("diagnose", CARD)
     assert fine.code == 0, fine.err
     assert fine.out.splitlines()[1].startswith("verdict\tfine\t")
+    assert ["evidence", "linked", "lago"] in [line[:3] for line in fine.lines]
+    assert fine.lines[2][:2] == ["decided by", "steve"]
+    cli.house.owners.answer(SearchSessions, SessionPage(sessions=[]))
+    unseen = await cli("diagnose", CARD, "--charger", "CP-7", "--at", "2026-05-01T09:30")
+    assert (unseen.code, unseen.lines[1][1]) == (1, "charger_not_known")
     cli.house.owners.answer(ReadCardInSteve, scene.blocked_in_steve())
     assert (await cli("diagnose", CARD)).code == 1
     cli.house.owners.silence(ReadCardInSteve)

@@ -32,9 +32,9 @@ from shared.contracts.requests.sync_work import (
     SearchHeld,
     StartRun,
 )
-from tests.integration.services.admin_api import things
 from tests.integration.services.admin_api.commands import Cli, three_lines
 from tests.integration.services.admin_api.scene import CARD
+from tests.unit.services.admin_api.diagnosis import things
 from tests.unit.services.admin_api.diagnosis.cases import NOW
 from tests.waiting import until
 

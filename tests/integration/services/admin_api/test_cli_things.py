@@ -34,10 +34,9 @@ from shared.contracts.requests.sync_cards import (
     UndoChange,
     UnlinkCard,
 )
-from tests.integration.services.admin_api import things
 from tests.integration.services.admin_api.commands import Cli, three_lines
 from tests.integration.services.admin_api.scene import CARD, all_is_well
-from tests.unit.services.admin_api.diagnosis import cases
+from tests.unit.services.admin_api.diagnosis import cases, things
 from tests.unit.services.admin_api.diagnosis.cases import AN_ID, NOW
 
 CHANGED = cases.known(last_change_id=AN_ID)

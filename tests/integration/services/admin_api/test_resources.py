@@ -57,10 +57,9 @@ from shared.contracts.requests.sync_work import (
     SearchHeld,
     StartRun,
 )
-from tests.integration.services.admin_api import things
 from tests.integration.services.admin_api.scene import CARD
 from tests.integration.services.admin_api.support import House, key, problem
-from tests.unit.services.admin_api.diagnosis import cases
+from tests.unit.services.admin_api.diagnosis import cases, things
 from tests.unit.services.admin_api.diagnosis.cases import AN_ID, NOW
 
 LATER: Final = "2027-01-01T00:00:00Z"

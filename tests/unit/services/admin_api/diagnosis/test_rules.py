@@ -11,6 +11,7 @@ from services.admin_api.diagnosis.codes import STANDING, UNKNOWN_CODES, Code
 from services.admin_api.diagnosis.model import Evidence
 from services.admin_api.diagnosis.rules import diagnose
 from tests.unit.services.admin_api.diagnosis import cases as c
+from tests.unit.services.admin_api.diagnosis import things
 
 YES, NO, UNKNOWN = "yes", "no", "unknown"
 
@@ -130,6 +131,8 @@ def test_the_charger_accepted_only_what_it_delivered_energy_for(parts: dict[str,
 
 
 BLOCKED = c.in_steve(c.blocked_tag())
+JUST_NOW = c.said([c.intercepted_tap(tapped_at=c.ago(minutes=5))])
+UNLINKED = c.said(c.known(link=None))
 
 
 @pytest.mark.parametrize(
@@ -140,9 +143,20 @@ BLOCKED = c.in_steve(c.blocked_tag())
         ({"steve": BLOCKED, "taps": c.said([c.intercepted_tap()])}, "blocked", "steve"),
         ({"steve": BLOCKED, "taps": c.silence("preauth"), "subscription": c.silence("Lago")}, "blocked", "steve"),
         ({"steve": c.in_steve(c.tag(expiry=c.ago(days=1)))}, "expired", "steve"),
-        ({"taps": c.said([c.intercepted_tap()]), "sessions": c.said([])}, "intercepted", "expressync"),
+        ({"taps": JUST_NOW, "sessions": c.said([])}, "intercepted", "expressync"),
+        ({"taps": c.said([c.intercepted_tap()]), "sessions": c.said([])}, "charger_not_known", None),
         (
-            {"taps": c.said([c.intercepted_tap()]), "sessions": c.said([]), "steve": c.silence("SteVe")},
+            {"taps": c.said([c.intercepted_tap()]), "sessions": c.said([]), "known": UNLINKED, "subscription": None},
+            "not_linked",
+            "expressync",
+        ),
+        (
+            {"taps": c.said([c.intercepted_tap()]), "sessions": c.said([]), "at": c.ago(hours=1, minutes=3)},
+            "intercepted",
+            "expressync",
+        ),
+        (
+            {"taps": JUST_NOW, "sessions": c.said([]), "steve": c.silence("SteVe")},
             "intercepted",
             "expressync",
         ),
@@ -191,6 +205,47 @@ def test_the_verdict_names_the_strongest_finding_and_who_decided(
     assert (verdict.code, verdict.decided_by) == (code, decided_by)
     assert verdict.sentence.endswith(".")
     assert verdict.remedy.endswith(".")
+
+
+NOW_AT_CP7: dict[str, object] = {"taps": c.said([c.tap(tapped_at=c.ago(minutes=2))]), "sessions": c.said([])}
+FAULTED = things.charger(connectors=[things.connector(status="Faulted", error_code="GroundFailure")])
+
+
+@pytest.mark.parametrize(
+    ("parts", "code", "words"),
+    [
+        ({"charger": c.said(things.charger(connected=False))}, "charger_offline", "but CP-7 is offline"),
+        ({"charger": c.said(FAULTED)}, "charger_faulted", "but connector 1 of CP-7 reports Faulted (GroundFailure)"),
+        ({"charger": c.said(things.charger())}, "charger_not_known", ""),
+        ({"charger": c.said(things.charger(connected=None))}, "charger_not_known", ""),
+        ({"charger": c.said(None)}, "charger_not_known", ""),
+        ({"charger": c.silence("preauth")}, "charger_not_known", ""),
+        ({"charger": c.said(FAULTED), "taps": c.said([c.tap(tapped_at=c.ago(days=1))])}, "charger_not_known", ""),
+        ({"charger": c.said(FAULTED), "sessions": c.said([c.session(started_at=c.ago(minutes=2))])}, "fine", ""),
+        ({"charger": c.said(FAULTED), "known": UNLINKED, "subscription": None}, "charger_faulted", ""),
+        ({"charger": c.said(FAULTED), "steve": BLOCKED}, "blocked", ""),
+    ],
+)
+def test_a_charger_that_is_off_explains_a_tap_that_came_to_nothing(
+    parts: dict[str, object], code: str, words: str
+) -> None:
+    """As it stands now, for a tap of just now that no session followed; what SteVe refuses still comes first."""
+    verdict = diagnose(c.evidence(**{**NOW_AT_CP7, **parts})).verdict
+    assert verdict.code == code
+    assert words in verdict.sentence
+
+
+def test_what_is_known_of_the_charger_is_evidence() -> None:
+    """Online or not, its connector, and that it did not stay off before; silence is said as silence."""
+    found = things.charger(honours_override="no")
+    says = [fact.says for fact in diagnose(c.evidence(charger=c.said(found))).checks[3].evidence]
+    assert says[:3] == [
+        "CP-7 is online through the gateway.",
+        "Connector 1 of CP-7 reports Available.",
+        "CP-7 was told Blocked before, and charged all the same.",
+    ]
+    silent = diagnose(c.evidence(charger=c.silence("preauth"))).checks[3].evidence
+    assert silent[0].says == "How the charger stands is not known: nobody answered."
 
 
 def test_a_card_that_charges_now_has_not_reached_its_limit() -> None:
@@ -271,8 +326,14 @@ ANY_EVIDENCE = st.fixed_dictionaries(
             "sync", [], [c.session()], [c.session(energy_wh=0, stop_reason="DeAuthorized")], [c.session(energy_wh=None)]
         ),
         "taps": maybe(
-            "preauth", [], [c.tap()], [c.intercepted_tap()], [c.intercepted_tap(told="unknown", in_time=None)]
+            "preauth",
+            [],
+            [c.tap()],
+            [c.intercepted_tap()],
+            [c.intercepted_tap(told="unknown", in_time=None)],
+            [c.tap(tapped_at=c.ago(minutes=1))],
         ),
+        "charger": st.one_of(st.none(), maybe("preauth", None, things.charger(), things.charger(connected=False))),
         "pairings": maybe("preauth", [], [c.pairing()]),
         "changes": maybe("audit", [], [c.entry("card.blocked", c.ago(hours=1), {})]),
     }
