@@ -151,7 +151,7 @@ def wire(
     What does not face outwards (requests, events, periodic work) is "work": of several processes that do it, any may
     take a turn, and it is done once.
     """
-    service = assemble("preauth", settings, metadata, clock=clock, new_id=new_id, asks=True)
+    service = assemble("preauth", settings, metadata, clock=clock, new_id=new_id, asks=True, relay_rest=RELAY_REST)
     served = settings.served()
     watch = Watch(service.database)
     taps = build_taps(service, settings, watch)
