@@ -19,6 +19,11 @@ def _z(at: datetime) -> str:
     return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
+def traceparent_of(tap_id: UUID) -> str:
+    """A tap's id names its trace (W3C Trace Context), so that it needs no span while a driver waits."""
+    return f"00-{tap_id.hex}-{tap_id.hex[16:]}-01"
+
+
 def tap_decided(
     *,
     event_id: UUID,

@@ -134,7 +134,8 @@ FACTS: Final[dict[str, str]] = {
 _FACT_COLUMNS: Final = ", ".join(f"COALESCE({definition}, false) AS {name}" for name, definition in FACTS.items())
 
 # Everything about a group of taps, in one round trip and one commit:
-# - `closed` and the outbox rows: what was told since the last group;
+# - `closed` and the outbox rows: what was told since the last group; the tap's id names its trace, too: no span is made
+#   while a driver waits, and whoever handles the event goes on from it;
 # - `asked`: the facts of each waiting tap, with the call it repeats, if any;
 # - `decided`, `ranked`: the reason, which of several taps at one pairing came first, and which taps wait until it is
 #   known what another one was told (at another replica, a moment ago);
@@ -159,8 +160,10 @@ WITH told AS (
         AND tap.received_at BETWEEN $3 AND $4
     RETURNING told.tap_id, told.event_id, told.event
 ), events AS (
-    INSERT INTO outbox (event_id, ordering_key, routing_key, exchange, body)
-    SELECT event_id, 'tap/' || tap_id, 'tap.decided', '{EVENTS}', convert_to(event, 'UTF8') FROM closed
+    INSERT INTO outbox (event_id, ordering_key, routing_key, exchange, body, traceparent)
+    SELECT event_id, 'tap/' || tap_id, 'tap.decided', '{EVENTS}', convert_to(event, 'UTF8'),
+        '00-' || replace(tap_id::text, '-', '') || '-' || right(replace(tap_id::text, '-', ''), 16) || '-01'
+    FROM closed
 ), asked AS (
     SELECT t.*, p.pairing_id, p.correlation_id, p.state AS pairing_state,
         earlier.tap_id AS earlier_tap_id, earlier.received_at AS earlier_received_at,

@@ -9,7 +9,7 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from services.preauth.decision.events import tap_decided
+from services.preauth.decision.events import tap_decided, traceparent_of
 from services.preauth.decision.rules import SENTENCES, Reason, outcome_of
 from services.preauth.decision.spool import Gap, Spooled
 from services.preauth.decision.tap import MatchAnswered
@@ -81,6 +81,7 @@ async def tell_decided(tx: Write, rows: Iterable[Row], *, new_id: NewId, at: dat
                 "routing_key": TapDecided.type,
                 "exchange": EVENTS,
                 "body": body,
+                "traceparent": traceparent_of(row.tap_id),
             }
         )
     if values:

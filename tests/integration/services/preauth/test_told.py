@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from services.preauth.decision.decider import TapDecider
+from services.preauth.decision.events import traceparent_of
 from services.preauth.decision.group import OPTIONS
 from services.preauth.decision.rules import Reason
 from services.preauth.decision.spool import Spooled
@@ -22,6 +23,7 @@ from services.preauth.decision.statement import Waiting, Windows, flush, flush_s
 from services.preauth.decision.tap import Tap
 from shared.contracts.events.preauth import Told
 from shared.contracts.requests.preauth import ArmPairing
+from shared.runtime.tracing import continued, current_traceparent
 from tests.databases import TestDatabase, fresh_database
 from tests.infra import Infra
 from tests.integration.services.preauth.world import Preauth, running
@@ -283,3 +285,13 @@ async def test_a_tap_that_came_through_the_spool_first_does_not_spoil_its_group(
         await flush(connection, flush_sql(Windows()), [late, other], [])
     rows = preauth.rows("SELECT id_tag, reason FROM tap ORDER BY id_tag")
     assert [(row["id_tag"], row["reason"]) for row in rows] == [("04A1", "database_slow"), ("04B2", "nothing_armed")]
+
+
+async def test_a_taps_event_carries_the_trace_that_the_taps_id_names(preauth: Preauth) -> None:
+    """Whoever handles the event goes on in that trace, and an operator finds it by the tap."""
+    await preauth.tap("04A1", CP)
+    [row] = await preauth.until("SELECT traceparent FROM outbox WHERE routing_key = 'tap.decided'")
+    [tap] = preauth.rows("SELECT tap_id FROM tap")
+    assert row["traceparent"] == traceparent_of(tap["tap_id"])
+    with continued(row["traceparent"]):
+        assert current_traceparent() == row["traceparent"]
