@@ -10,7 +10,7 @@ from uuid import UUID
 from starlette.applications import Starlette
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from services.preauth.chargers.cache import CacheCleaner, ClearingDesk
+from services.preauth.chargers.cache import CacheCleaner
 from services.preauth.chargers.handlers import Chargers
 from services.preauth.chargers.jobs import Newcomers, Readiness
 from services.preauth.chargers.observer import Observer
@@ -168,15 +168,17 @@ def wire(
     if gateway is not None:
         service.parts.append(gateway)
     if "work" not in served:
-        leave_work(service, asks=bool(served & {"pages", "gateway"}))
+        leave_work(service, waits_for_answers="pages" in served)
     return service, taps, drivers
 
 
-def leave_work(service: Service, *, asks: bool) -> None:
-    """Keep only what this process itself serves; another one relays its events and does what is periodic."""
-    left = WORK if asks else WORK | {"requester"}
-    service.parts = [part for part in service.parts if part.name not in left]
-    for check in ("broker", "events", "requests", *(() if asks else ("asking",))):
+def leave_work(service: Service, *, waits_for_answers: bool) -> None:
+    """Keep only what this process itself serves; another one relays its events and does what is periodic.
+
+    Whoever tells Blocked asks to clear caches, but taps do not wait for that: only pages are not ready without answers.
+    """
+    service.parts = [part for part in service.parts if part.name not in WORK]
+    for check in ("broker", "events", "requests", *(() if waits_for_answers else ("asking",))):
         service.checks.pop(check, None)
 
 
@@ -191,6 +193,7 @@ def build_taps(service: Service, settings: PreauthSettings, watch: Watch) -> Tap
     )
     spool = Spool(settings.spool_dir, name=spool_name(new_id()), max_bytes=settings.spool_max_mb * 1024 * 1024)
     matches = Matches(service.database, service.outbox, clock=clock, new_id=new_id)
+    cleaner = CacheCleaner(service.requester, clock=clock, new_id=new_id)
     decider = TapDecider(
         group,
         spool,
@@ -200,6 +203,7 @@ def build_taps(service: Service, settings: PreauthSettings, watch: Watch) -> Tap
         answer_within_s=settings.answer_within_ms / 1000,
         fresh_s=settings.fresh_s,
         on_match_answered=matches.add,
+        on_blocked=cleaner.blocked,
         on_recorded=service.relay.wake,
         registry=service.registry,
     )
@@ -227,6 +231,7 @@ def build_taps(service: Service, settings: PreauthSettings, watch: Watch) -> Tap
         Every("old.forget", HOUR_S, housekeeping.forget),
         Every("taps.sweep", SWEEP_EVERY_S, sweeper.sweep),
         Every("taps.replay", REPLAY_EVERY_S, replay.replay),
+        cleaner,
         matches,
         group,
     ]
@@ -264,18 +269,17 @@ def build_gateway(service: Service, settings: PreauthSettings, decider: TapDecid
         return None
     desk = GatewayDesk(decider, database)
     listener = bind(settings.host, settings.ocpp_port, setting="EXPRESSYNC_PREAUTH_OCPP_PORT")
-    cleaner = CacheCleaner(service.requester, clock=clock, new_id=new_id)
     gateway = Gateway(
         config,
         listener,
-        desk=ClearingDesk(desk, cleaner),
+        desk=desk,
         watcher=observer,
         clock=clock,
         new_id=new_id,
         registry=service.registry,
     )
     observer.alive = gateway.tunnels
-    service.parts += [Every("gateway.answers", ANSWERS_EVERY_S, desk.write_answers), cleaner]
+    service.parts.append(Every("gateway.answers", ANSWERS_EVERY_S, desk.write_answers))
     return gateway
 
 

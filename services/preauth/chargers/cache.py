@@ -9,9 +9,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from services.preauth.chargers.jobs import Asks
-from services.preauth.gateway.ports import Presented, TapDesk
 from shared.bus.requests import NoAnswerError
-from shared.contracts.events.preauth import Told
 from shared.contracts.identity import Actor
 from shared.contracts.problem import RemoteProblem
 from shared.contracts.requests.sync import OperateCharger
@@ -42,7 +40,7 @@ class CacheCleaner:
         self._wake = asyncio.Event()
 
     def blocked(self, charge_box_id: str) -> None:
-        """Blocked was told there for a scan. Neither waits nor raises."""
+        """Blocked was told there for a scan, by whatever way. Neither waits nor raises."""
         refused = self._refused.get(charge_box_id)
         if refused is not None and self._clock() - refused < REFUSED_FOR:
             return
@@ -88,21 +86,3 @@ class CacheCleaner:
             if len(self._refused) >= MOST_WAITING:
                 self._refused.clear()
             self._refused[charge_box_id] = self._clock()
-
-
-class ClearingDesk:
-    """A desk that also has the cache cleared where Blocked was told."""
-
-    def __init__(self, desk: TapDesk, cleaner: CacheCleaner) -> None:
-        self._desk, self._cleaner = desk, cleaner
-
-    async def decide(self, tap: Presented) -> bool:
-        return await self._desk.decide(tap)
-
-    def told(self, tap: Presented, told: Told, *, in_time: bool) -> None:
-        self._desk.told(tap, told, in_time=in_time)
-        if told == "blocked":
-            self._cleaner.blocked(tap.charge_box_id)
-
-    def answered(self, tap: Presented, verdict: str) -> None:
-        self._desk.answered(tap, verdict)

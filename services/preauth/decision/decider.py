@@ -51,6 +51,7 @@ class TapDecider:
         answer_within_s: float,
         fresh_s: float,
         on_match_answered: Callable[[MatchAnswered], None],
+        on_blocked: Callable[[str], None],
         on_recorded: Callable[[], None],
         registry: CollectorRegistry,
     ) -> None:
@@ -58,6 +59,7 @@ class TapDecider:
         self._decide_within_s, self._answer_within_s = decide_within_s, answer_within_s
         self._fresh = timedelta(seconds=fresh_s)
         self._on_match_answered, self._on_recorded = on_match_answered, on_recorded
+        self._on_blocked = on_blocked
         # Taps whose answer is not written down yet: the same tap through another call waits for it, so that it is
         # found in the journal, and is told the same.
         self._open: dict[_Key, _Open] = {}
@@ -99,6 +101,9 @@ class TapDecider:
         tap = decision.tap
         duration_s = max(0.0, time.monotonic() - tap.arrived)
         self._count(tap.via, decision.reason.value, told, duration_s)
+        if told == "blocked":
+            # A repeated one too: the charger may keep each.
+            self._on_blocked(tap.charge_box_id)
         if decision.repeat or not decision.journalled:
             return
         try:

@@ -14,6 +14,9 @@ from shared.contracts.requests.sync import (
     CardView,
     GetCard,
     LinkView,
+    OperateCharger,
+    OperationOutcome,
+    OperationResult,
     SearchSessions,
     SessionPage,
     SessionView,
@@ -99,6 +102,8 @@ class SyncDouble:
     sessions: list[SessionView] = field(default_factory=list)
     portals: dict[str, str | None] = field(default_factory=dict)
     silent: bool = False
+    # Of the next operations, in turn; None: no answer. Then all are accepted.
+    outcomes: list[OperationOutcome | None] = field(default_factory=list)
     # In the order of their idTags.
     snapshot: list[CardSnapshot] = field(default_factory=list)
     connected: bool = True
@@ -122,8 +127,26 @@ class SyncDouble:
         if isinstance(request, GetPortalUrl):
             customer = request.external_customer_id
             return PortalAnswer(answered=customer in self.portals, url=self.portals.get(customer))
+        if isinstance(request, OperateCharger):
+            return self._operate(request)
         assert isinstance(request, SearchSessions)
         return SessionPage(sessions=[one for one in reversed(self.sessions) if _wanted(one, request)][: request.limit])
+
+    def operated(self, charge_box_id: str, operation: str) -> list[OperateCharger]:
+        """What it was asked to have the charger do."""
+        asked = (one for one in self.asked if isinstance(one, OperateCharger))
+        return [one for one in asked if (one.charge_box_id, one.operation) == (charge_box_id, operation)]
+
+    def _operate(self, request: OperateCharger) -> OperationResult:
+        outcome = self.outcomes.pop(0) if self.outcomes else "accepted"
+        if outcome is None:
+            raise NoAnswerError(request.name, request.owner, "it is silent")
+        return OperationResult(
+            charge_box_id=request.charge_box_id,
+            operation=request.operation,
+            outcome=outcome,
+            asked_at=datetime.now(UTC),
+        )
 
     def _snapshot(self, request: SnapshotCards) -> CardSnapshotPage:
         """One card a page, so that paging is needed."""

@@ -12,7 +12,9 @@ from ocpp.v16 import call
 
 from deploy.demo.chargers.charger import Charger
 from deploy.demo.chargers.wire import NoAnswerError
+from services.preauth.chargers.cache import PAUSE_S
 from shared.contracts.requests.preauth import ArmPairing, SwitchInterception
+from tests.integration.services.preauth.gateway.support import until
 from tests.integration.services.preauth.scenarios.conftest import BOTH, GATEWAY, HOOK
 from tests.integration.services.preauth.scenarios.site import Kiosk, Site
 
@@ -62,6 +64,22 @@ async def test_armed_is_blocked_and_the_page_logs_in(site: Site, charger_id: str
     assert len(site.events("scan.login_succeeded", pairing_id)) == 1
     [told] = [one for one in await site.taps(charger_id) if one["told"] == "blocked"]
     assert (told["pairing_id"], told["in_time"]) == (pairing_id, True)
+
+
+async def test_a_charger_that_was_told_blocked_forgets_it(site: Site, charger_id: str, card: str) -> None:
+    """After the Blocked, never before it, the charger is asked once to clear its cache; a tap that passes asks none."""
+    other = site.new_charger()
+    async with site.kiosk(charger_id) as kiosk, site.charger(charger_id) as charger, site.charger(other) as passing:
+        assert (await passing.tap(1, site.new_card())).charging
+        pairing_id = await kiosk.arm(charger_id)
+        assert (await charger.tap(1, card)).authorize == "Blocked"
+        assert site.sync.operated(charger_id, "ClearCache") == []
+        await kiosk.notified(pairing_id, "intercepted")
+        await until(lambda: site.sync.operated(charger_id, "ClearCache") != [])
+        # One that came after this one has been asked meanwhile, if any had to be.
+        await asyncio.sleep(PAUSE_S + 0.5)
+    assert len(site.sync.operated(charger_id, "ClearCache")) == 1
+    assert site.sync.operated(other, "ClearCache") == []
 
 
 async def test_armed_at_one_charger_and_tapped_at_another(site: Site, card: str) -> None:
