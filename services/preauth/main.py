@@ -167,6 +167,7 @@ def wire(
         service.parts.append(HttpServer("http", Front(hook, pages), listener))
     if gateway is not None:
         service.parts.append(gateway)
+    service.doors = {"http", Gateway.name, Watch.name}
     if "work" not in served:
         leave_work(service, waits_for_answers="pages" in served)
     return service, taps, drivers
@@ -279,7 +280,7 @@ def build_gateway(service: Service, settings: PreauthSettings, decider: TapDecid
         registry=service.registry,
     )
     observer.alive = gateway.tunnels
-    service.parts.append(Every("gateway.answers", ANSWERS_EVERY_S, desk.write_answers))
+    service.parts.append(Every("gateway.answers", ANSWERS_EVERY_S, desk.write_answers, at_stop="once more"))
     return gateway
 
 
@@ -303,7 +304,7 @@ def follow_sync(service: Service, settings: PreauthSettings) -> None:
     service.consumer.on(sync.TransactionStarted, evidence.session_started)
     snapshot = Snapshot(service.database, service.requester, clock=service.clock)
     service.parts += [
-        Every("projections.snapshot", SNAPSHOT_EVERY_S, snapshot.take),
+        Every("projections.snapshot", SNAPSHOT_EVERY_S, snapshot.take, at_stop="abandon"),
         Every("projections.forget", HOUR_S, projections.forget),
         Every("evidence.judge", JUDGE_EVERY_S, evidence.judge),
         Every("evidence.rates", RATES_EVERY_S, evidence.watch_rates),
@@ -348,6 +349,7 @@ def build_drivers(service: Service, settings: PreauthSettings, watch: Watch) -> 
     service.parts += [
         Every("pairings.expire", EXPIRE_EVERY_S, pairings.expire),
         Every("pairings.watch", LOOK_EVERY_S, watch.look),
+        watch,
         Every("login.end_old", EXPIRE_EVERY_S, login.end_old),
         Every("login.forget", HOUR_S, login.forget),
     ]

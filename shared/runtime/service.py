@@ -40,7 +40,8 @@ FORGET_EVERY_S = 3600.0
 class Service:
     """A wired service. Rooms are given `database`, `outbox` and so on; `main.py` adds its parts to it.
 
-    Parts start in the order of `parts` and stop in reverse; the database closes last.
+    Parts start in the order of `parts` and stop in reverse, those named in `doors` before all others and together; the
+    database closes last.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Service:
     dispatcher: Dispatcher
     requester: Requester
     parts: list[Part] = field(default_factory=list)
+    doors: set[str] = field(default_factory=set)
     checks: dict[str, Check] = field(default_factory=dict)
     closing: list[Callable[[], Awaitable[object]]] = field(default_factory=list)
     opening: list[Callable[[], Awaitable[object]]] = field(default_factory=list)
@@ -72,7 +74,7 @@ class Service:
         gc.collect()
         gc.freeze()
         for part in self.parts:
-            supervisor.start(part)
+            supervisor.start(part, door=part.name in self.doors)
         log.info("Running.", action="service.started", port=self.settings.port, ops_port=self.settings.ops_port)
         try:
             await stop.wait()

@@ -7,6 +7,7 @@ from services.preauth.gateway.handshake import Network, Upstream
 from services.preauth.gateway.house import Limits
 from services.preauth.gateway.server import GatewayConfig
 from shared.runtime.settings import ServiceSettings
+from shared.runtime.supervisor import KEPT_FOR_WRITERS
 
 
 class GatewaySettings(ServiceSettings):
@@ -75,8 +76,8 @@ class GatewaySettings(ServiceSettings):
             key=self.ocpp_tls_key,
             proxies=_networks(self.ocpp_proxies),
             max_chargers=self.ocpp_max_chargers,
-            # A little less than the supervisor grants, so that the end is ours.
-            stop_s=min(self.stop_grace_s, 10.0) * 0.9,
+            # A little less than the supervisor grants a door, so that the end is ours.
+            stop_s=min(self.stop_grace_s, 10.0) * (1 - KEPT_FOR_WRITERS) * 0.95,
             reconnects_per_s=self.ocpp_reconnects_per_s,
         )
 

@@ -175,7 +175,7 @@ class Api:
         self, moved: asyncio.Event, pairing_id: UUID, browser: bytes, seen: rules.Progress, until: float
     ) -> AsyncIterator[str]:
         yield f"retry: {RETRY_MS}\n\n"
-        while self.clock().timestamp() < until:
+        while self.clock().timestamp() < until and not self.watch.ended:
             moved.clear()
             async with self.database.read() as tx:
                 row = await store.own_pairing(tx, pairing_id, browser)

@@ -20,13 +20,26 @@ class TooManyWaiting(Problem):
 
 
 class Watch:
-    """One look at the database for all pages that wait. A job of its own; costs nothing while nobody waits."""
+    """One look at the database for all pages that wait. A job of its own; costs nothing while nobody waits.
+
+    Also a supervised part that lets the pages go at the stop: they come back by themselves, to another replica.
+    """
+
+    name = "pages.streams"
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: dict[UUID, set[asyncio.Event]] = {}
         self._states: dict[UUID, tuple[str, int]] = {}
         self._count = 0
+        self.ended = False
+
+    async def run(self, stop: asyncio.Event) -> None:
+        self.ended = False
+        await stop.wait()
+        self.ended = True
+        for pairing_id in self._waiting:
+            self.moved(pairing_id)
 
     @property
     def waiting(self) -> int:

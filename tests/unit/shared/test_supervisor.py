@@ -129,3 +129,58 @@ async def test_a_failing_job_comes_again() -> None:
 
     await until(twice)
     await supervisor.stop(1)
+
+
+async def test_doors_stop_together_and_leave_time_for_who_writes() -> None:
+    """Two doors stop at the same moment, one that does not obey is cut early, and what writes after them still can."""
+    order: list[str] = []
+
+    class Door:
+        def __init__(self, name: str, takes_s: float) -> None:
+            self.name, self._takes_s = name, takes_s
+
+        async def run(self, stop: asyncio.Event) -> None:
+            await stop.wait()
+            order.append(f"{self.name} stops")
+            await asyncio.sleep(self._takes_s)
+            order.append(f"{self.name} stopped")
+
+    class Writer:
+        name = "writer"
+
+        async def run(self, stop: asyncio.Event) -> None:
+            await stop.wait()
+            await asyncio.sleep(0.02)
+            order.append("written")
+
+    supervisor = Supervisor()
+    supervisor.start(Door("slow", 60), door=True)
+    supervisor.start(Writer())
+    supervisor.start(Door("quick", 0.1), door=True)
+    await asyncio.sleep(0)
+    started = time.monotonic()
+    await supervisor.stop(2)
+    assert order == ["slow stops", "quick stops", "quick stopped", "written"]
+    assert time.monotonic() - started < 2
+
+
+async def test_a_job_may_be_abandoned_at_the_stop_or_follow_it() -> None:
+    """A job that waits for somebody else does not hold up the stop; one that writes what came has one more turn."""
+    began, turns = asyncio.Event(), 0
+
+    async def waits() -> None:
+        began.set()
+        await asyncio.sleep(60)
+
+    async def counts() -> None:
+        nonlocal turns
+        turns += 1
+
+    supervisor = Supervisor()
+    supervisor.start(Every("waits", 60, waits, at_stop="abandon"))
+    supervisor.start(Every("counts", 60, counts, at_stop="once more"))
+    await began.wait()
+    started = time.monotonic()
+    await supervisor.stop(10)
+    assert time.monotonic() - started < 1
+    assert turns == 2
