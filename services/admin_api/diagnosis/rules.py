@@ -10,6 +10,7 @@ from typing import Final, TypeVar
 from services.admin_api.answers import Part, Silent
 from services.admin_api.console import format as fmt
 from services.admin_api.diagnosis.charger import charger_facts, charger_troubles
+from services.admin_api.diagnosis.gaps import gap_in_question
 from services.admin_api.diagnosis.model import Answer, Check, CheckId, Diagnosis, Evidence, Fact
 from services.admin_api.diagnosis.standing import is_full, is_valid, standing
 from services.admin_api.diagnosis.verdict import judge
@@ -96,6 +97,13 @@ def intercepted(evidence: Evidence) -> Check:
         return _check("intercepted", "unknown", why, evidence.taps.as_of, [])
     taps = evidence.taps.value
     facts = [*(_tap_fact(tap) for tap in taps[:SHOWN]), *_armed_facts(evidence)]
+    gap = gap_in_question(evidence)
+    if gap is not None:
+        why = (
+            f"The journal lost {fmt.count(gap.taps, 'tap')} between {fmt.instant_exact(gap.first_at)} and "
+            f"{fmt.instant_exact(gap.last_at)}; the one in question may be among them."
+        )
+        return _check("intercepted", "unknown", why, gap.last_at, facts)
     if not taps:
         why = "No tap of this card has reached ExpresSync, and only a tap that does can be intercepted."
         if evidence.at is not None:

@@ -7,12 +7,14 @@ from typing import Final
 from services.admin_api.answers import Silent
 from services.admin_api.diagnosis.charger import charger_troubles, is_offline, is_recent
 from services.admin_api.diagnosis.codes import Code
+from services.admin_api.diagnosis.gaps import gap_in_question
 from services.admin_api.diagnosis.model import Check, Decider, Evidence, Verdict
 from services.admin_api.diagnosis.standing import is_full, is_valid, standing
 from shared.contracts.requests.audit import EntryView
 from shared.contracts.requests.sync import CardView, LinkView, SessionView, SteveCard
 
 ASK_AGAIN: Final = "Ask again in a moment; the overview shows who does not answer."
+TAP_AGAIN: Final = "Tap the card once more: what is lost does not come back, and the next tap tells."
 AT_THE_CHARGER: Final = (
     "Check the charger: is it online, is the connector Available? Then tap the card on a charger that is known to work."
 )
@@ -237,7 +239,8 @@ def _not_known(evidence: Evidence, checks: Sequence[Check]) -> Verdict | None:
     why = unknown[0].why if unknown else _unread_parent(evidence)
     if why is None:
         return None
-    return _verdict("unknown", f"Nothing wrong was found, but not everything is known. {why}", None, None, ASK_AGAIN)
+    remedy = TAP_AGAIN if gap_in_question(evidence) is not None else ASK_AGAIN
+    return _verdict("unknown", f"Nothing wrong was found, but not everything is known. {why}", None, None, remedy)
 
 
 def _inactive(evidence: Evidence) -> Verdict | None:

@@ -9,7 +9,7 @@ from services.admin_api.answers import Answered, Silent
 from services.admin_api.diagnosis.model import Evidence, SteveNow
 from shared.contracts.identity import IdTag
 from shared.contracts.requests.audit import EntryView
-from shared.contracts.requests.preauth import PairingView, TapView
+from shared.contracts.requests.preauth import GapView, PairingView, TapView
 from shared.contracts.requests.sync import (
     Billing,
     CardView,
@@ -126,6 +126,11 @@ def tap(**fields: Any) -> TapView:  # noqa: ANN401
 
 def intercepted_tap(**fields: Any) -> TapView:  # noqa: ANN401
     return tap(**({"decision": "intercept", "reason": "matched", "told": "blocked", "pairing_id": AN_ID} | fields))
+
+
+def gap(*, minutes: float) -> GapView:
+    """Three taps lost within two minutes, the last of them so long ago."""
+    return GapView(first_at=ago(minutes=minutes + 2), last_at=ago(minutes=minutes), taps=3, why="the spool was full")
 
 
 def pairing(**fields: Any) -> PairingView:  # noqa: ANN401

@@ -112,6 +112,36 @@ def test_intercepted_means_that_blocked_was_told_in_time(taps: object, answer: s
 @pytest.mark.parametrize(
     ("parts", "answer"),
     [
+        ({"gaps": [c.gap(minutes=30)]}, UNKNOWN),
+        ({"gaps": [c.gap(minutes=30)], "taps": c.said([])}, UNKNOWN),
+        ({"gaps": [c.gap(minutes=30)], "taps": c.said([c.intercepted_tap()])}, UNKNOWN),
+        ({"gaps": [c.gap(minutes=30)], "taps": c.said([c.tap(tapped_at=c.ago(minutes=20))])}, NO),
+        ({"gaps": [c.gap(minutes=30)], "sessions": c.said([c.session(started_at=c.ago(minutes=20))])}, NO),
+        ({"gaps": [c.gap(minutes=90)]}, NO),
+        ({"gaps": [c.gap(minutes=90)], "at": c.ago(minutes=91)}, UNKNOWN),
+        ({"gaps": [c.gap(minutes=30)], "at": c.ago(minutes=61)}, NO),
+        ({"gaps": [c.gap(minutes=30)], "at": c.ago(minutes=61), "taps": c.said([])}, UNKNOWN),
+    ],
+)
+def test_a_tap_that_the_journal_may_have_lost_is_not_known(parts: dict[str, object], answer: str) -> None:
+    """A gap after all that is known of the card, or nearer to the time in question, leaves its tap open."""
+    made = diagnose(c.evidence(**({"sessions": c.said([])} | parts)))
+    (check,) = [each for each in made.checks if each.id == "intercepted"]
+    assert check.answer == answer
+    assert ("lost 3 taps" in check.why) == (answer == UNKNOWN)
+
+
+def test_a_lost_tap_is_asked_for_again() -> None:
+    """What the journal lost does not come back by asking again."""
+    made = diagnose(c.evidence(gaps=[c.gap(minutes=5)]))
+    assert made.verdict.code == "unknown"
+    assert "lost 3 taps" in made.verdict.sentence
+    assert "Tap the card once more" in made.verdict.remedy
+
+
+@pytest.mark.parametrize(
+    ("parts", "answer"),
+    [
         ({}, YES),
         ({"sessions": c.said([c.session(energy_wh=0, stop_reason="DeAuthorized")])}, NO),
         ({"sessions": c.said([c.session(energy_wh=0)])}, UNKNOWN),
