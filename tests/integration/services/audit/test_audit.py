@@ -16,7 +16,7 @@ from shared.contracts.event import CONTENT_TYPE, seal
 from shared.contracts.events.sync import CardDiscovered
 from shared.contracts.identity import Actor, Cause
 from shared.contracts.problem import RemoteProblem
-from shared.contracts.requests.audit import EntryPage, GetEntry, SearchEntries
+from shared.contracts.requests.audit import EntryPage, EntryView, GetEntry, SearchEntries
 from shared.runtime.service import Service
 from tests.databases import fresh_database
 from tests.infra import Infra
@@ -175,6 +175,36 @@ async def test_pages_cover_everything_once_newest_first(audit: Auditing) -> None
             break
     assert seen == sorted(seen, reverse=True)
     assert len(set(seen)) == len(seen) == 7
+
+
+async def test_a_page_ends_where_one_reply_could_carry_no_more(audit: Auditing) -> None:
+    """Large entries come on more pages, each once; one that no reply could carry is shown without its data."""
+    large = event(1).replace(b"card.discovered", b"card.described")
+    for size in (100_000, 100_000, 300_000, 100_000, 10):
+        text = b'"id_tag":"%s"' % (b"x" * size)
+        body = large.replace(b'"id_tag":"C1"', text).replace(b'"id":"', b'"id":"%s","was":"' % str(uuid4()).encode(), 1)
+        await audit.tell(body, key="card.described")
+
+    async def five() -> bool:
+        return len(await _pages(audit)) == 5
+
+    await until(five)
+    sizes = [len(entry.data.get("id_tag", "")) for entry in await _pages(audit)]
+    assert sorted(sizes) == [0, 10, 100_000, 100_000, 100_000]
+    (omitted,) = [entry for entry in await _pages(audit) if "omitted" in entry.data]
+    assert (await audit.get(omitted.event_id)).data == omitted.data
+
+
+async def _pages(audit: Auditing) -> list[EntryView]:
+    entries: list[EntryView] = []
+    page = await audit.search(limit=200)
+    while page.entries:
+        entries += page.entries
+        if page.next_cursor is None:
+            break
+        page = await audit.search(limit=200, cursor=page.next_cursor)
+    assert len({entry.event_id for entry in entries}) == len(entries)
+    return entries
 
 
 async def test_a_foreign_cursor_and_an_unknown_event_are_refused_in_words(audit: Auditing) -> None:
