@@ -1,7 +1,7 @@
 """Events: what happened, told to whoever listens. CloudEvents 1.0 in JSON, one class and one version a type."""
 
 import re
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Final
 from uuid import UUID
 
@@ -15,6 +15,10 @@ _SCHEMA = re.compile(r"^urn:expressync:(?P<type>[a-z_]+\.[a-z_]+):(?P<version>[1
 
 # What a text column can hold: PostgreSQL's has no NUL, and an index entry has about 2,700 bytes.
 Text = Annotated[str, StringConstraints(max_length=600, pattern=r"^[^\x00]*$")]
+
+# In any zone still a time that PostgreSQL gives back: it knows years before 1 and after 9999, and Python does not.
+EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 
 _registry: dict[tuple[str, int], type["Event"]] = {}
 
@@ -53,7 +57,7 @@ class Envelope(Frozen):
     source: Text = Field(min_length=1)
     subject: Text
     subjectversion: int = Field(ge=1, le=2**63 - 1)
-    time: AwareDatetime
+    time: AwareDatetime = Field(ge=EARLIEST, lt=LATEST)
     datacontenttype: str = "application/json"
     dataschema: Text
     actorkind: ActorKind
