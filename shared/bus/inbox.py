@@ -9,9 +9,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-import aio_pika
 import sqlalchemy as sa
 from aio_pika.abc import AbstractConnection
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 from faststream import AckPolicy
 from faststream.rabbit import Channel, RabbitBroker, RabbitQueue
 from faststream.rabbit.annotations import RabbitMessage
@@ -36,6 +36,7 @@ AnyHandler = Callable[[Write, Envelope, Event | None, bytes], Awaitable[None]]
 
 PREFETCH: Final = 50
 GRACEFUL_S: Final = 10.0
+_LINK_DOWN: Final = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError, asyncio.InvalidStateError)
 DATABASE_RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -131,6 +132,21 @@ class Consumer:
         return broker
 
     async def _handle(self, message: RabbitMessage) -> None:
+        """Settle a message, whatever comes: what is raised from here, nobody hears of, and the message stays taken.
+
+        As many such messages as are taken at once would stop the queue for good, with every probe green.
+        """
+        try:
+            await self._settle(message)
+        except _LINK_DOWN as error:
+            # Unacknowledged, it comes back with the next connection.
+            log.warning("Settling a message failed; it stays.", action="inbox.settling_failed", error=repr(error))
+            self._broken.set()
+        except Exception as error:
+            log.exception("A message was beyond the consumer.", action="inbox.unforeseen", event_id=message.message_id)
+            await self._park(message, f"the consumer cannot cope with it: {error!r}")
+
+    async def _settle(self, message: RabbitMessage) -> None:
         body = bytes(message.body)
         try:
             envelope = open_envelope(body)
@@ -211,7 +227,7 @@ class Consumer:
                     exchange="",
                     routing_key=parked_queue(self._queue),
                 )
-        except (aio_pika.exceptions.AMQPError, ConnectionError, OSError, TimeoutError) as error:
+        except _LINK_DOWN as error:
             # Unacknowledged, it comes back with the next connection.
             log.warning("Parking failed; the message stays.", action="inbox.parking_failed", error=repr(error))
             self._broken.set()
@@ -222,4 +238,8 @@ class Consumer:
 def failed_attempts(headers: dict[str, Any], queue: str) -> int:
     """How often a message died in `queue` before, as RabbitMQ counts it in `x-death`."""
     deaths = headers.get("x-death") or []
-    return sum(int(death.get("count", 0)) for death in deaths if death.get("queue") == queue)
+    try:
+        return sum(int(death.get("count", 0)) for death in deaths if death.get("queue") == queue)
+    except (AttributeError, TypeError, ValueError):
+        # Not the broker's own: it could not go on counting in there, and the message would be retried for ever.
+        return MAX_ATTEMPTS

@@ -204,7 +204,7 @@ class RequestServer:
             log.info("A request came too late and was left.", action="request.expired", request=envelope.name)
             return
         traceparent = message.headers.get("traceparent")
-        with continued(traceparent if isinstance(traceparent, str) else None):
+        with continued(traceparent):
             reply = await self._answer(envelope)
         if reply is None or not message.reply_to or channel.is_closed:
             return

@@ -38,13 +38,14 @@ def current_traceparent() -> str | None:
     return carrier.get("traceparent")
 
 
-def from_traceparent(traceparent: str | None) -> context.Context:
-    """The context to start a span in; a missing or broken header starts a new trace."""
-    return _W3C.extract({"traceparent": traceparent} if traceparent else {}, context=context.Context())
+def from_traceparent(traceparent: object) -> context.Context:
+    """The context to start a span in; a missing or broken header starts a new trace, also one that is no text."""
+    carrier = {"traceparent": traceparent} if isinstance(traceparent, str) else {}
+    return _W3C.extract(carrier, context=context.Context())
 
 
 @contextmanager
-def continued(traceparent: str | None) -> Iterator[None]:
+def continued(traceparent: object) -> Iterator[None]:
     """Spans that start inside go on with the sender's trace; a missing or broken header starts a new one."""
     token = context.attach(from_traceparent(traceparent))
     try:

@@ -5,9 +5,9 @@ import pytest
 import sqlalchemy as sa
 from opentelemetry import trace
 
-from shared.bus import parking
+from shared.bus import inbox, parking
 from shared.bus.topology import EVENTS, MAX_ATTEMPTS, events_queue, retry_queue
-from shared.contracts.event import Envelope, seal
+from shared.contracts.event import Envelope, open_envelope, seal
 from shared.contracts.events.sync import CardDiscovered
 from shared.database.engine import Write
 from shared.runtime import tracing
@@ -221,6 +221,56 @@ async def test_a_malformed_message_is_parked_with_its_reason(
 
         assert reason in (await until(parked))[0]
         await until(toy.rows)
+
+
+@pytest.mark.parametrize("foreign", [7, True, bytearray(b"00-1"), ["00-1"]])
+async def test_a_strange_trace_is_no_reason_to_leave_a_message_unhandled(
+    database: TestDatabase, broker: str, foreign: aio_pika.abc.FieldValue
+) -> None:
+    """A `traceparent` that is no text starts a new trace, and the event is handled."""
+    body = seal(card(1), event_id=uuid4(), subject_version=1, at=utc_now(), cause=CAUSE)
+    async with running(database.admin_url, broker) as toy:
+        await send(broker, body, headers={"traceparent": foreign})
+        assert [row.subject for row in await until(toy.rows)] == ["card/CARD-1"]
+
+
+@pytest.mark.parametrize("foreign", [7, "often", ["often"], [{"queue": events_queue(NAME), "count": "often"}]])
+async def test_what_fails_and_cannot_be_counted_is_parked_at_once(
+    database: TestDatabase, broker: str, foreign: aio_pika.abc.FieldValue
+) -> None:
+    """An `x-death` that is not the broker's would never count up to the last attempt."""
+
+    async def fail(_: Write, __: CardDiscovered, ___: Envelope) -> None:
+        raise RuntimeError("no use")
+
+    body = seal(card(1), event_id=uuid4(), subject_version=1, at=utc_now(), cause=CAUSE)
+    async with running(database.admin_url, broker, handler=fail):
+        await send(broker, body, headers={"x-death": foreign})
+        assert "no use" in (await until(lambda: parked_reasons(broker)))[0]
+
+
+async def test_what_nobody_foresaw_is_parked_and_blocks_nobody(
+    database: TestDatabase, broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More such messages than are taken at once: each is parked with what it raised, and the queue goes on."""
+
+    def open_or_burst(body: bytes) -> Envelope:
+        if body.startswith(b"burst"):
+            raise KeyError("burst")
+        return open_envelope(body)
+
+    monkeypatch.setattr("shared.bus.inbox.open_envelope", open_or_burst)
+    async with running(database.admin_url, broker) as toy:
+        for number in range(inbox.PREFETCH + 1):
+            await send(broker, b"burst %d" % number)
+        await toy.publish(2)
+        await until(toy.rows)
+
+        async def all_parked() -> bool:
+            return len(await parked_reasons(broker)) == inbox.PREFETCH + 1
+
+        await until(all_parked)
+        assert "KeyError" in (await parked_reasons(broker))[0]
 
 
 async def test_data_that_do_not_fit_their_type_are_parked(database: TestDatabase, broker: str) -> None:
