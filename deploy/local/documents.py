@@ -41,6 +41,24 @@ ENV_HEAD = """\
 # EXPRESSYNC_DATABASE_ADMIN_URL=postgresql://postgres:secret@127.0.0.1:5432/expressync
 # RabbitMQ. Without it: an installed rabbitmq-server as a private node, unpacked packages under .local/, or Docker.
 # EXPRESSYNC_AMQP_URL=amqp://user:secret@127.0.0.1:5672/
+
+# Where traces go, over OTLP/HTTP. Without it they stay in the process.
+# OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318
+"""
+
+ENV_DATABASES = """
+# Each service's database, as its own role. `expressync up` makes role, password and address itself; whoever runs the
+# services by other means sets them.
+"""
+
+ENV_OUTSIDE = """
+# --- Read from the environment only, not from this file --------------------------------------------------
+# Folder for data, logs and unpacked packages, instead of .local/ beside the checkout.
+# EXPRESSYNC_HOME=
+# Address of the console, for the operators' commands; without it, the one that `expressync login` kept.
+# EXPRESSYNC_URL=http://127.0.0.1:8090
+# An API token for the same commands, instead of `expressync login`.
+# EXPRESSYNC_TOKEN=
 """
 
 
@@ -62,10 +80,11 @@ def _default(value: object) -> str:
 
 def env_example() -> str:
     """Every setting of every service, with what it means and its default."""
-    lines = [ENV_HEAD]
+    databases = "".join(f"# {_prefix(cls)}DATABASE_URL={_role_address(cls)}\n" for cls in SETTINGS)
+    lines = [ENV_HEAD + ENV_DATABASES + databases]
     shared: set[str] = set()
     for cls in SETTINGS:
-        service = str(cls.model_config.get("env_prefix", "")).removeprefix("EXPRESSYNC_").rstrip("_").lower()
+        service = _service(cls)
         own: list[str] = []
         for name, field in cls.model_fields.items():
             variable = variable_name(cls, name, field)
@@ -84,7 +103,19 @@ def env_example() -> str:
                 own.append(entry.rstrip())
         lines.append(f"\n# --- {service} " + "-" * (WIDTH - len(service)))
         lines += own
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines) + "\n" + ENV_OUTSIDE
+
+
+def _prefix(cls: type[ServiceSettings]) -> str:
+    return str(cls.model_config.get("env_prefix", ""))
+
+
+def _service(cls: type[ServiceSettings]) -> str:
+    return _prefix(cls).removeprefix("EXPRESSYNC_").rstrip("_").lower()
+
+
+def _role_address(cls: type[ServiceSettings]) -> str:
+    return f"postgresql://expressync_{_service(cls)}:secret@127.0.0.1:5432/expressync"
 
 
 def documents() -> dict[Path, str]:
