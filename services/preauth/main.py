@@ -28,6 +28,7 @@ from services.preauth.decision.statement import Windows
 from services.preauth.decision.switch import Switch
 from services.preauth.decision.tap import MatchAnswered
 from services.preauth.evidence.jobs import Evidence
+from services.preauth.evidence.watchdog import Watchdog
 from services.preauth.gateway.server import Gateway
 from services.preauth.housekeeping import Housekeeping
 from services.preauth.login.account import Account
@@ -94,6 +95,7 @@ WORK = frozenset(
         "projections.forget",
         "evidence.judge",
         "evidence.rates",
+        "evidence.stop",
         "evidence.forget",
         "chargers.note_tapped",
         "chargers.readiness",
@@ -295,7 +297,6 @@ def follow_sync(service: Service, settings: PreauthSettings) -> None:
     evidence = Evidence(
         service.database,
         service.outbox,
-        service.requester,
         clock=service.clock,
         new_id=service.new_id,
         stops=settings.stop_ignored,
@@ -310,6 +311,9 @@ def follow_sync(service: Service, settings: PreauthSettings) -> None:
         Every("evidence.rates", RATES_EVERY_S, evidence.watch_rates),
         Every("evidence.forget", HOUR_S, evidence.forget),
     ]
+    if settings.stop_ignored:
+        watchdog = Watchdog(service.database, service.requester, clock=service.clock)
+        service.parts.append(Every("evidence.stop", JUDGE_EVERY_S, watchdog.bark, at_stop="abandon"))
 
 
 def build_drivers(service: Service, settings: PreauthSettings, watch: Watch) -> DriverParts:

@@ -273,6 +273,24 @@ override_outcome = sa.Table(
     sa.CheckConstraint("outcome IN ('honoured', 'ignored', 'explained')", name="outcome"),
 )
 
+# The watchdog's: sessions that ignored their Blocked and are to be stopped. `due_at` is empty once nothing follows.
+session_stop = sa.Table(
+    "session_stop",
+    metadata,
+    sa.Column("tap_id", UUID, primary_key=True),
+    sa.Column("charge_box_id", sa.Text, nullable=False),
+    sa.Column("transaction_id", sa.BigInteger, nullable=False),
+    sa.Column("attempts", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Column("due_at", Time),
+    # Of the last attempt: an operation's outcome, 'unknown' from before it is asked; 'ended' where none was needed.
+    sa.Column("outcome", sa.Text),
+    sa.Column("noted_at", Time, nullable=False, index=True),
+    sa.Index("ix_session_stop_due_at", "due_at", postgresql_where=sa.text("due_at IS NOT NULL")),
+    sa.CheckConstraint(
+        "outcome IN ('accepted', 'rejected', 'not_connected', 'failed', 'unknown', 'ended')", name="outcome"
+    ),
+)
+
 # When a charger's unusual rate was last told, so that it is told once and not every minute.
 rate_told = sa.Table(
     "rate_told",

@@ -1,4 +1,4 @@
-"""Judges what chargers did with a Blocked, stops what should not run where that is wanted, and watches rates."""
+"""Judges what chargers did with a Blocked, has the watchdog stop what should not run, and watches rates."""
 
 from datetime import timedelta
 from typing import Final
@@ -7,13 +7,10 @@ from services.preauth.chargers.store import set_honours_override
 from services.preauth.evidence import rules, store
 from services.preauth.evidence.rules import Judgement
 from shared.bus.outbox import Outbox
-from shared.bus.requests import NoAnswerError, Requester
 from shared.contracts.event import Envelope
 from shared.contracts.events.preauth import InterceptionRateUnusual, ScanInterceptionIgnored
 from shared.contracts.events.sync import TransactionStarted
 from shared.contracts.identity import Actor, Cause
-from shared.contracts.problem import RemoteProblem
-from shared.contracts.requests.sync import OperateCharger
 from shared.database.engine import Database, Write
 from shared.runtime.clock import Clock, NewId
 from shared.runtime.log import get_logger
@@ -32,20 +29,19 @@ ACTOR: Final = Actor(kind="system", id="preauth")
 
 
 class Evidence:
-    """`stops` is the watchdog: whether a session that ignored its Blocked is stopped."""
+    """`stops`: whether a session that ignored its Blocked is left to the watchdog."""
 
     def __init__(
         self,
         database: Database,
         outbox: Outbox,
-        requester: Requester,
         *,
         clock: Clock,
         new_id: NewId,
         stops: bool,
         session_within: timedelta,
     ) -> None:
-        self._database, self._outbox, self._requester = database, outbox, requester
+        self._database, self._outbox = database, outbox
         self._clock, self._new_id, self._stops, self._session_within = clock, new_id, stops, session_within
 
     async def judge(self) -> None:
@@ -61,8 +57,8 @@ class Evidence:
                 if not await store.add_outcome(tx, row, judgement, now):
                     continue
                 await self._note(tx, row, judgement)
-            if judgement.outcome == "ignored" and self._stops and row.stopped_at is None:
-                await self._stop(row)
+                if judgement.outcome == "ignored" and self._stops and row.stopped_at is None:
+                    await store.add_stop(tx, row, now)
 
     async def session_started(self, tx: Write, event: TransactionStarted, _: Envelope) -> None:
         """Put the session beside the tap that it followed."""
@@ -110,19 +106,6 @@ class Evidence:
                 charge_box_id=row.charge_box_id,
                 evidence=judgement.evidence,
             )
-
-    async def _stop(self, row: store.Row) -> None:
-        request = OperateCharger(
-            charge_box_id=row.charge_box_id,
-            operation="RemoteStopTransaction",
-            parameters={"transactionId": row.transaction_id},
-        )
-        try:
-            await self._requester.ask(
-                request, actor=ACTOR, correlation_id=row.tap_id, deadline_s=35.0, key=f"watchdog/{row.tap_id}"
-            )
-        except (NoAnswerError, RemoteProblem) as error:
-            log.warning("A session could not be stopped.", action="watchdog.failed", error=str(error))
 
     async def _tell_rate(self, tx: Write, charge_box_id: str, scans: int, usual: float) -> None:
         event = InterceptionRateUnusual(

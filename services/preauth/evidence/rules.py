@@ -13,6 +13,8 @@ BELONGS: Final = timedelta(seconds=120)
 STILL_OPEN: Final = timedelta(seconds=60)
 # When everything that could have happened has happened.
 JUDGED_AFTER: Final = BELONGS + STILL_OPEN
+# After an attempt to stop a session that had no answer of the charger's, the next one; after the last, none.
+STOP_AGAIN_AFTER: Final = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +69,8 @@ def _ignored(tap: Blocked, started_at: datetime, now: datetime) -> str | None:
 def is_unusual(scans: int, usual: float) -> bool:
     """Whether this many scans in a window are far more than the usual number in a window of that length."""
     return scans >= 6 and scans > 4 * usual
+
+
+def stop_again_at(attempts: int, now: datetime) -> datetime | None:
+    """When a session is to be stopped again that so many attempts have not stopped, or None: it was enough."""
+    return now + STOP_AGAIN_AFTER[attempts - 1] if attempts <= len(STOP_AGAIN_AFTER) else None

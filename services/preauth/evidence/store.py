@@ -1,11 +1,12 @@
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from services.preauth.evidence.rules import BELONGS, Blocked, Judgement
-from services.preauth.tables import open_session, override_outcome, pairing, rate_told, remote_start, tap
+from services.preauth.tables import open_session, override_outcome, pairing, rate_told, remote_start, session_stop, tap
 from shared.database.engine import Read, Write
 
 Row = sa.Row[Any]
@@ -160,5 +161,40 @@ async def may_tell_rate(tx: Write, charge_box_id: str, *, now: datetime, again_a
     return (await tx.execute(statement.returning(rate_told.c.charge_box_id))).first() is not None
 
 
+async def add_stop(tx: Write, row: Row, at: datetime) -> None:
+    """Have the session beside this tap stopped."""
+    statement = pg.insert(session_stop).values(
+        tap_id=row.tap_id, charge_box_id=row.charge_box_id, transaction_id=row.transaction_id, due_at=at, noted_at=at
+    )
+    await tx.execute(statement.on_conflict_do_nothing())
+
+
+async def due_stop(tx: Write, at: datetime) -> Row | None:
+    """The session that waits longest to be stopped, locked, with when it ended, should it have."""
+    session = open_session.c
+    ended_at = (
+        sa.select(session.stopped_at)
+        .where(
+            session.charge_box_id == session_stop.c.charge_box_id,
+            session.transaction_id == session_stop.c.transaction_id,
+        )
+        .scalar_subquery()
+    )
+    statement = (
+        sa.select(session_stop, ended_at.label("ended_at"))
+        .where(session_stop.c.due_at <= at)
+        .order_by(session_stop.c.due_at)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+    )
+    return (await tx.execute(statement)).first()
+
+
+async def set_stop(tx: Write, tap_id: UUID, *, attempts: int, outcome: str, due_at: datetime | None) -> None:
+    statement = session_stop.update().where(session_stop.c.tap_id == tap_id)
+    await tx.execute(statement.values(attempts=attempts, outcome=outcome, due_at=due_at))
+
+
 async def forget(tx: Write, before: datetime) -> None:
+    await tx.execute(session_stop.delete().where(session_stop.c.noted_at < before))
     await tx.execute(override_outcome.delete().where(override_outcome.c.judged_at < before))

@@ -108,14 +108,16 @@ class SyncDouble:
     snapshot: list[CardSnapshot] = field(default_factory=list)
     connected: bool = True
     asked: list[Request[Any]] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
 
     def know(self, id_tag: str, **more: Any) -> UUID:  # noqa: ANN401 - what `card_view` takes
         view = self.cards[id_tag] = card_view(id_tag, **more)
         assert view.card_id is not None
         return view.card_id
 
-    async def ask(self, request: Request[Any], **_: object) -> Any:  # noqa: ANN401 - the request's reply
+    async def ask(self, request: Request[Any], *, key: str | None = None, **_: object) -> Any:  # noqa: ANN401 - the request's reply
         self.asked.append(request)
+        self.keys.append(key)
         if self.silent:
             raise NoAnswerError(request.name, request.owner, "it is silent")
         if isinstance(request, GetCard):
