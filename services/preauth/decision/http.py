@@ -1,5 +1,6 @@
 """The hook: `POST /api/ocpp/pre-authorize`, byte-compatible with the patched SteVe (facts: the hook)."""
 
+import asyncio
 import time
 from datetime import UTC, datetime
 from typing import Annotated, Final
@@ -20,6 +21,7 @@ log = get_logger(__name__)
 PATH: Final = "/api/ocpp/pre-authorize"
 MOST_BYTES: Final = 16 * 1024
 LONGEST_MESSAGE_ID: Final = 255
+LOOK_S: Final = 0.001
 
 BLOCKED: Final = b'{"override":"BLOCKED"}'
 NO_OVERRIDE: Final = b'{"override":null}'
@@ -71,9 +73,13 @@ class Hook:
         decision = await self._decider.decide(tap)
         told: Told = "unknown"
         try:
-            blocked = self._decider.may_block(decision)
+            # Nobody is let in by a Blocked that nobody read. A pass is spared the look: nothing follows from it.
+            gone = self._decider.may_block(decision) and await _caller_left(receive)
+            # After the look, which takes its moment. Nothing waits between this and the writing.
+            blocked = not gone and self._decider.may_block(decision)
             await _answer(send, 200, BLOCKED if blocked else NO_OVERRIDE)
-            told = "blocked" if blocked else "passed"
+            if not gone:
+                told = "blocked" if blocked else "passed"
         finally:
             self._decider.told(decision, told)
 
@@ -131,6 +137,20 @@ async def _body(headers: Headers, receive: Receive) -> bytes | None:
             raise BadCallError(413, "body_too_large", f"more than {MOST_BYTES} bytes")
         if not message.get("more_body", False):
             return body
+
+
+async def _caller_left(receive: Receive) -> bool:
+    """Whether the caller has closed its connection: the server writes into the void then, and says nothing.
+
+    The body is read, so all that can come is the disconnect.
+    """
+    looking = asyncio.ensure_future(receive())
+    try:
+        # Not only a turn of the loop: where it was held up, the end of the connection is still to be read.
+        await asyncio.wait({looking}, timeout=LOOK_S)
+        return looking.done() and looking.result()["type"] == "http.disconnect"
+    finally:
+        looking.cancel()
 
 
 async def _answer(send: Send, status: int, body: bytes) -> None:
