@@ -18,6 +18,7 @@ NAMES: Final = frozenset(
         "login_redirect",  # 302 to an HTML page, as a proxy with single sign-on answers
         "http_401",  # as if the key were wrong
         "http_403",  # as if the key lacked a permission
+        "no_route",  # 404 as for an address it does not have, or as a gateway answers that leads elsewhere
         "not_json",  # 200 with a page
         "http_429",  # value: X-RateLimit-Reset in seconds; as if the limit were used up
     }

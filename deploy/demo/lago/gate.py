@@ -208,6 +208,7 @@ _FAULTY: Final[dict[str, Callable[[Fault], Response]]] = {
     "empty_5xx": _empty_5xx,
     "login_redirect": _login_redirect,
     "http_401": lambda _: answers.unauthorized(),
+    "no_route": lambda _: answers.no_route(),
     "http_403": lambda _: answers.forbidden("feature_unavailable"),
     "not_json": lambda _: answers.html(answers.HTML_LOGIN, 200),
     "http_429": _http_429,

@@ -1,6 +1,6 @@
 """Lago's API, asked by nobody but this service (facts: Lago)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, TypeVar
@@ -19,6 +19,10 @@ from shared.web.client import http_client
 API: Final = "/api/v1"
 MAX_BATCH: Final = 100
 DUPLICATE: Final = "value_already_exist"
+# What Lago itself says of what it does not have. A 404 without such a code comes from a gateway, or a wrong address.
+NOT_FOUND: Final = frozenset(
+    f"{resource}_not_found" for resource in ("billable_metric", "customer", "event", "plan", "subscription")
+)
 
 T = TypeVar("T")
 
@@ -67,7 +71,7 @@ class LagoClient:
         )
         # A tenth of a second's worth at once, the rest spread out.
         budget = AsyncLimiter(max(requests_per_s / 10, 1), 0.1) if requests_per_s is not None else None
-        self._caller = Caller("lago", client, breaker, watch, budget)
+        self._caller = Caller("lago", client, breaker, watch, budget, is_its_own=is_its_own)
 
     async def close(self) -> None:
         await self._caller.close()
@@ -199,6 +203,13 @@ class LagoClient:
             if error.status == 404:
                 return None
             raise
+
+
+def is_its_own(path: str, body: Mapping[str, Any]) -> bool:
+    """Whether Lago itself answered this 404. It has no route for a customer in whose id there is a dot: that is about
+    this one customer.
+    """
+    return body.get("code") in NOT_FOUND or (f"{API}/customers/" in path and "." in path.partition(API)[2])
 
 
 def read_batch_errors(details: dict[str, Any], size: int) -> BatchRefused | None:

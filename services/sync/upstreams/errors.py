@@ -15,6 +15,7 @@ Reason = Literal[
     "forbidden",  # 403
     "redirected",  # 3xx: usually a login page
     "not_json",  # a proxy's or a login's HTML
+    "no_such_route",  # a 404 that is about no resource of its own: the address is wrong
     "unexpected_form",  # JSON that is not what this upstream answers
     "not_asked",  # the circuit is open
     "refused",  # any other 4xx: about this one request
@@ -27,7 +28,16 @@ NAMES: dict[Upstream, str] = {"steve": "SteVe", "lago": "Lago"}
 
 # Whoever answers so has not done what was asked for. An answer that cannot be read says nothing of the sort.
 _NOT_DONE: frozenset[Reason] = frozenset(
-    {"unauthorized", "forbidden", "redirected", "not_asked", "refused", "reading_refused", "another_steve"}
+    {
+        "unauthorized",
+        "forbidden",
+        "redirected",
+        "no_such_route",
+        "not_asked",
+        "refused",
+        "reading_refused",
+        "another_steve",
+    }
 )
 
 

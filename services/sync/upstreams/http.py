@@ -30,8 +30,16 @@ LONGEST_RESET_S: Final = 300.0
 _ANYTHING: Final[TypeAdapter[Any]] = TypeAdapter(Any)
 
 
+def _any_answer(_path: str, _body: Mapping[str, Any]) -> bool:
+    return True
+
+
 class Caller:
-    """`watch` hears of each outcome: None when the upstream answered as it should, if only to refuse."""
+    """`watch` hears of each outcome: None when the upstream answered as it should, if only to refuse.
+
+    `is_its_own` tells from a path and the body of its 404 whether the upstream says so of what it has, and not
+    whoever stands in its place.
+    """
 
     def __init__(
         self,
@@ -40,9 +48,11 @@ class Caller:
         breaker: Breaker,
         watch: Watch,
         budget: AsyncLimiter | None = None,
+        *,
+        is_its_own: Callable[[str, Mapping[str, Any]], bool] = _any_answer,
     ) -> None:
         self._upstream, self._client, self._breaker, self._watch = upstream, client, breaker, watch
-        self._budget = budget
+        self._budget, self._is_its_own = budget, is_its_own
         self.requests = 0
 
     async def close(self) -> None:
@@ -63,7 +73,7 @@ class Caller:
 
         :param urgent: a person waits: ask even while the circuit is open.
         :raises RefusedError: a 4xx about this request.
-        :raises MisconfiguredError: 401, 403, a redirect, or something that is not JSON of the right form.
+        :raises MisconfiguredError: 401, 403, a redirect, a 404 that is not its own, or something that is not JSON of the right form.
         :raises UnavailableError: no answer, 5xx or 429. A write may have been carried out.
         :raises NotAskedError: the circuit is open; nothing was sent.
         """
@@ -164,7 +174,11 @@ class Caller:
             what = f"answered {status} with {answer.headers.get('Content-Type', 'no type')} instead of JSON"
             raise MisconfiguredError(self._upstream, "not_json", f"{what}; is this its API's address?")
         if status >= 400:
-            raise RefusedError(self._upstream, status, _object(answer))
+            body = _object(answer)
+            if status == 404 and not self._is_its_own(answer.request.url.path, body):
+                what = f"answered 404{_words(answer)}, as whoever has no such address; is this its API's address?"
+                raise MisconfiguredError(self._upstream, "no_such_route", what)
+            raise RefusedError(self._upstream, status, body)
         return self._validate(form, answer.content)
 
     def _validate(self, form: TypeAdapter[T], content: bytes) -> T:

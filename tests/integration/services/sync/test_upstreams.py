@@ -77,6 +77,7 @@ async def test_a_steve_that_fails_is_lost_by_name_and_comes_back(build_world: Bu
         ("http_503", "server_error"),
         ("http_401", "unauthorized"),
         ("http_403", "forbidden"),
+        ("no_route", "no_such_route"),
         ("not_json", "not_json"),
         ("slow", "timed_out"),
     ],
@@ -110,6 +111,37 @@ async def test_a_lago_that_fails_is_lost_by_name_and_comes_back(
         ("upstream.recovered", "lago"),
     ]
     assert world.lago.api_key not in "".join(capsys.readouterr()) + str(await world.events())
+
+
+async def test_a_wrong_address_is_no_answer_about_a_subscription(build_world: Build) -> None:
+    """A gateway, or a wrong base path, answers 404 in JSON to everything: no link ends, no card is blocked, and what was
+    on its way waits.
+    """
+    world = await build_world(card_policy="enforce")
+    await world.link("A")
+    await world.turn()
+    pk = world.charge("A", 1_000).pk
+    await world.rooms.poller.poll()
+    await world.rooms.settler.settle()
+    world.lago.faults.add("no_route")
+    for _ in range(3):
+        world.clock.advance(minutes=31)
+        await world.rooms.follow.follow()
+        with contextlib.suppress(UpstreamError):
+            await world.rooms.delivery.deliver()
+        await world.rooms.policy.enforce()
+        assert (await write_health(world))["lago"] == ("lost", "no_such_route")
+    assert await world.rows("SELECT 1 FROM sync.link WHERE valid_to IS NULL")
+    tag = world.steve.state.tag("A")
+    assert tag is not None
+    assert tag.limit != 0
+    assert [one.state for one in await world.entries(pk)] != ["held"]
+    assert (await world.session(pk)).hold_reason is None
+    world.lago.faults.clear()
+    world.rooms.lago._caller._breaker.succeeded()
+    world.clock.advance(minutes=6)
+    await world.turn()
+    assert world.counted() == (1_000, 1)
 
 
 async def test_a_steve_of_another_release_is_named(build_world: Build) -> None:
