@@ -31,6 +31,10 @@ class GatewayDesk:
         self._answers: deque[tuple[datetime, UUID, str]] = deque(maxlen=MOST_WAITING)
 
     async def decide(self, tap: Presented) -> bool:
+        return self._decider.may_block(await asyncio.shield(self._begin(tap)))
+
+    def _begin(self, tap: Presented) -> asyncio.Task[Decision]:
+        """In a task of its own: the gateway may stop waiting, and the tap must be recorded all the same."""
         asked = Tap(
             id_tag_as_sent=tap.id_tag,
             charge_box_id=tap.charge_box_id,
@@ -41,24 +45,28 @@ class GatewayDesk:
             tap_id=tap.tap_id,
             remote_start=tap.remote_start,
         )
-        # In a task of its own: the gateway may stop waiting, and the tap must be recorded all the same.
         task = self._deciding[tap.tap_id] = asyncio.create_task(self._decider.decide(asked))
-        return self._decider.may_block(await asyncio.shield(task))
+        return task
 
     def told(self, tap: Presented, told: Told, *, in_time: bool) -> None:
         """Record what the charger was told, now or as soon as the decision is there."""
-        task = self._deciding.pop(tap.tap_id, None)
+        task = self._deciding.get(tap.tap_id)
         if task is None:
             if told == "unknown":
                 return  # The line was cut before anybody was asked.
-            log.error("An answer belongs to no decision.", action="gateway.unknown_tap", tap_id=str(tap.tap_id))
-            return
+            # The gateway stops and did not ask, or gave up before it could: it passed, and belongs into the journal.
+            task = self._begin(tap)
         if told == "blocked" and not in_time:
             told = "unknown"
+
+        def record(done: asyncio.Task[Decision]) -> None:
+            self._deciding.pop(tap.tap_id, None)
+            self._record(done, told)
+
         if task.done():
-            self._record(task, told)
+            record(task)
         else:
-            task.add_done_callback(lambda done: self._record(done, told))
+            task.add_done_callback(record)
 
     def answered(self, tap: Presented, verdict: str) -> None:
         received_at = self._passed.pop(tap.tap_id, None)

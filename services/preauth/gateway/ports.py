@@ -34,7 +34,10 @@ class TapDesk(Protocol):
         ...
 
     def told(self, tap: Presented, told: Told, *, in_time: bool) -> None:
-        """What the charger was told, once it was written to its socket; unknown where the socket was gone."""
+        """What the charger was told, once it was written to its socket; unknown where the socket was gone.
+
+        Passed, also for a tap that nobody was asked about: a gateway that stops has no time for an answer.
+        """
         ...
 
     def answered(self, tap: Presented, verdict: str) -> None:

@@ -236,9 +236,13 @@ class Tunnel:
 
     def _up_call(self, text: bytes | bytearray) -> None:
         call, message = attempt(rules.read_known, text) or (None, None)
-        if call is not None and isinstance(message, Authorize | StartTransaction) and not self._hurry:
+        if call is not None and isinstance(message, Authorize | StartTransaction):
+            tap = self._presented(message)
+            if self._hurry:
+                self._pass(call, message, text, tap, in_time=False)
+                return
             self._held = deque()
-            self._work = self._loop.create_task(self._present(call, message, text))
+            self._work = self._loop.create_task(self._present(call, message, text, tap))
             return
         self.steve.send_text(text)
         if call is None:
@@ -260,9 +264,8 @@ class Tunnel:
         if len(self._held) > HELD_FRAMES or self._held_bytes > HELD_BYTES:
             self.charger.pause(Why.HELD)
 
-    async def _present(self, call: Call, message: Authorize | StartTransaction, text: bytes | bytearray) -> None:
-        """Ask the desk about a tap, act on its answer, then pass on what waited behind it."""
-        tap = Presented(
+    def _presented(self, message: Authorize | StartTransaction) -> Presented:
+        return Presented(
             tap_id=self._house.new_id(),
             charge_box_id=self.charge_box_id,
             id_tag=message.id_tag,
@@ -271,6 +274,11 @@ class Tunnel:
             at=self._house.clock(),
             remote_start=self._talk.started_remotely(message.id_tag, self._loop.time()),
         )
+
+    async def _present(
+        self, call: Call, message: Authorize | StartTransaction, text: bytes | bytearray, tap: Presented
+    ) -> None:
+        """Ask the desk about a tap, act on its answer, then pass on what waited behind it."""
         self._question = Question(self._house, tap)
         try:
             intercept, in_time = await self._question.answer()
@@ -282,13 +290,25 @@ class Tunnel:
         if intercept and tap.kind == "authorize" and not tap.remote_start:
             self._answer_blocked(call.message_id, tap)
         else:
-            self._talk.called(call, message, tap.at, tap)
-            self.steve.send_text(text)
-            self.steve.flush()
-            self._tell(tap, "passed" if self.steve.open else "unknown", in_time=in_time)
+            self._pass(call, message, text, tap, in_time=in_time)
+        self._release()
+
+    def _pass(
+        self,
+        call: Call,
+        message: Authorize | StartTransaction,
+        text: bytes | bytearray,
+        tap: Presented,
+        *,
+        in_time: bool,
+    ) -> None:
+        """Send a tap on, and say so: the desk journals it, also where it was not asked for want of time."""
+        self._talk.called(call, message, tap.at, tap)
+        self.steve.send_text(text)
+        self.steve.flush()
+        self._tell(tap, "passed" if self.steve.open else "unknown", in_time=in_time)
         if tap.kind == "start":
             self._talk.session_began(tap.id_tag)
-        self._release()
 
     def _answer_blocked(self, message_id: str, tap: Presented) -> None:
         until = self._house.clock() + timedelta(seconds=self._house.limits.blocked_for_s)

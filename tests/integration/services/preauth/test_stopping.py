@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from services.preauth.gateway.server import Gateway
 from services.preauth.login.browser import KIOSK_COOKIE
 from shared.contracts.requests.preauth import EnrolKiosk
 from tests.databases import TestDatabase
@@ -104,3 +106,27 @@ async def test_a_stop_in_the_middle_of_everything(
         assert here.rows("SELECT state FROM pairing") == [{"state": "intercepted"}]
         assert here.rows("SELECT FROM charger WHERE charge_box_id = 'CP-9' AND disconnected_at IS NOT NULL") != []
         assert len(here.events("tap.decided")) == len(taps)
+
+
+async def test_taps_read_during_a_stop_are_journalled(database: TestDatabase, tmp_path: Path) -> None:
+    """Behind a tap that the database holds up, a stop asks about no other; each passes, and each is in the journal."""
+    steve, cards = Steve(), ["04A1", "04A2", "04A3"]
+    more: dict[str, Any] = {"decide_within_ms": 4500, "answer_within_ms": 4900, "stop_grace_s": 4}
+    async with (
+        peer(steve) as url,
+        running(database, tmp_path, steve_ocpp_url=url, ocpp_port=0, ocpp_deadline_ms=5000, **more) as here,
+    ):
+        gateway = next(part for part in here.service.parts if isinstance(part, Gateway))
+        async with charger_socket(f"ws://127.0.0.1:{gateway.port}/ocpp", "CP-9") as socket:
+            with psycopg.connect(database.admin_url) as held:
+                held.execute("LOCK TABLE preauth.tap IN ACCESS EXCLUSIVE MODE")
+                for number, card in enumerate(cards):
+                    await socket.send(f'[2,"{number}","Authorize",{{"idTag":"{card}"}}]')
+                (tunnel,) = gateway.tunnels()
+                await until(lambda: len(tunnel._held or ()) == 2)
+                here.stop.set()
+                await until(lambda: len(steve.got) == 3)
+    async with running(database, tmp_path) as after:
+        await after.until("SELECT FROM tap HAVING count(*) >= 3")
+        taps = after.rows("SELECT id_tag, told FROM tap ORDER BY id_tag")
+        assert taps == [{"id_tag": card, "told": "passed"} for card in cards]
