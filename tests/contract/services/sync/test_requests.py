@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, FormatChecker
 
 from services.sync.lago.client import LagoClient
 from services.sync.ledger.rules import usage_event
@@ -28,6 +28,23 @@ BOX = {"chargeBoxIdList": ["CP-1"]}
 
 # Where Lago's document is silent though Lago is not (facts: Lago, fact 6).
 UNDOCUMENTED = {"/organizations"}
+
+FORMATS = FormatChecker(())
+
+
+@FORMATS.checks("date-time")
+def _is_a_moment(value: object) -> bool:
+    """RFC 3339: a date, a time and an offset. What is no text has no format."""
+    pattern = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)"
+    return not isinstance(value, str) or (re.fullmatch(pattern, value) is not None and _parses(value))
+
+
+def _parses(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 @cache
@@ -52,7 +69,7 @@ class Heard:
 
 
 def check(document: dict[str, Any], request: httpx.Request, prefix: str) -> None:
-    """The path and the query are documented, and the body fits its schema."""
+    """The path is documented, and each value in the query, and the body, fits its schema."""
     path = request.url.path.removeprefix(prefix)
     candidates = [
         template
@@ -62,13 +79,40 @@ def check(document: dict[str, Any], request: httpx.Request, prefix: str) -> None
     assert candidates, f"{request.method} {path} is not documented"
     operation = document["paths"][min(candidates, key=lambda one: one.count("{"))][request.method.lower()]
     parameters = [_resolved(document, one) for one in operation.get("parameters", [])]
-    known = {one["name"] for one in parameters if one["in"] == "query"}
-    assert set(request.url.params) <= known, f"{set(request.url.params) - known} are not documented for {path}"
+    known = {one["name"]: one for one in parameters if one["in"] == "query"}
+    assert set(request.url.params) <= set(known), (
+        f"{set(request.url.params) - set(known)} are not documented for {path}"
+    )
+    missing = {name for name, one in known.items() if one.get("required")} - set(request.url.params)
+    assert missing == set(), f"{path} is not answered without them"
+    for name in request.url.params:
+        given = request.url.params.get_list(name)
+        assert _problems(document, known[name]["schema"], _read(document, known[name], given)) == [], f"{name}={given}"
     if request.content:
         body = _resolved(document, operation["requestBody"])["content"]["application/json"]["schema"]
-        schema = {**body, "components": document["components"]}
-        problems = [one.message for one in Draft202012Validator(schema).iter_errors(json.loads(request.content))]
-        assert problems == []
+        assert _problems(document, body, json.loads(request.content)) == []
+
+
+def _problems(document: dict[str, Any], schema: dict[str, Any], value: object) -> list[str]:
+    whole = {**schema, "components": document["components"]}
+    return [one.message for one in Draft202012Validator(whole, format_checker=FORMATS).iter_errors(value)]
+
+
+def _read(document: dict[str, Any], parameter: dict[str, Any], given: list[str]) -> object:
+    """The texts of a query as the value that they mean; what cannot be one stays text, for the schema to refuse."""
+    schema = _resolved(document, parameter["schema"])
+    if schema["type"] == "array":
+        # Named once for each item, or, where there are many, once with commas, which Spring reads alike.
+        items = [text for one in given for text in one.split(",")]
+        return [_scalar(_resolved(document, schema["items"])["type"], one) for one in items]
+    # More than one value for what takes one is none of its kind.
+    return _scalar(schema["type"], given[0]) if len(given) == 1 else given
+
+
+def _scalar(kind: str, text: str) -> object:
+    if kind == "boolean" and text in {"true", "false"}:
+        return text == "true"
+    return int(text) if kind == "integer" and re.fullmatch("-?[0-9]+", text) else text
 
 
 def _resolved(document: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
@@ -145,6 +189,28 @@ async def test_what_is_asked_of_steve_is_documented(name: str) -> None:
     assert request.headers["Authorization"].startswith("Basic ")
     check(document, request, "/steve")
     await steve.close()
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "prefix"),
+    [
+        ("GET", "http://steve/steve/api/v1/transactions?type=BUSY", "/steve"),
+        ("GET", "http://steve/steve/api/v1/transactions?type=ACTIVE&type=ALL", "/steve"),
+        ("GET", "http://steve/steve/api/v1/transactions?transactionPk=1;2", "/steve"),
+        ("GET", "http://steve/steve/api/v1/transactions/7?energyValuesOnly=yes", "/steve"),
+        ("GET", "http://lago/api/v1/subscriptions?status[]=on", "/api/v1"),
+        ("GET", "http://lago/api/v1/subscriptions/sub?status=on", "/api/v1"),
+        ("GET", "http://lago/api/v1/events?timestamp_from=2026-05-01", "/api/v1"),
+        ("GET", "http://lago/api/v1/events?timestamp_from=2026-05-01 09:30:00Z", "/api/v1"),
+        ("GET", "http://lago/api/v1/events?per_page=many", "/api/v1"),
+        ("GET", "http://lago/api/v1/customers/cus/current_usage", "/api/v1"),
+    ],
+)
+def test_a_wrong_value_is_noticed(method: str, url: str, prefix: str) -> None:
+    """A value that is not in the enum, not in the format, not of the type, or missing fails the check."""
+    document = _load("steve-api-docs.json" if prefix == "/steve" else "lago-openapi.yaml")
+    with pytest.raises(AssertionError):
+        check(document, httpx.Request(method, url), prefix)
 
 
 @pytest.mark.parametrize("name", LAGO_CALLS)
