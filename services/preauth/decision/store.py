@@ -12,10 +12,11 @@ from sqlalchemy.dialects import postgresql as pg
 from services.preauth.decision.events import tap_decided, traceparent_of
 from services.preauth.decision.rules import SENTENCES, Reason, outcome_of
 from services.preauth.decision.spool import Gap, Spooled
+from services.preauth.decision.statement import Windows
 from services.preauth.decision.tap import MatchAnswered
 from services.preauth.tables import journal_gap, metadata, pairing, sweep, tap
 from shared.bus.topology import EVENTS
-from shared.contracts.events.preauth import TapDecided, Told
+from shared.contracts.events.preauth import TapDecided, Told, Via
 from shared.contracts.requests.preauth import GapView, SearchTaps, SessionOutcome, TapView
 from shared.database.engine import Read, Write
 from shared.runtime.clock import NewId
@@ -25,17 +26,42 @@ outbox = metadata.tables["preauth.outbox"]
 _json: Final = msgspec.json.Encoder()
 
 # Text, and rows as one value: a VALUES list of hundreds of rows is put together anew each time, while taps wait.
+# `same`: the spooled taps that are in the journal already, through the other way; the nearest one, and where several
+# are as near to one row, one of them. Which of the two ways the database missed does not matter, so a row that came
+# later counts too. A row that was marked by this very tap is found again: a spool may be read twice.
 _REPLAY: Final = sa.text("""
+    WITH spooled AS MATERIALIZED (
+        SELECT * FROM json_to_recordset(CAST(:taps AS json)) AS x (
+            received_at timestamptz, tap_id uuid, charge_box_id text, connector_id int, id_tag text,
+            id_tag_as_sent text, kind text, via text, sent_at timestamptz, message_id text, reason text,
+            told_at timestamptz, duration_us int
+        )
+    ), same AS (
+        SELECT DISTINCT ON (j.received_at, j.tap_id) j.received_at, j.tap_id, s.tap_id AS spooled_id, s.via, s.sent_at
+        FROM spooled s CROSS JOIN LATERAL (
+            SELECT t.received_at, t.tap_id,
+                greatest(t.received_at - s.received_at, s.received_at - t.received_at) AS far
+            FROM preauth.tap t
+            WHERE t.id_tag = s.id_tag AND t.charge_box_id = s.charge_box_id AND t.kind = s.kind AND t.via <> s.via
+            AND t.received_at > s.received_at - make_interval(secs => :same_tap_s)
+            AND t.received_at < s.received_at + make_interval(secs => :same_tap_s)
+            AND (t.also_via IS NULL OR s.sent_at IS NULL OR t.sent_at = s.sent_at)
+            ORDER BY (t.also_via IS NOT NULL AND t.sent_at = s.sent_at) IS TRUE DESC, t.also_via IS NOT NULL, far
+            LIMIT 1
+        ) j
+        WHERE NOT EXISTS (SELECT FROM preauth.tap t WHERE t.received_at = s.received_at AND t.tap_id = s.tap_id)
+        ORDER BY j.received_at, j.tap_id, j.far
+    ), echoed AS (
+        UPDATE preauth.tap t SET also_via = same.via, sent_at = COALESCE(t.sent_at, same.sent_at)
+        FROM same WHERE t.received_at = same.received_at AND t.tap_id = same.tap_id AND t.also_via IS NULL
+    )
     INSERT INTO preauth.tap (
         received_at, tap_id, charge_box_id, connector_id, id_tag, id_tag_as_sent, kind, via, sent_at, message_id,
         reason, told_at, duration_us, told, in_time
     )
     SELECT received_at, tap_id, charge_box_id, connector_id, id_tag, id_tag_as_sent, kind, via, sent_at, message_id,
         reason, told_at, duration_us, 'passed', false
-    FROM json_to_recordset(CAST(:taps AS json)) AS x (
-        received_at timestamptz, tap_id uuid, charge_box_id text, connector_id int, id_tag text, id_tag_as_sent text,
-        kind text, via text, sent_at timestamptz, message_id text, reason text, told_at timestamptz, duration_us int
-    )
+    FROM spooled WHERE tap_id NOT IN (SELECT spooled_id FROM same)
     ON CONFLICT (received_at, tap_id) DO UPDATE
     SET told = EXCLUDED.told, in_time = EXCLUDED.in_time, told_at = EXCLUDED.told_at, duration_us = EXCLUDED.duration_us
     WHERE tap.told IS NULL
@@ -46,6 +72,7 @@ _REPLAY: Final = sa.text("""
 MOST_GAPS: Final = 100
 
 _SWEEP: Final = "unanswered"
+_WAYS: Final[tuple[Via, ...]] = ("gateway", "hook")
 _LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 Row = sa.Row[Any]
@@ -171,15 +198,21 @@ async def replay(tx: Write, spooled: Sequence[Spooled]) -> list[Row]:
     """Write taps that passed while the database was away; returns those whose answer was not known before.
 
     A tap whose statement was under way at its deadline may be there already, even matched: it was told to pass, so
-    the pairing is void.
+    the pairing is void. One that came through the other way too has its row already, which then says so.
     """
-    result = await tx.execute(_REPLAY, {"taps": _json.encode(spooled).decode()})
+    found: list[Row] = []
+    # A statement does not see what it writes, and both ways of a tap may be here: the gateway, first as in life.
+    for via in _WAYS:
+        taps = [one for one in spooled if one.via == via]
+        if taps:
+            values = {"taps": _json.encode(taps).decode(), "same_tap_s": Windows().same_tap_s}
+            found += await tx.execute(_REPLAY, values)
     await tx.execute(
         pairing.update()
         .where(pairing.c.state == "matched", pairing.c.tap_id.in_([one.tap_id for one in spooled]))
         .values(state="void", ended_at=max(one.told_at for one in spooled))
     )
-    return list(result)
+    return found
 
 
 async def add_gap(tx: Write, gap: Gap, *, gap_id: UUID, why: str) -> None:

@@ -20,6 +20,7 @@ from services.preauth.decision.group import OPTIONS
 from services.preauth.decision.rules import Reason
 from services.preauth.decision.spool import Spooled
 from services.preauth.decision.statement import Waiting, Windows, flush, flush_sql
+from services.preauth.decision.store import replay
 from services.preauth.decision.tap import Tap
 from shared.contracts.events.preauth import Told
 from shared.contracts.requests.preauth import ArmPairing
@@ -261,6 +262,78 @@ async def test_a_spool_with_bad_lines_is_written_all_the_same(database: TestData
         found = preauth.rows("SELECT id_tag FROM tap ORDER BY id_tag")
         assert [row["id_tag"] for row in found] == ["FIRST", "LAST"]
         assert not list(folder.iterdir())
+
+
+GATEWAY, HOOK = "gateway", "hook"
+
+
+@pytest.mark.parametrize(
+    ("journalled", "spooled", "rows"),
+    [
+        pytest.param([], [(GATEWAY, 0), (HOOK, 20)], [(GATEWAY, HOOK)], id="both ways missed it"),
+        pytest.param([], [(HOOK, 0), (GATEWAY, 20)], [(GATEWAY, HOOK)], id="both ways, the hook first"),
+        pytest.param([(GATEWAY, 0)], [(HOOK, 20)], [(GATEWAY, HOOK)], id="away in between"),
+        pytest.param([(HOOK, 20)], [(GATEWAY, 0)], [(HOOK, GATEWAY)], id="back in between"),
+        pytest.param([(GATEWAY, 0)], [(HOOK, 2500)], [(GATEWAY, None), (HOOK, None)], id="another tap, later"),
+        pytest.param([(HOOK, 0)], [(HOOK, 20)], [(HOOK, None), (HOOK, None)], id="two taps, one way"),
+        pytest.param(
+            [(GATEWAY, 0)],
+            [(HOOK, 20), (HOOK, 900)],
+            [(GATEWAY, HOOK), (HOOK, None)],
+            id="two taps, of which the gateway saw one",
+        ),
+        pytest.param(
+            [],
+            [(GATEWAY, 0), (HOOK, 20), (GATEWAY, 900), (HOOK, 920)],
+            [(GATEWAY, HOOK), (GATEWAY, HOOK)],
+            id="two taps, each both ways",
+        ),
+    ],
+)
+async def test_a_tap_that_both_ways_saw_is_replayed_as_one(
+    preauth: Preauth,
+    journalled: list[tuple[str, int]],
+    spooled: list[tuple[str, int]],
+    rows: list[tuple[str, str | None]],
+) -> None:
+    """Seen by hook and gateway while the database was away, wholly or in part: one row, one event, read twice or once.
+
+    Taps are given as their way and their moment in milliseconds.
+    """
+    at = preauth.clock()
+    for via, ms in journalled:
+        preauth.run(
+            "INSERT INTO tap (received_at, tap_id, charge_box_id, id_tag, kind, via, reason, told)"
+            " VALUES (%s, %s, %s, '04A1', 'authorize', %s, 'nothing_armed', 'passed')",
+            at + timedelta(milliseconds=ms),
+            uuid4(),
+            CP,
+            via,
+        )
+    taps = [spooled_tap(via, at + timedelta(milliseconds=ms)) for via, ms in spooled]
+    written = 0
+    for _ in range(2):
+        async with preauth.service.database.write() as tx:
+            written += len(await replay(tx, taps))
+    found = preauth.rows("SELECT via, also_via FROM tap ORDER BY received_at")
+    assert [(row["via"], row["also_via"]) for row in found] == rows
+    # Each row that is returned becomes an event.
+    assert written == len(rows) - len(journalled)
+
+
+def spooled_tap(via: str, at: datetime) -> Spooled:
+    return Spooled(
+        tap_id=uuid4(),
+        received_at=at,
+        told_at=at,
+        duration_us=1,
+        charge_box_id=CP,
+        id_tag="04A1",
+        kind="authorize",
+        via=via,
+        reason="database_away",
+        sent_at=at if via == HOOK else None,
+    )
 
 
 def _children(pid: int) -> list[int]:
