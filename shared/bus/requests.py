@@ -80,15 +80,19 @@ class Requester:
         correlation_id: UUID | None = None,
         deadline_s: float = DEFAULT_DEADLINE_S,
         key: str | None = None,
+        at_once: bool = False,
     ) -> R:
         """Ask the owner.
 
         :param key: a command's idempotency key; the same key gives the same result, executed once.
+        :param at_once: do not wait for a connection to the broker where there is none.
         :raises NoAnswerError: no reply within `deadline_s` seconds: unknown.
         :raises RemoteProblem: the owner refused, and says why.
         """
         if request.command and key is None:
             raise ValueError(f"{request.name} is a command and needs an idempotency key")
+        if at_once and not self.connected:
+            raise NoAnswerError(request.name, request.owner, "there is no connection to the broker")
         envelope = RequestEnvelope(
             name=request.name,
             actor=actor,

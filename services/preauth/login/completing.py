@@ -142,11 +142,15 @@ class Login:
             raise rules.PinWrong("That was not the PIN. Try again.")
 
     async def _ask(self, id_tag: IdTag, correlation_id: UUID) -> tuple[CardView | None, str | None]:
-        """The card, and why it may not log in. Silence is a no."""
+        """The card, and why it may not log in. Silence is a no; without a broker nobody waits for it."""
         actor = Actor(kind="system", id="preauth")
         try:
             card = await self._requester.ask(
-                GetCard(id_tag=id_tag), actor=actor, correlation_id=correlation_id, deadline_s=ASK_SYNC_S
+                GetCard(id_tag=id_tag),
+                actor=actor,
+                correlation_id=correlation_id,
+                deadline_s=ASK_SYNC_S,
+                at_once=True,
             )
         except NoAnswerError as error:
             log.warning("Nobody answered about a card; its login is refused.", action="login.no_answer", why=error.why)

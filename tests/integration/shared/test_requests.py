@@ -83,13 +83,17 @@ async def test_a_dead_owner_is_unknown_within_the_deadline(database: TestDatabas
 
 
 async def test_a_dead_broker_is_unknown_within_the_deadline(database: TestDatabase) -> None:
-    """Without a broker a question ends as unknown, on time."""
+    """Without a broker a question ends as unknown, on time, and at once for whom that is soon enough."""
     from shared.bus.requests import Requester  # noqa: PLC0415
     from shared.bus.topology import Topology  # noqa: PLC0415
 
     requester = Requester("amqp://nobody:x@127.0.0.1:1/", service="test", topology=Topology(), clock=utc_now)
     with pytest.raises(NoAnswerError):
         await requester.ask(Echo(text="x"), actor=ACTOR, deadline_s=0.2)
+    started = time.monotonic()
+    with pytest.raises(NoAnswerError, match="no connection"):
+        await requester.ask(Echo(text="x"), actor=ACTOR, deadline_s=30, at_once=True)
+    assert time.monotonic() - started < 1
 
 
 async def test_an_expired_request_is_not_executed(database: TestDatabase, broker: str) -> None:
