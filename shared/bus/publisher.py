@@ -15,6 +15,12 @@ CONNECT_TIMEOUT_S: Final = 5.0
 HEARTBEAT_S: Final = 10
 LINK_CHECK_S: Final = 2.0
 LINK_TIMEOUT_S: Final = 5.0
+# RabbitMQ can lose the leader of a quorum queue: most of its nodes are down, or it was killed within seconds of the
+# queue's declaration. What is published to the queue then gets no confirm, and everything else an answer.
+LEADERLESS: Final = (
+    "the broker answers, but not for a queue, which may have lost its leader: `expressync doctor` says which, and what"
+    " to do"
+)
 
 
 async def connect(amqp_url: str, name: str) -> AbstractConnection:
@@ -74,6 +80,10 @@ class Publisher:
                 channel = await self._connection.channel(publisher_confirms=True, on_return_raises=True)
                 await self._topology.declare(channel)
                 self._channel = cast("aiormq.Channel", await channel.get_underlay_channel())
+        except TimeoutError as error:
+            silence = await self.silence()
+            await self._connection.close()
+            raise silence from error
         except BaseException:
             await self._connection.close()
             raise
@@ -98,6 +108,14 @@ class Publisher:
         if self._connection is None:
             raise ConnectionError("the publisher is not connected")
         await check(self._connection)
+
+    async def silence(self) -> ConnectionError:
+        """What it means that an answer did not come: the broker gives none at all, or none for a queue."""
+        try:
+            await self.check()
+        except ConnectionError as error:
+            return error
+        return ConnectionError(LEADERLESS)
 
     async def publish(self, message: aio_pika.Message, *, exchange: str, routing_key: str) -> None:
         """Publish one persistent message and wait until the broker has it; the caller bounds the time.

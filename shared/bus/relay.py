@@ -203,7 +203,8 @@ class Relay:
             )
         if outcome.broken is not None:
             self._careful = len(rows) if len(rows) > 1 else self._careful
-            raise ConnectionError(f"publishing stopped: {outcome.broken!r}") from outcome.broken
+            why = await publisher.silence() if isinstance(outcome.broken, TimeoutError) else outcome.broken
+            raise ConnectionError(f"publishing stopped: {why!r}") from outcome.broken
         return len(rows)
 
     async def _publish(self, publisher: Publisher, rows: list[_Row]) -> _Outcome:

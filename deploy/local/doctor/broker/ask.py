@@ -1,4 +1,8 @@
-"""Asks RabbitMQ. Declares nothing: every queue is asked for passively."""
+"""Asks RabbitMQ. Declares nothing: every queue is asked for passively, and an empty one for a message too.
+
+What answers for a queue's existence is not its leader: a queue that has lost that still says that it is there and
+empty, and answers for no message.
+"""
 
 import asyncio
 from typing import Final
@@ -26,7 +30,8 @@ from shared.bus.topology import (
     retry_queue,
 )
 
-STEP_S: Final = 4.0
+STEP_S: Final = 6.0
+LEADER_S: Final = 2.0
 
 
 async def check(target: Target) -> list[Result]:
@@ -48,7 +53,7 @@ async def ask(where: Place) -> Found:
         async with await connect(where.url, "expressync-doctor") as connection:
             version = _version(connection)
             async with asyncio.timeout(STEP_S):
-                missing, parked = await _topology(connection)
+                missing, parked, leaderless = await _topology(connection)
     except TimeoutError:
         return Found(where.way, where.shown, answers=True, refusal="it did not go on in time")
     except (AMQPError, OSError) as error:
@@ -61,10 +66,15 @@ async def ask(where: Place) -> Found:
         version=version,
         missing=tuple(missing),
         parked=parked,
+        leaderless=leaderless,
     )
 
 
-async def _topology(connection: AbstractConnection) -> tuple[list[str], dict[str, int]]:
+async def _topology(connection: AbstractConnection) -> tuple[list[str], dict[str, int], str | None]:
+    """Exchanges and queues that are missing, what is parked in each queue, and the first queue without a leader.
+
+    Behind that one nothing is asked: the connection answers late now.
+    """
     missing: list[str] = []
     parked: dict[str, int] = {}
     for exchange in (EVENTS, AUDIT, REQUESTS):
@@ -75,7 +85,8 @@ async def _topology(connection: AbstractConnection) -> tuple[list[str], dict[str
             missing.append(f"exchange {exchange}")
     works = [events_queue(service) for service in SUBSCRIPTIONS]
     aside = [parked_queue(name) for name in works]
-    for queue in [*works, *map(retry_queue, works), *aside, *map(requests_queue, OWNERS)]:
+    requests = [requests_queue(service) for service in OWNERS]
+    for queue in [*works, *map(retry_queue, works), *aside, *requests]:
         try:
             # Asking for what is not there closes the channel.
             async with connection.channel() as channel:
@@ -83,9 +94,28 @@ async def _topology(connection: AbstractConnection) -> tuple[list[str], dict[str
         except ChannelNotFoundEntity:
             missing.append(f"queue {queue}")
         else:
+            count = found.declaration_result.message_count or 0
             if queue in aside:
-                parked[queue] = found.declaration_result.message_count or 0
-    return missing, parked
+                parked[queue] = count
+            if count == 0 and queue not in requests and not await _is_led(connection, queue):
+                return missing, parked, queue
+    return missing, parked, None
+
+
+async def _is_led(connection: AbstractConnection, queue: str) -> bool:
+    """Whether somebody answers for an empty queue."""
+    channel = await connection.channel(publisher_confirms=False)
+    try:
+        async with asyncio.timeout(LEADER_S):
+            message = await (await channel.get_queue(queue, ensure=False)).get(fail=False)
+    except TimeoutError:
+        # Not closed: that would wait for the same answer.
+        return False
+    if message is not None:
+        # It came just now, and goes to whom it is for.
+        await message.nack(requeue=True)
+    await channel.close()
+    return True
 
 
 def _version(connection: AbstractConnection) -> str:

@@ -20,7 +20,9 @@ WAYS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was found. `answers`: it speaks AMQP. `refusal`: why it let nobody in. `parked`: messages by queue."""
+    """What was found. `answers`: it speaks AMQP. `refusal`: why it let nobody in. `leaderless`: a queue that gave no
+    answer though the broker did. `parked`: messages by queue.
+    """
 
     way: str
     shown: str
@@ -31,6 +33,7 @@ class Found:
     refusal: str | None = None
     version: str = ""
     missing: tuple[str, ...] = ()
+    leaderless: str | None = None
     parked: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -60,7 +63,10 @@ def judge(found: Found) -> list[Result]:
             no(CREDENTIALS, f"RabbitMQ lets nobody in with them: {found.refusal}.", remedy),
             *follow(TOPOLOGY, "RabbitMQ does not let us in.", remedy),
         ]
-    return [reachable, yes(CREDENTIALS, "One can sign in with them."), _topology(found), _parked(found)]
+    let_in = yes(CREDENTIALS, "One can sign in with them.")
+    if found.leaderless is not None:
+        return [reachable, let_in, *_leaderless(found.leaderless)]
+    return [reachable, let_in, _topology(found), _parked(found)]
 
 
 def _not_running(found: Found) -> list[Result]:
@@ -69,6 +75,16 @@ def _not_running(found: Found) -> list[Result]:
     if found.way == "none":
         way = " No rabbitmq-server is installed and no Docker engine answers, so its packages will be downloaded."
     return [no(REACHABLE, why + way, remedy), *follow((CREDENTIALS, *TOPOLOGY), why, remedy)]
+
+
+def _leaderless(queue: str) -> list[Result]:
+    why = f"RabbitMQ answers, but the queue {queue} does not: it has lost its leader."
+    remedy = (
+        "Start the nodes of RabbitMQ that are down. Where none is, it was killed within seconds of the queue's"
+        f" declaration: delete it (`rabbitmqctl delete_queue {queue}`), and the services declare it again within"
+        " seconds."
+    )
+    return [no(TOPOLOGY[0], why, remedy), *follow(TOPOLOGY[1:], "The queues cannot be asked.", remedy)]
 
 
 def _topology(found: Found) -> Result:

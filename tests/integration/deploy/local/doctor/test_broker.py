@@ -1,4 +1,6 @@
+import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import aio_pika
@@ -9,8 +11,9 @@ from deploy.local.doctor.target import Target
 from deploy.local.environment import AMQP
 from deploy.local.infra.folder import Folder
 from deploy.local.infra.server import Server
-from shared.bus.publisher import connect
+from shared.bus.publisher import LEADERLESS, Publisher, connect
 from shared.bus.topology import Topology, parked_queue
+from tests.infra import provided
 from tests.integration.deploy.local.doctor.conftest import SECRET, answers
 from tests.waiting import until
 
@@ -96,3 +99,35 @@ async def test_a_private_broker_that_runs_is_found_by_its_folder(
     assert fd > 0
     assert answers(results)["credentials"] == "yes"
     assert "private node" in results[0].why
+
+
+async def test_a_queue_without_a_leader_is_named_and_its_remedy_helps(
+    tmp_path: Path, target: Callable[..., Target]
+) -> None:
+    """A broker that is killed right after a queue's declaration loses it halfway: it is named, and deleting helps."""
+    name = parked_queue("audit.events")
+    with provided(tmp_path / "own", given=False) as own:
+        rabbitmq = own.rabbitmq
+        await declared(rabbitmq.url)
+        async with await connect(rabbitmq.url, "test") as connection:
+            channel = await connection.channel()
+            await channel.queue_delete(name)
+            queue = await channel.declare_queue(name, durable=True, arguments=Topology().parked_arguments())
+            # With a confirm: the broker has promised to keep it.
+            await channel.default_exchange.publish(aio_pika.Message(b"{}"), queue.name)
+            await asyncio.to_thread(rabbitmq.kill)
+        await asyncio.to_thread(rabbitmq.start)
+        installation = target(**{AMQP: rabbitmq.url})
+        results = await check(installation)
+        assert answers(results) == {"reachable": "yes", "credentials": "yes", "topology": "no", "parked": "unknown"}
+        assert name in results[2].why
+        assert f"rabbitmqctl delete_queue {name}" in (results[2].remedy or "")
+        async with Publisher(rabbitmq.url, name="test", topology=Topology()) as publisher:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(3):
+                    await publisher.publish(aio_pika.Message(b"{}"), exchange="", routing_key=name)
+            assert str(await publisher.silence()) == LEADERLESS
+        async with await connect(rabbitmq.url, "test") as connection, connection.channel() as channel:
+            await channel.queue_delete(name)
+        await declared(rabbitmq.url)
+        assert set(answers(await check(installation)).values()) == {"yes"}

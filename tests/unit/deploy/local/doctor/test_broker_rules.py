@@ -35,6 +35,13 @@ def test_a_broker_with_all_it_needs_is_fine_and_says_which_it_is(way: str, words
         ({"answers": False}, "no unknown unknown unknown", 0, "answers at", "`expressync down --keep`"),
         ({"refusal": "ACCESS_REFUSED"}, "yes no unknown unknown", 1, "ACCESS_REFUSED", "EXPRESSYNC_AMQP_URL"),
         ({"missing": ("queue a", "queue b")}, "yes yes no yes", 2, "no queue a and queue b", "`expressync up`"),
+        (
+            {"leaderless": "a.events"},
+            "yes yes no unknown",
+            2,
+            "a.events does not",
+            "`rabbitmqctl delete_queue a.events`",
+        ),
         ({"parked": {"a.parked": 2, "b.parked": 0}}, "yes yes yes no", 3, "2 messages", "expressync parked list"),
         ({"parked": {"a.parked": 1}}, "yes yes yes no", 3, "1 message could", "expressync parked replay"),
     ],
