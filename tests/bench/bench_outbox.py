@@ -1,7 +1,8 @@
 """The outbox's relay against raw publishing of the same bodies to the same quorum queue.
 
 Both publish persistent messages with confirms, mandatory, with as many in flight. The relay also claims the rows and
-deletes them, durably. A round measures both, one after the other; the ratio is the median of the rounds'.
+deletes them, durably. A round measures both, one after the other, and the next round the other way round; the ratio is
+the median of the rounds'. Beside it stands the relay as preauth and sync run it: resting, to leave the machine to taps.
 """
 
 import asyncio
@@ -18,8 +19,9 @@ import sqlalchemy as sa
 import uvloop
 from prometheus_client import CollectorRegistry
 
+from services.preauth.main import RELAY_REST
 from shared.bus.outbox import Outbox
-from shared.bus.relay import BATCH, Relay
+from shared.bus.relay import BATCH, CONCURRENT_BATCHES, Relay
 from shared.bus.topology import EVENTS, Topology, events_queue
 from shared.contracts.event import CONTENT_TYPE
 from shared.contracts.events.preauth import TapDecided
@@ -38,6 +40,7 @@ STEADY_PER_S = 100
 STEADY_S = 20
 CAUSE = Cause(actor=Actor(kind="charger", id="CP-7"), correlation_id=uuid4())
 QUEUE = events_queue("audit")
+IN_FLIGHT = BATCH * CONCURRENT_BATCHES
 
 
 def tap() -> TapDecided:
@@ -64,7 +67,7 @@ async def fill(database: Database, outbox: Outbox, count: int) -> None:
 
 
 async def raw(amqp_url: str, bodies: list[tuple[UUID, bytes]]) -> float:
-    """Seconds to publish the bodies, BATCH confirms in flight."""
+    """Seconds to publish the bodies, IN_FLIGHT confirms under way."""
     async with await aio_pika.connect(amqp_url) as connection:
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
         exchange = await channel.get_exchange(EVENTS, ensure=False)
@@ -82,7 +85,7 @@ async def raw(amqp_url: str, bodies: list[tuple[UUID, bytes]]) -> float:
                 await exchange.publish(message, "tap.decided", mandatory=True)
 
         started = time.perf_counter()
-        await asyncio.gather(*(lane() for _ in range(BATCH)))
+        await asyncio.gather(*(lane() for _ in range(IN_FLIGHT)))
         return time.perf_counter() - started
 
 
@@ -151,38 +154,49 @@ async def steady(database: Database, outbox: Outbox, relay: Relay, amqp_url: str
     return [(consumed[event_id] - at) * 1000 for event_id, at in committed.items()]
 
 
+def new_relay(database: Database, amqp_url: str, *, rest: float = 0.0) -> Relay:
+    return Relay(database, amqp_url, service="bench", topology=Topology(), registry=CollectorRegistry(), rest=rest)
+
+
+async def waiting(database: Database, table: sa.Table) -> list[tuple[UUID, bytes]]:
+    async with database.read() as tx:
+        rows = await tx.execute(sa.select(table.c.event_id, table.c.body).order_by(table.c.id))
+        return [(row.event_id, bytes(row.body)) for row in rows]
+
+
 async def measure(database_url: str, amqp_url: str) -> dict[str, Any]:
     metadata = service_metadata("toy")
     database = Database(database_url, application="bench", schema="toy")
     await database.open()
-    relay = Relay(database, amqp_url, service="bench", topology=Topology(), registry=CollectorRegistry())
+    relay = new_relay(database, amqp_url)
     outbox = Outbox(metadata, clock=utc_now, new_id=uuid7, wake=relay.wake)
-    table = metadata.tables["toy.outbox"]
-    ratios: list[float] = []
-    ours: list[float] = []
-    theirs: list[float] = []
+    raws: list[float] = []
+    relays: list[float] = []
+    resting: list[float] = []
     bodies: list[tuple[UUID, bytes]] = []
     await purge(amqp_url)
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         await fill(database, outbox, EVENTS_A_ROUND)
-        async with database.read() as tx:
-            rows = await tx.execute(sa.select(table.c.event_id, table.c.body).order_by(table.c.id))
-            bodies = [(row.event_id, bytes(row.body)) for row in rows]
-        raw_s = await raw(amqp_url, bodies)
+        bodies = await waiting(database, metadata.tables["toy.outbox"])
+        for raw_now in (number % 2 == 0, number % 2 == 1):
+            if raw_now:
+                raws.append(await raw(amqp_url, bodies))
+            else:
+                relays.append(await relayed(database, relay))
+            await purge(amqp_url)
+        await fill(database, outbox, EVENTS_A_ROUND)
+        resting.append(await relayed(database, new_relay(database, amqp_url, rest=RELAY_REST)))
         await purge(amqp_url)
-        relay_s = await relayed(database, relay)
-        await purge(amqp_url)
-        ratios.append(raw_s / relay_s)
-        ours.append(EVENTS_A_ROUND / relay_s)
-        theirs.append(EVENTS_A_ROUND / raw_s)
+    ratios = [raw_s / relay_s for raw_s, relay_s in zip(raws, relays, strict=True)]
     latencies = await steady(database, outbox, relay, amqp_url)
     await database.close()
     return {
         "ratio_to_raw_publish": round(median(ratios), 3),
-        "relayed_events_per_s": round(median(ours)),
-        "raw_events_per_s": round(median(theirs)),
+        "relayed_events_per_s": round(EVENTS_A_ROUND / median(relays)),
+        "raw_events_per_s": round(EVENTS_A_ROUND / median(raws)),
+        "relayed_events_per_s_resting": round(EVENTS_A_ROUND / median(resting)),
         "body_bytes": len(bodies[0][1]),
-        "confirms_in_flight": BATCH,
+        "confirms_in_flight": IN_FLIGHT,
         "commit_to_consumed_p50_ms": round(quantile(latencies, 0.5), 2),
         "commit_to_consumed_p99_ms": round(quantile(latencies, 0.99), 2),
         "steady_events_per_s": STEADY_PER_S,

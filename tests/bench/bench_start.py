@@ -1,13 +1,15 @@
 """From `make demo` in a set-up environment, without data, to the first intercepted tap; and the services' memory."""
 
 import os
+import queue
 import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import psutil
 
@@ -56,18 +58,26 @@ def main() -> dict[str, Any]:
             demo.wait(60)
 
 
+def _read(output: IO[str], lines: "queue.SimpleQueue[tuple[float, str]]") -> None:
+    for line in output:
+        lines.put((time.perf_counter(), line))
+
+
 def _watch(demo: "subprocess.Popen[str]", started: float) -> dict[str, Any]:
     assert demo.stdout is not None
+    lines: queue.SimpleQueue[tuple[float, str]] = queue.SimpleQueue()
+    # It goes on reading: a demo whose output nobody takes would stop.
+    threading.Thread(target=_read, args=(demo.stdout, lines), daemon=True).start()
     first = ready = None
-    for line in demo.stdout:
-        elapsed = time.perf_counter() - started
+    while first is None:
+        try:
+            at, line = lines.get(timeout=max(0.0, started + TIMEOUT_S - time.perf_counter()))
+        except queue.Empty:
+            break
         if "All four services are ready" in line:
-            ready = elapsed
+            ready = at - started
         if "scan.intercepted" in line:
-            first = elapsed
-            break
-        if elapsed > TIMEOUT_S:
-            break
+            first = at - started
     if first is None or ready is None:
         raise RuntimeError("no tap was intercepted in time; run `make demo` to see why")
     time.sleep(SETTLE_S)
