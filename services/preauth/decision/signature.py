@@ -1,13 +1,11 @@
 """Who calls the hook: the patched SteVe's X-Signature, or Standard Webhooks headers, with any of the keys."""
 
 import base64
-import hashlib
-import hmac
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from shared.web.signatures import verify_hex_hmac
+from shared.web.signatures import verify_hex_hmac, verify_standard_webhook
 
 _PREFIX: Final = "whsec_"
 
@@ -34,18 +32,7 @@ def signed(keys: Sequence[bytes], body: bytes, headers: Mapping[str, str]) -> bo
     signature = headers.get("x-signature")
     if signature is not None:
         return verify_hex_hmac(keys, body, signature)
-    given = headers.get("webhook-signature")
-    message_id, timestamp = headers.get("webhook-id"), headers.get("webhook-timestamp")
-    if given is None or not message_id or not timestamp:
-        return False
-    content = f"{message_id}.{timestamp}.".encode() + body
-    candidates = [one.removeprefix("v1,").encode() for one in given.split(" ") if one.startswith("v1,")]
-    matches = [
-        hmac.compare_digest(base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()), candidate)
-        for key in keys
-        for candidate in candidates
-    ]
-    return any(matches)
+    return verify_standard_webhook(keys, body, headers)
 
 
 def webhook_time(headers: Mapping[str, str]) -> datetime | None:

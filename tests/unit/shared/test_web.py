@@ -1,4 +1,5 @@
 import asyncio
+import base64
 import socket
 from collections.abc import AsyncIterator
 
@@ -18,7 +19,7 @@ from shared.web.body import read_body
 from shared.web.health import answers, connected, ops_app
 from shared.web.problems import MEDIA_TYPE, on_crash, on_no_answer, on_problem
 from shared.web.server import PortTakenError, bind
-from shared.web.signatures import hex_hmac, standard_webhook, verify_hex_hmac, verify_standard_webhook
+from shared.web.signatures import hex_hmac, verify_hex_hmac, verify_standard_webhook
 
 KEYS = (b"new-key-0123456789abcdef", b"old-key-0123456789abcdef")
 
@@ -39,9 +40,9 @@ def test_the_known_signature_of_the_hook() -> None:
 
 
 def test_standard_webhooks_headers_are_verified() -> None:
-    """A message signed as the standard says passes with any valid key, and fails when anything was touched."""
+    """A message signed by the standard's own library passes with any valid key, and fails when anything was touched."""
     body, now = '{"idTag":"x"}', utc_now()
-    signer: Webhook = standard_webhook(KEYS[1])
+    signer = Webhook(base64.b64encode(KEYS[1]).decode())
     headers = {
         "webhook-id": "msg_1",
         "webhook-timestamp": str(int(now.timestamp())),
