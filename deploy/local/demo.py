@@ -32,7 +32,6 @@ from deploy.local.stack import Stack
 
 STEVE_PASSWORD: Final = "demo"  # noqa: S105 - of a simulator on loopback
 LAGO_KEY: Final = "demo"
-SIMULATOR_TIMEOUT_S: Final = 30.0
 PAUSE_S: Final = (2.0, 6.0)
 GO_HOME_S: Final = 5.0
 DRIVERS: Final = (cast.ADA, cast.BEN, cast.CLEO, cast.DAN, cast.EVE)

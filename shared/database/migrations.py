@@ -1,6 +1,5 @@
 """One schema, one role and one migration history a service."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,10 +85,6 @@ def upgrade(admin_url: str, owners: Sequence[Owner]) -> None:
     provision(admin_url, owners)
     for owner in owners:
         command.upgrade(alembic_config(owner, admin_url), "head")
-
-
-async def upgrade_async(admin_url: str, owners: Sequence[Owner]) -> None:
-    await asyncio.to_thread(upgrade, admin_url, owners)
 
 
 def run_environment(metadata: sa.MetaData) -> None:

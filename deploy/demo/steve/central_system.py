@@ -14,10 +14,6 @@ from deploy.demo.steve.views import iso
 M = TypeVar("M")
 
 
-class UnknownActionError(Exception):
-    pass
-
-
 class CentralSystem:
     """One answer a message: `answer(charge_box_id, action, payload)`, dicts as they go over the wire."""
 

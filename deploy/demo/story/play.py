@@ -14,8 +14,6 @@ Tell = Callable[[str], None]
 
 SESSION_S: Final = 4.0
 SYNCED_WITHIN_S: Final = 30.0
-# A card is taken only where the charger was told Blocked within the pairing's window.
-PAIRING_WINDOW_S: Final = 60
 INTERCEPT_ATTEMPTS: Final = 3
 AUDIT_SHOWN: Final = 5
 SCAN_ENDS_WITHIN_S: Final = 15.0

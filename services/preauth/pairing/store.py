@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from services.preauth.chargers.tables import charger
-from services.preauth.pairing.rules import OPEN_STATES, Recent
+from services.preauth.pairing.rules import Recent
 from services.preauth.tables import bound_browser, interception_off, pairing
 from shared.contracts.requests.preauth import ListPairings, PairingView
 from shared.database.engine import Read, Write
@@ -129,12 +129,6 @@ async def cancel(tx: Write, pairing_id: UUID, *, at: datetime) -> Row | None:
 
 async def get(tx: Read, pairing_id: UUID) -> Row | None:
     return (await tx.execute(sa.select(pairing).where(pairing.c.pairing_id == pairing_id))).first()
-
-
-async def open_at(tx: Read, charge_box_id: str) -> Row | None:
-    """The pairing that is armed or just matched at this charger."""
-    statement = sa.select(pairing).where(pairing.c.charge_box_id == charge_box_id, pairing.c.state.in_(OPEN_STATES))
-    return (await tx.execute(statement)).first()
 
 
 async def search(tx: Read, request: ListPairings, *, before: tuple[datetime, UUID] | None) -> list[Row]:

@@ -47,10 +47,6 @@ class EventAnswer(_Model):
     event: StoredEvent
 
 
-class ChargeProperties(_Model):
-    amount: str | None = None
-
-
 class Charge(_Model):
     billable_metric_code: str
     charge_model: str = "standard"

@@ -154,12 +154,6 @@ async def running(tx: Read, steve_id: str, *, after: int, limit: int) -> list[An
     return list((await tx.execute(statement)).all())
 
 
-async def newest_start(tx: Read, steve_id: str) -> datetime | None:
-    statement = sa.select(sa.func.max(session.c.started_at)).where(session.c.steve_id == steve_id)
-    newest: datetime | None = (await tx.execute(statement)).scalar_one()
-    return newest
-
-
 async def settle_stuck(tx: Write, steve_id: str, *, started_before: datetime, at: datetime) -> int:
     """Have sessions that are open for too long looked at; returns how many."""
     result = await tx.execute(

@@ -22,9 +22,6 @@ ROOMS: tuple[Room, ...] = (
 )
 """The rail, in its order. A page enters the console with its template and a line here; icons: parts/icons.html."""
 
-ON_A_PHONE = 4
-"""How many rooms the bottom bar shows; the others stand behind More."""
-
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
