@@ -255,14 +255,15 @@ def build_taps(service: Service, settings: PreauthSettings, watch: Watch) -> Tap
 def build_gateway(service: Service, settings: PreauthSettings, decider: TapDecider, *, listens: bool) -> Gateway | None:
     """Wire what is known of chargers, and the gateway that sees them, where it shall listen."""
     database, outbox, clock, new_id = service.database, service.outbox, service.clock, service.new_id
-    chargers, newcomers = Chargers(database), Newcomers(database, clock=clock)
+    readiness = Readiness(database, outbox, service.requester, clock=clock, new_id=new_id)
+    chargers, newcomers = Chargers(database, readiness.look), Newcomers(database, clock=clock)
     service.dispatcher.query(asked.GetCharger, chargers.get_charger)
     service.dispatcher.query(asked.ListChargers, chargers.list_chargers)
     service.consumer.on(sync.TransactionStarted, newcomers.session_started)
     observer = Observer(database, outbox, instance=new_id(), clock=clock, new_id=new_id)
     service.parts += [
         Every("chargers.note_tapped", NOTE_EVERY_S, newcomers.note_tapped),
-        Readiness(database, outbox, service.requester, clock=clock, new_id=new_id),
+        readiness,
         observer,
         Every("chargers.check", CHECK_EVERY_S, observer.check),
         Every("chargers.forget", HOUR_S, observer.forget),

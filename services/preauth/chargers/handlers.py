@@ -1,5 +1,7 @@
 """Answers to what others ask about chargers."""
 
+from collections.abc import Callable
+
 from services.preauth.chargers import store
 from shared.contracts.identity import Cause
 from shared.contracts.problem import NotFound
@@ -18,8 +20,10 @@ class UnknownCharger(NotFound):
 
 
 class Chargers:
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    """`look` is told of each charger that somebody looks at and of which SteVe alone knows whether it is online."""
+
+    def __init__(self, database: Database, look: Callable[[str], None]) -> None:
+        self._database, self._look = database, look
 
     async def get_charger(self, request: GetCharger, _: Cause) -> ChargerView:
         """:raises UnknownCharger: for one that was never heard of."""
@@ -27,6 +31,8 @@ class Chargers:
             found = await store.view(tx, request.charge_box_id)
         if found is None:
             raise UnknownCharger(request.charge_box_id)
+        if not found.via_gateway:
+            self._look(found.charge_box_id)
         return found
 
     async def list_chargers(self, request: ListChargers, _: Cause) -> ChargerPage:

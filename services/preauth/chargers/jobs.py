@@ -24,6 +24,9 @@ log = get_logger(__name__)
 # What a charger told is believed for a day, and until it boots.
 STALE: Final = timedelta(hours=24)
 RETRY: Final = timedelta(minutes=15)
+# Of a charger that bypasses the gateway SteVe alone knows whether it is online. While somebody looks, that is no older.
+LOOKED_AT_STALE: Final = timedelta(minutes=1)
+MOST_LOOKED_AT: Final = 100
 ASK_EVERY_S: Final = 5.0
 # A few each time: every one is a call to a charger, and SteVe may wait for it.
 AT_ONCE: Final = 5
@@ -54,12 +57,25 @@ class Readiness:
     def __init__(self, database: Database, outbox: Outbox, requester: Asks, *, clock: Clock, new_id: NewId) -> None:
         self._database, self._outbox, self._requester = database, outbox, requester
         self._clock, self._new_id = clock, new_id
+        self._looked_at: set[str] = set()
+        self._wake = asyncio.Event()
+
+    def look(self, charge_box_id: str) -> None:
+        """Somebody looks at a charger and has been told what was known: ask anew, behind that answer."""
+        if len(self._looked_at) < MOST_LOOKED_AT:
+            self._looked_at.add(charge_box_id)
+            self._wake.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Ask, every few seconds. A stop does not wait for chargers: what is not known now is asked later."""
+        """Ask, every few seconds, and at once where somebody looks.
+
+        A stop does not wait for chargers: what is not known now is asked later.
+        """
         stopping = asyncio.ensure_future(stop.wait())
+        stopping.add_done_callback(lambda _: self._wake.set())
         try:
             while not stop.is_set():
+                self._wake.clear()
                 asking = asyncio.ensure_future(self.ask())
                 await asyncio.wait({asking, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 if not asking.done():
@@ -67,7 +83,7 @@ class Readiness:
                     await asyncio.gather(asking, return_exceptions=True)
                 elif (error := asking.exception()) is not None:
                     log.warning("Chargers could not be asked.", action="chargers.ask_failed", error=repr(error))
-                await asyncio.wait({stopping}, timeout=ASK_EVERY_S)
+                await self._rest()
         finally:
             stopping.cancel()
 
@@ -75,10 +91,28 @@ class Readiness:
         """Ask those who are due."""
         if not self._requester.connected:
             return
+        await self._ask_looked_at()
         async with self._database.write() as tx:
             due = await store.claim_readiness(tx, self._clock(), stale=STALE, retry=RETRY, limit=AT_ONCE)
         for charge_box_id, subprotocol in due:
             await self._ask(charge_box_id, subprotocol)
+            # Each may take its half minute, and somebody waits for these.
+            await self._ask_looked_at()
+
+    async def _rest(self) -> None:
+        try:
+            async with asyncio.timeout(ASK_EVERY_S):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+
+    async def _ask_looked_at(self) -> None:
+        while self._looked_at:
+            charge_box_id = self._looked_at.pop()
+            async with self._database.write() as tx:
+                due = await store.claim_online(tx, charge_box_id, self._clock(), stale=LOOKED_AT_STALE)
+            if due is not None:
+                await self._ask(*due)
 
     async def _ask(self, charge_box_id: str, subprotocol: str | None) -> None:
         correlation_id = self._new_id()

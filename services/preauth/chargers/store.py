@@ -256,6 +256,21 @@ async def claim_readiness(
     return [(row.charge_box_id, row.subprotocol) for row in rows]
 
 
+async def claim_online(
+    tx: Write, charge_box_id: str, at: datetime, *, stale: timedelta
+) -> tuple[str, str | None] | None:
+    """The charger, with its subprotocol, where it bypasses the gateway and was not asked within `stale`: claimed."""
+    rested = sa.or_(charger.c.ready_asked_at.is_(None), charger.c.ready_asked_at < at - stale)
+    statement = (
+        charger.update()
+        .where(charger.c.charge_box_id == charge_box_id, sa.not_(charger.c.via_gateway), rested)
+        .values(ready_asked_at=at)
+        .returning(charger.c.charge_box_id, charger.c.subprotocol)
+    )
+    row = (await tx.execute(statement)).first()
+    return None if row is None else (row.charge_box_id, row.subprotocol)
+
+
 async def set_readiness(tx: Write, charge_box_id: str, verdict: Verdict, at: datetime | None) -> Readiness:
     """Returns what was known before. `at`: when the charger told; None: it did not."""
     before = await tx.execute(

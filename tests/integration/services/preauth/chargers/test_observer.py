@@ -13,6 +13,7 @@ import pytest
 
 from services.preauth.chargers import observer as module
 from services.preauth.chargers import store
+from services.preauth.chargers.handlers import Chargers
 from services.preauth.chargers.jobs import Newcomers, Readiness
 from services.preauth.chargers.observer import Observer
 from services.preauth.chargers.seen import Connected, Disconnected, Seen, SessionStarted, StatusReported
@@ -20,13 +21,14 @@ from services.preauth.tables import metadata
 from shared.bus.outbox import Outbox
 from shared.bus.requests import NoAnswerError
 from shared.contracts.identity import Actor
+from shared.contracts.requests.preauth import ChargerView, GetCharger
 from shared.contracts.requests.sync import OperateCharger, OperationOutcome, OperationResult
 from shared.database.engine import Database
 from shared.runtime.clock import utc_now, uuid7
 from tests.databases import TestDatabase, fresh_database
 from tests.infra import Infra
 from tests.integration.services.preauth.gateway.support import until
-from tests.integration.services.preauth.world import MovableClock
+from tests.integration.services.preauth.world import MovableClock, cause
 from tests.waiting import until as waited
 
 
@@ -380,3 +382,37 @@ async def test_charger_behind_a_hook_is_known_from_its_taps(one: Writing, databa
     assert view is not None
     assert view.connected is False
     assert view.connected_as_of is not None
+
+
+async def test_looking_at_a_charger_behind_a_hook_asks_anew(one: Writing) -> None:
+    """Whoever looks is told at once what is known, and how old it is; where that is a minute, it is then asked for."""
+    async with one.database.write() as tx:
+        await store.note(tx, "HOOKED", one.clock())
+    sync, stop = Sync(outcome="rejected"), asyncio.Event()
+    job = readiness_of(one, sync)
+    handlers = Chargers(one.database, job.look)
+    running = asyncio.create_task(job.run(stop))
+
+    async def look() -> ChargerView:
+        return await handlers.get_charger(GetCharger(charge_box_id="HOOKED"), cause())
+
+    async def online(state: str) -> list[Any]:
+        return await one.rows(f"SELECT FROM charger WHERE online IS {state}")
+
+    await waited(lambda: online("true"), within_s=10)
+    sync.outcome = "not_connected"
+    first, second = await look(), await look()
+    assert (first.connected, second.connected) == (True, True)
+    one.clock.ahead = timedelta(seconds=61)
+    third = await look()
+    assert (third.connected, third.connected_as_of) == (True, first.connected_as_of)
+    # Long before the readiness of itself is due again.
+    await waited(lambda: online("false"), within_s=2)
+    fourth = await look()
+    assert fourth.connected is False
+    assert fourth.connected_as_of is not None
+    assert fourth.connected_as_of - (first.connected_as_of or fourth.connected_as_of) > timedelta(seconds=60)
+    assert len(sync.asked) == 2
+    stop.set()
+    async with asyncio.timeout(1):
+        await running
