@@ -289,12 +289,13 @@ def build_gateway(service: Service, settings: PreauthSettings, decider: TapDecid
 
 def follow_sync(service: Service, settings: PreauthSettings) -> None:
     """Keep what a tap must know of cards and sessions, and judge by it what chargers did."""
-    projections = Projections(service.database, clock=service.clock)
+    projections = Projections(service.database, clock=service.clock, new_id=service.new_id)
     service.consumer.on(sync.CardDiscovered, projections.card_discovered)
     service.consumer.on(sync.CardChanged, projections.card_changed)
     service.consumer.on(sync.CardParentChanged, projections.card_parent_changed)
     service.consumer.on(sync.TransactionStarted, projections.transaction_started)
     service.consumer.on(sync.TransactionStopped, projections.transaction_stopped)
+    service.consumer.on(sync.ChargerOperationRequested, projections.operation_requested)
     evidence = Evidence(
         service.database,
         service.outbox,

@@ -12,6 +12,7 @@ from shared.contracts.events.sync import (
     CardChanged,
     CardDiscovered,
     CardParentChanged,
+    ChargerOperationRequested,
     TransactionStarted,
     TransactionStopped,
 )
@@ -25,8 +26,8 @@ KEPT: Final = timedelta(days=7)
 class Projections:
     """Follows sync's events, and what the gateway saw. A lower version of a subject is old news and is ignored."""
 
-    def __init__(self, database: Database, *, clock: Clock) -> None:
-        self._database, self._clock = database, clock
+    def __init__(self, database: Database, *, clock: Clock, new_id: NewId) -> None:
+        self._database, self._clock, self._new_id = database, clock, new_id
 
     async def card_discovered(self, tx: Write, event: CardDiscovered, envelope: Envelope) -> None:
         await put_parent(tx, IdTag(event.id_tag), event.parent_id_tag, envelope.subjectversion)
@@ -66,6 +67,18 @@ class Projections:
             stopped_at=event.stopped_at,
             energy_wh=None if event.stop_wh is None or event.start_wh is None else event.stop_wh - event.start_wh,
         )
+
+    async def operation_requested(self, tx: Write, event: ChargerOperationRequested, envelope: Envelope) -> None:
+        """A remote start of this house; the gateway sees SteVe's other ones as well, where the charger is behind it."""
+        card = event.parameters.get("idTag")
+        if event.operation == "RemoteStartTransaction" and isinstance(card, str):
+            await remote_start_asked(
+                tx,
+                charge_box_id=event.charge_box_id,
+                id_tag=id_tag_key(card),
+                at=envelope.time,
+                new_id=self._new_id,
+            )
 
     async def forget(self) -> None:
         """Delete sessions and remote starts that matter to no tap any more."""

@@ -12,6 +12,7 @@ from shared.contracts.events.sync import (
     CardChanged,
     CardDiscovered,
     CardParentChanged,
+    ChargerOperationRequested,
     TransactionStarted,
     TransactionStopped,
 )
@@ -172,6 +173,35 @@ async def test_a_remote_start_is_no_tap(preauth: Preauth) -> None:
     assert await preauth.tap("04A1", CP) is None
     assert await reason(preauth, "04A1") == "remote_start_pending"
     assert await preauth.tap("04B2", CP) == "BLOCKED"
+
+
+async def operated(preauth: Preauth, operation: str, **parameters: object) -> None:
+    event = ChargerOperationRequested(
+        operation_id=uuid4(), charge_box_id=CP, operation=operation, parameters=parameters
+    )
+    await happen(preauth, event)
+
+
+async def test_a_remote_start_of_this_house_is_no_tap(preauth: Preauth) -> None:
+    """Sync asks SteVe for a start with a card: its Authorize is let through, though no gateway saw the start pass."""
+    await arm(preauth)
+    await operated(preauth, "RemoteStartTransaction", idTag="04a1", connectorId=1)
+    await operated(preauth, "RemoteStartTransaction", idTag=None)
+    await operated(preauth, "UnlockConnector", connectorId=1)
+    assert await preauth.tap("04A1", CP) is None
+    assert await reason(preauth, "04A1") == "remote_start_pending"
+    assert await preauth.tap("04B2", CP) == "BLOCKED"
+    assert len(preauth.rows("SELECT FROM remote_start")) == 1
+
+
+async def test_a_remote_start_of_this_house_explains_the_session(preauth: Preauth) -> None:
+    """Told Blocked, and then an operator starts a session with the same card: the charger ignored nothing."""
+    await intercepted(preauth)
+    await operated(preauth, "RemoteStartTransaction", idTag="04A1")
+    started = await session(preauth, 1, "04A1")
+    await stop(preauth, started, energy_wh=700, after_s=20)
+    await preauth.until("SELECT FROM override_outcome WHERE outcome = 'explained'", within_s=12)
+    assert preauth.events("scan.interception_ignored") == []
 
 
 async def test_the_kill_switch_lets_every_tap_charge(preauth: Preauth) -> None:
