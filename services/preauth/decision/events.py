@@ -15,10 +15,6 @@ _SCHEMA = f"{SCHEMA_PREFIX}{TapDecided.type}:{TapDecided.version}"
 _encoder = msgspec.json.Encoder()
 
 
-def _z(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")
-
-
 def traceparent_of(tap_id: UUID) -> str:
     """A tap's id names its trace (W3C Trace Context), so that it needs no span while a driver waits."""
     return f"00-{tap_id.hex}-{tap_id.hex[16:]}-01"
@@ -48,7 +44,7 @@ def tap_decided(
     A tap's event is the only one of its subject, so its subject version is 1 and needs no counter.
     """
     data: dict[str, Any] = {
-        "tap_id": str(tap_id),
+        "tap_id": tap_id,
         "charge_box_id": charge_box_id,
         "connector_id": connector_id,
         "id_tag": id_tag,
@@ -60,23 +56,23 @@ def tap_decided(
         "in_time": in_time,
         "duration_us": duration_us,
         "via": via,
-        "pairing_id": str(pairing_id) if pairing_id else None,
-        "tapped_at": _z(received_at),
+        "pairing_id": pairing_id,
+        "tapped_at": received_at.astimezone(UTC),
     }
     return _encoder.encode(
         {
             "specversion": "1.0",
-            "id": str(event_id),
+            "id": event_id,
             "type": TapDecided.type,
             "source": f"expressync/{TapDecided.owner}",
             "subject": f"tap/{tap_id}",
             "subjectversion": 1,
-            "time": _z(at),
+            "time": at.astimezone(UTC),
             "datacontenttype": "application/json",
             "dataschema": _SCHEMA,
             "actorkind": "charger",
             "actorid": charge_box_id,
-            "correlationid": str(correlation_id or tap_id),
+            "correlationid": correlation_id or tap_id,
             "data": data,
         }
     )
