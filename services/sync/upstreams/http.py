@@ -73,7 +73,8 @@ class Caller:
 
         :param urgent: a person waits: ask even while the circuit is open.
         :raises RefusedError: a 4xx about this request.
-        :raises MisconfiguredError: 401, 403, a redirect, a 404 that is not its own, or something that is not JSON of the right form.
+        :raises MisconfiguredError: 401, 403, a redirect, a 404 that is not its own, or something that is not JSON of
+            the right form.
         :raises UnavailableError: no answer, 5xx or 429. A write may have been carried out.
         :raises NotAskedError: the circuit is open; nothing was sent.
         """

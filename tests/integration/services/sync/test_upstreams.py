@@ -114,8 +114,8 @@ async def test_a_lago_that_fails_is_lost_by_name_and_comes_back(
 
 
 async def test_a_wrong_address_is_no_answer_about_a_subscription(build_world: Build) -> None:
-    """A gateway, or a wrong base path, answers 404 in JSON to everything: no link ends, no card is blocked, and what was
-    on its way waits.
+    """A gateway, or a wrong base path, answers 404 in JSON to everything: no link ends, no card is blocked, and what
+    was on its way waits.
     """
     world = await build_world(card_policy="enforce")
     await world.link("A")
