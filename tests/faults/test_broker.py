@@ -20,7 +20,7 @@ async def test_a_broker_that_is_killed_under_load_loses_no_event(world: World, c
     before = len(world.taps.answers)
     healthy = await world.taps.many(count // 3)
     # The relay is in the middle of it: what it has published and what it has not is anybody's guess.
-    await world.taps.during(world.kill_broker())
+    await world.taps.during(do(world.rabbitmq.kill))
     await asyncio.gather(world.preauth.lacking(PREAUTHS), world.audit.lacking(BROKERS))
     await world.taps.many(count // 3)
     assert (await world.evidence.account()).waiting >= count // 3, "the broker was not down"
