@@ -61,8 +61,19 @@ def _copy(message: AbstractMessage, headers: Mapping[str, Any]) -> aio_pika.Mess
         delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
         message_id=message.message_id,
         type=message.type,
-        headers=dict(headers),
+        headers={name: _sendable(value) for name, value in headers.items()},
     )
+
+
+def _sendable(value: Any) -> Any:  # noqa: ANN401 - any header's value
+    """A text that is not UTF-8 is received as bytes, which the library does not send; as a byte array it does."""
+    if isinstance(value, bytes):
+        return bytearray(value)
+    if isinstance(value, list):
+        return [_sendable(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _sendable(item) for name, item in value.items()}
+    return value
 
 
 def parked_message(message: AbstractMessage, *, queue: str, reason: str) -> aio_pika.Message:
