@@ -335,6 +335,7 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         clock=clock,
         new_id=new_id,
     )
+    service.closing.append(runner.close)
     look = Loop("sessions.look", runner.turn, lambda: runner.interval_s)
     runs = Runs(database, steve_id=settings.steve_id, intervals=intervals, clock=clock, new_id=new_id, look=look.wake)
     dispatcher.command(work.StartRun, runs.start_run)

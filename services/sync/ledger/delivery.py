@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -102,18 +102,19 @@ class Delivery:
         self._in_flight, self._count_after, self._clock, self._new_id = in_flight, count_after, clock, new_id
         self._read_back = ReadBack(lago)
 
-    async def deliver(self) -> int:
-        """Deliver what is due, several batches at once; returns how many entries were taken up.
+    async def deliver(self, until: Callable[[], bool] = lambda: False) -> int:
+        """Deliver what is due, several batches at once, or some, where `until()` says that it is enough; returns how
+        many entries were taken up.
 
         :raises UpstreamError: Lago cannot be asked whether it is set up for billing.
         """
-        return sum(await asyncio.gather(*(self._lane() for _ in range(self._in_flight))))
+        return sum(await asyncio.gather(*(self._lane(until) for _ in range(self._in_flight))))
 
-    async def _lane(self) -> int:
+    async def _lane(self, until: Callable[[], bool]) -> int:
         taken = 0
         while (some := await self.lane()) is not None:
             taken += some
-            if some < CLAIM:
+            if some < CLAIM or until():
                 break
         return taken
 

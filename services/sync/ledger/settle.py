@@ -72,8 +72,8 @@ class Settler:
         self._code, self._property, self._terms = metric_code, metric_property, terms
         self._clock, self._new_id, self._deliver = clock, new_id, deliver
 
-    async def settle(self) -> list[tuple[str, int]]:
-        """Settle all sessions that are due; returns which."""
+    async def settle(self, until: Callable[[], bool] = lambda: False) -> list[tuple[str, int]]:
+        """Settle all sessions that are due, or some, where `until()` says that it is enough; returns which."""
         total: list[tuple[str, int]] = []
         while True:
             settled, waits = await self._settle_batch(unknown=frozenset())
@@ -82,7 +82,7 @@ class Settler:
                 again, _ = await self._settle_batch(unknown=frozenset(waits - answered))
                 settled += again
             total += settled
-            if len(settled) < BATCH:
+            if len(settled) < BATCH or until():
                 return total
 
     async def _settle_batch(self, unknown: frozenset[str]) -> tuple[list[tuple[str, int]], set[str]]:

@@ -24,6 +24,8 @@ class Run:
     cursor_before: int
     started_at: datetime
     kept: bool = False
+    # What was billed from then on, it calls billed: earlier than its start where it counts for one that was cut short.
+    since: datetime = field(init=False)
     # There is more of it to do, and the next turn does it at once.
     more: bool = False
     segment: Segment | None = None
@@ -33,6 +35,9 @@ class Run:
     totals: Counter[str] = field(default_factory=Counter)
     # Seen sessions whose outcome was not final when last looked at, longest not looked at first.
     undecided: dict[int, None] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.since = self.started_at
 
     @classmethod
     def of(cls, row: Any, *, cursor: int, at: datetime) -> Self:  # noqa: ANN401 - a row of run
@@ -47,6 +52,12 @@ class Run:
         self.done += done
         if left is not None:
             self.expected = self.done + left
+
+    def carry(self, pks: Iterable[int], since: datetime | None) -> None:
+        """Count these too, which a run that began then had in hand when its time was over."""
+        self.see(pks)
+        if since is not None:
+            self.since = min(self.since, since)
 
     def see(self, pks: Iterable[int]) -> None:
         new = set(pks) - self.seen

@@ -4,11 +4,13 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from services.sync.ledger.delivery import Delivery
 from services.sync.ledger.settle import Settler
 from services.sync.runs import cadence, store
+from services.sync.runs.beside import Beside, Until
 from services.sync.runs.cadence import Intervals
 from services.sync.runs.claim import Claim, ClaimLostError
 from services.sync.runs.run import Run, count
@@ -25,8 +27,11 @@ from shared.runtime.log import get_logger
 log = get_logger(__name__)
 
 USUAL: Final[tuple[Segment, ...]] = ("new", "open", "settle", "deliver")
+# What takes longer is gone on with by the next turn, because what happens meanwhile at a charger is not to wait for it.
+SLICE_S: Final = 5.0
 SWEEP_SLICE_S: Final = 5.0
-# How long a run waits for what other parts have in hand, before it calls a session failed (which is retried).
+# How long a run waits, altogether, for what other parts have in hand, before it calls a session failed (which is
+# retried).
 SETTLES_WITHIN_S: Final = 10.0
 KEPT: Final = timedelta(days=90)
 # Sessions whose outcome is read and written at once: a backlog has a hundred thousand.
@@ -61,6 +66,13 @@ class Runner:
         self._claim = Claim(database, steve_id=steve_id, by=self._me, clock=clock)
         self._hurry = False
         self._interval_s = intervals.active
+        self._beside = Beside()
+        # What was settled since a run looked, and what of it a run has counted before that one is through.
+        self._settled: set[int] = set()
+        self._counted: set[int] = set()
+        # Sessions that were in hand when a turn's time was over, and since when: the next one counts them.
+        self._carried: set[int] = set()
+        self._carried_since: datetime | None = None
 
     @property
     def interval_s(self) -> float:
@@ -170,28 +182,45 @@ class Runner:
             case "sweep":
                 await self._sweep(run, page)
             case "settle":
-                run.see(pk for steve_id, pk in await self._settler.settle() if steve_id == self._steve_id)
+                run.carry(self._carried, self._carried_since)
+                self._carried, self._carried_since = set(), None
+                await self._in_slices(run, page, partial(self._beside.advance, "settle", self._settle))
+                run.see(self._settled - self._counted)
+                self._settled = set()
+                if not self._beside.is_at("settle"):
+                    self._counted = set()
             case "deliver":
-                await self._delivery.deliver()
+                await self._in_slices(run, page, partial(self._beside.advance, "deliver", self._deliver))
 
-    async def _sweep(self, run: Run, page: Progress) -> None:
-        """Sweep in slices, because what happens meanwhile is not to wait for its end: it is looked for between them,
-        by the next turns, or here where the run was asked for by hand and is one.
+    async def _settle(self, until: Until) -> None:
+        settled = await self._settler.settle(until)
+        self._settled |= {pk for steve_id, pk in settled if steve_id == self._steve_id}
+
+    async def _deliver(self, until: Until) -> None:
+        await self._delivery.deliver(until)
+
+    async def _in_slices(self, run: Run, page: Progress, work: Callable[[Until], Awaitable[bool]]) -> bool:
+        """Work in slices, because what happens meanwhile is not to wait for its end: it is looked for between them, by
+        the next turns, or here where the run was asked for by hand and is one. True: it is through.
         """
-        while not await self._poller.sweep(page, until=self._slice_ends()):
+        while not await work(self._slice_ends(SWEEP_SLICE_S if run.segment == "sweep" else SLICE_S)):
             if run.trigger != "operator":
                 run.more = True
-                return
+                return False
             self._hurry = False
             await self._poller.look_for_new(page)
             await self._poller.look_at_open(page)
-        async with self._database.write() as tx:
-            await self._claim.hold(tx)
-            await store.set_schedule(tx, self._steve_id, swept_at=self._clock())
+        return True
 
-    def _slice_ends(self) -> Callable[[], bool]:
+    async def _sweep(self, run: Run, page: Progress) -> None:
+        if await self._in_slices(run, page, lambda until: self._poller.sweep(page, until=until)):
+            async with self._database.write() as tx:
+                await self._claim.hold(tx)
+                await store.set_schedule(tx, self._steve_id, swept_at=self._clock())
+
+    def _slice_ends(self, seconds: float) -> Until:
         time = asyncio.get_running_loop().time
-        end = time() + SWEEP_SLICE_S
+        end = time() + seconds
         return lambda: self._hurry or time() >= end
 
     async def _keep_if_news(self, run: Run) -> None:
@@ -205,18 +234,28 @@ class Runner:
         """How far it has come, for whoever watches. What is not final yet is not counted yet."""
         if run.kept:
             some = run.some_undecided(COUNT_AT_ONCE)
-            run.decide(some, await store.outcomes(tx, self._steve_id, some, since=run.started_at))
+            run.decide(some, await store.outcomes(tx, self._steve_id, some, since=run.since))
             await store.update(tx, run.run_id, **_progress(run))
 
     async def _finish(self, run: Run, problem: UpstreamError | None) -> None:
+        """Count what became of the sessions. What is still in hand where a scheduled run was cut short is left to the
+        next one, so that each session is counted once, by the run that knows how it ended.
+        """
         totals: Counter[str] = Counter()
         seen = sorted(run.seen)
+        wait_until = asyncio.get_running_loop().time() + (0.0 if run.more else SETTLES_WITHIN_S)
         for at in range(0, len(seen), LOG_AT_ONCE):
-            found = await self._outcomes(seen[at : at + LOG_AT_ONCE], run.started_at)
+            found, in_hand = await self._outcomes(seen[at : at + LOG_AT_ONCE], run, wait_until)
+            if run.more and in_hand:
+                self._carried |= in_hand
+                self._carried_since = run.since
+                found = {pk: outcome for pk, outcome in found.items() if pk not in in_hand}
             totals.update(outcome for outcome, _ in found.values())
             async with self._database.write() as tx:
                 await self._claim.hold(tx)
                 await store.keep_outcomes(tx, run.run_id, found)
+        if self._beside.is_at("settle"):
+            self._counted |= run.seen - self._carried
         async with self._database.write() as tx:
             await self._claim.hold(tx)
             state: RunState = "failed" if problem is not None else "finished"
@@ -250,15 +289,20 @@ class Runner:
         row = await sessions.cursor_row(tx, self._steve_id)
         return row.cursor if row is not None else 0
 
-    async def _outcomes(self, pks: Sequence[int], started: datetime) -> dict[int, tuple[str, str | None]]:
-        """How the sessions stand; those that other parts have in hand right now are waited for a little."""
-        deadline = asyncio.get_running_loop().time() + SETTLES_WITHIN_S
+    async def _outcomes(
+        self, pks: Sequence[int], run: Run, wait_until: float
+    ) -> tuple[dict[int, tuple[str, str | None]], set[int]]:
+        """How the sessions stand, and which ones other parts have in hand right now; those are waited for a little, but
+        not where a scheduled run is hurried.
+        """
         while True:
             async with self._database.read() as tx:
-                found = await store.outcomes(tx, self._steve_id, pks, since=started)
+                found = await store.outcomes(tx, self._steve_id, pks, since=run.since)
                 in_hand = await store.in_hand(tx, self._steve_id, [pk for pk in found if found[pk][0] == "failed"])
-            if not in_hand or asyncio.get_running_loop().time() > deadline:
-                return found
+            if self._hurry and run.trigger != "operator":
+                run.more = True
+            if not in_hand or run.more or asyncio.get_running_loop().time() > wait_until:
+                return found, in_hand
             await asyncio.sleep(0.1)
 
     async def _done(self, run: Run) -> None:
@@ -286,6 +330,10 @@ class Runner:
                 mode_since=schedule.mode_since if mode == schedule.mode else now,
                 news_at=news_at,
             )
+
+    async def close(self) -> None:
+        """End what goes on beside the turns."""
+        await self._beside.close()
 
     async def forget(self) -> int:
         """Delete runs that are past their time."""

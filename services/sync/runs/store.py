@@ -116,19 +116,19 @@ async def outcomes(
     return {row.transaction_pk: (row.outcome, row.detail) for row in await tx.execute(statement)}
 
 
-async def in_hand(tx: Read, steve_id: str, pks: Sequence[int]) -> bool:
-    """Whether any of these is being settled or delivered right now, and was not put off."""
+async def in_hand(tx: Read, steve_id: str, pks: Sequence[int]) -> set[int]:
+    """Which of these are being settled or delivered right now, and were not put off."""
     delivering = sa.exists().where(
         entry.c.steve_id == session.c.steve_id,
         entry.c.transaction_pk == session.c.transaction_pk,
         entry.c.state.in_(["pending", "sending"]),
         entry.c.last_error.is_(None),
     )
-    statement = sa.select(sa.literal(1)).where(
+    statement = sa.select(session.c.transaction_pk).where(
         bulk.among(session, steve_id, pks),
         sa.or_(sa.and_(session.c.settle_at.is_not(None), session.c.settle_attempts == 0), delivering),
     )
-    return (await tx.execute(statement.limit(1))).first() is not None
+    return set((await tx.execute(statement)).scalars())
 
 
 async def keep_outcomes(tx: Write, run_id: UUID, found: Mapping[int, tuple[str, str | None]]) -> None:

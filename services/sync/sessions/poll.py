@@ -27,6 +27,8 @@ JUMP_EVERY: Final = timedelta(seconds=30)
 # How long a station's own stop is waited for after one by hand; one that comes later is found by the sweep.
 MANUAL_FOR: Final = timedelta(days=7)
 MOST_WATCHED: Final = 20_000
+# Reading a long past, what happens at the chargers now is looked for this often.
+LOOK_BETWEEN_S: Final = 5.0
 # SteVe's ids are Java integers.
 HIGHEST_PK: Final = 2**31 - 1
 
@@ -59,6 +61,7 @@ class Poller:
         self._jump_at: datetime | None = None
         self._sweep_to: int | None = None
         self._wanted: set[int] = set()
+        self._looked_at = 0.0
 
     def want(self, pk: int) -> None:
         """It has just changed: it is among those that are asked about again next, whatever its age."""
@@ -75,6 +78,7 @@ class Poller:
 
     async def look_for_new(self, progress: Progress) -> None:
         """Read what lies past the cursor, until there is nothing more. Errors as in `poll`."""
+        self._looked_at = asyncio.get_running_loop().time()
         with self._reading():
             await self._begin(progress)
             while True:
@@ -82,6 +86,7 @@ class Poller:
                 await progress(observed.news(), observed.seen, None)
                 if not more:
                     break
+                await self._look_between(progress)
             await self._look_for_jump(progress)
 
     async def look_at_open(self, progress: Progress) -> None:
@@ -145,6 +150,23 @@ class Poller:
             left -= len(some)
             if progress is not None:
                 await progress(observed.news(), observed.seen, left)
+
+    async def _look_between(self, progress: Progress) -> None:
+        """Where there is much to read up to what is new, a session that begins or ends now does not wait for it. The
+        cursor stays where the reading is.
+        """
+        time = asyncio.get_running_loop().time
+        if not self._wanted and time() - self._looked_at < LOOK_BETWEEN_S:
+            return
+
+        async def news(pks: Iterable[int], _: int, __: int | None) -> None:
+            # How far the reading has come, others say.
+            await progress(pks, 0, None)
+
+        observed = await self._observer.observe(await self._steve.active_transactions())
+        await news(observed.news(), 0, None)
+        await self.look_at_open(news)
+        self._looked_at = time()
 
     async def _begin(self, progress: Progress) -> None:
         """The first time: ids may begin anywhere, so go by the highest one there is."""
@@ -215,18 +237,26 @@ class Poller:
     async def _walk(self, after: int, to: int, progress: Progress) -> None:
         """Read every id in a range, page by page, and move the cursor along. A page is asked for while the one before
         it is written down.
+
+        What is missing among the last ids may be on its way to being committed. What is missing before, in a past of
+        years, was deleted.
         """
         pages = batched_lists(range(after + 1, to + 1), self._page_size)
         coming = asyncio.ensure_future(self._steve.transactions(pages[0])) if pages else None
+        missing: list[int] = []
         try:
-            for number in range(1, len(pages) + 1):
+            for number, page in enumerate(pages, start=1):
                 assert coming is not None  # noqa: S101 - there are pages
                 found = await coming
                 more = number < len(pages)
                 coming = asyncio.ensure_future(self._steve.transactions(pages[number])) if more else None
+                missing += [pk for pk in page if pk > to - self._page_size]
                 if found:
-                    observed = await self._observer.observe(found, asked=[one.pk for one in found])
+                    last = found[-1].pk
+                    observed = await self._observer.observe(found, asked=[*(one.pk for one in found), *missing])
+                    missing = [pk for pk in missing if pk > last]
                     await progress(observed.news(), observed.seen, max(to - after - number * self._page_size, 0))
+                await self._look_between(progress)
         finally:
             if coming is not None:
                 coming.cancel()

@@ -118,7 +118,11 @@ CadenceMode = Literal["active", "idle", "dormant"]
 
 
 class RunCounters(Frozen):
-    """seen = billed + already_billed + held + ignored + failed. `still_open` are not among the seen ones."""
+    """seen = billed + already_billed + held + ignored + failed. `still_open` are not among the seen ones.
+
+    A scheduled run leaves what is still in hand when its time is over to the next one: a session is counted once, by
+    the run that knows how it ended.
+    """
 
     seen: int = 0
     billed: int = 0

@@ -56,6 +56,8 @@ async def test_a_backlog_adds_up(world: World, count: int) -> None:
     """The counters add up, each held session has its reason, and Lago counted the rest."""
     backlog = await prepare(world, count)
     run = await world.rooms.runner.turn()
+    while run is not None and run.more:
+        run = await world.rooms.runner.turn()
     # What is open for too long, and what holds a session back once it is known.
     await world.rooms.poller.hold_stuck()
     while await world.rooms.settler.settle() or await world.rooms.delivery.deliver():
@@ -67,10 +69,11 @@ async def test_a_backlog_adds_up(world: World, count: int) -> None:
     assert set(held.values()) == {count // 100}
     assert {row.billing for row in rows} == {"synced", "held"}
     assert world.counted() == (fine * ENERGY_WH, fine)
-    counters = (await world.rooms.runs.list_runs(ListRuns(), ADA)).runs[0].counters
+    counters = [one.counters for one in (await world.rooms.runs.list_runs(ListRuns(), ADA)).runs]
     still_open = held["open_too_long"]
-    assert (counters.seen, counters.still_open) == (count - still_open, still_open)
-    assert (counters.billed, counters.held) == (fine, held.total() - still_open)
+    assert sum(one.seen for one in counters) == count - still_open
+    assert sum(one.billed for one in counters) == fine
+    assert sum(one.held for one in counters) == held.total() - still_open
     page = await world.rooms.held.search_held(SearchHeld(), ADA)
     assert sum(one.count for one in page.classes) == held.total()
     assert all(one.remedy for one in page.classes)
