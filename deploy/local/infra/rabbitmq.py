@@ -184,9 +184,10 @@ class RabbitNode:
         """Write down what RabbitMQ writes late.
 
         Measured with 3.10: a quorum queue's registration reaches its file up to 3 s after the declaration is
-        confirmed (a dets table's delayed write). After a crash within that time the queue still has its name, but an
-        empty log and no leader, and every command on it hangs. A test that is about *messages* surviving a crash
-        calls this after declaring its queues.
+        confirmed (a dets table's delayed write). After a crash within that time the queue still has its name, and can
+        be declared, but its log is empty and it has no leader: what is published to it gets no confirm, and asking it
+        for a message no answer. `expressync doctor` names such a queue. A test that is about *messages* surviving a
+        crash calls this once, after declaring its queues.
         """
         self.ctl("eval", "[dets:sync(Table) || Table <- dets:all()].")
 
