@@ -14,6 +14,7 @@ from services.preauth.chargers.cache import CacheCleaner
 from services.preauth.chargers.handlers import Chargers
 from services.preauth.chargers.jobs import Newcomers, Readiness
 from services.preauth.chargers.observer import Observer
+from services.preauth.decision.clocks import Clocks
 from services.preauth.decision.decider import TapDecider
 from services.preauth.decision.desk import GatewayDesk
 from services.preauth.decision.group import GroupCommit
@@ -64,6 +65,7 @@ from shared.web.server import HttpServer, bind
 from shared.web.tracing import Traced
 
 SWEEP_EVERY_S = 1.0
+CLOCK_EVERY_S = 2.0
 EXPIRE_EVERY_S = 1.0
 # Taps come first: a crowd of them is told to the others at a quarter of the pace at which it could be.
 RELAY_REST = 3.0
@@ -217,7 +219,8 @@ def build_taps(service: Service, settings: PreauthSettings, watch: Watch) -> Tap
             watch.moved(answered.decision.pairing_id)
 
     matches.recorded = recorded
-    sweeper = Sweeper(service.database, service.outbox, group, matches, clock=clock, new_id=new_id)
+    clocks = Clocks(service.database, instance=new_id(), clock=clock)
+    sweeper = Sweeper(service.database, service.outbox, group, matches, clocks, clock=clock, new_id=new_id)
     replay = Replay(
         service.database, service.outbox, group, spool, clock=clock, new_id=new_id, registry=service.registry
     )
@@ -232,6 +235,7 @@ def build_taps(service: Service, settings: PreauthSettings, watch: Watch) -> Tap
     service.parts += [
         Every("journal.months", HOUR_S, months.keep),
         Every("old.forget", HOUR_S, housekeeping.forget),
+        Every("taps.clock", CLOCK_EVERY_S, clocks.tell),
         Every("taps.sweep", SWEEP_EVERY_S, sweeper.sweep),
         Every("taps.replay", REPLAY_EVERY_S, replay.replay),
         cleaner,

@@ -67,6 +67,15 @@ sweep = sa.Table(
     sa.Column("swept_until", Time, nullable=False),
 )
 
+# How far the clock of each process that decides taps is behind the database's, as of `seen_at` of the database's.
+replica_clock = sa.Table(
+    "replica_clock",
+    metadata,
+    sa.Column("instance", UUID, primary_key=True),
+    sa.Column("behind", sa.Interval, nullable=False),
+    sa.Column("seen_at", Time, nullable=False),
+)
+
 pairing = sa.Table(
     "pairing",
     metadata,

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from sqlalchemy.exc import DBAPIError
 
 from services.preauth.decision import store
+from services.preauth.decision.clocks import Clocks
 from services.preauth.decision.group import GroupCommit
 from services.preauth.decision.spool import Gap, Spool, Spooled
 from services.preauth.decision.tap import MatchAnswered
@@ -106,10 +107,18 @@ class Sweeper:
     """Closes rows whose answer was never recorded: told unknown, pairing void, nobody logged in."""
 
     def __init__(
-        self, database: Database, outbox: Outbox, group: GroupCommit, matches: Matches, *, clock: Clock, new_id: NewId
+        self,
+        database: Database,
+        outbox: Outbox,
+        group: GroupCommit,
+        matches: Matches,
+        clocks: Clocks,
+        *,
+        clock: Clock,
+        new_id: NewId,
     ) -> None:
         self._database, self._outbox, self._group, self._matches = database, outbox, group, matches
-        self._clock, self._new_id = clock, new_id
+        self._clocks, self._clock, self._new_id = clocks, clock, new_id
 
     async def sweep(self) -> int:
         """One turn; returns how many taps were closed."""
@@ -119,12 +128,17 @@ class Sweeper:
         at = self._clock()
         async with self._database.write() as tx:
             since = await store.swept_until(tx)
-            if since is None or since >= at - CLOSE_AFTER:
+            if since is None:
+                return 0
+            until = await self._clocks.past(tx) - CLOSE_AFTER
+            if since >= until:
+                # A replica came whose clock is further behind than any before: its taps are still to come.
+                await store.sweep_from(tx, until)
                 return 0
             closed, voided = await store.close_unanswered(
                 tx,
                 since=since,
-                until=at - CLOSE_AFTER,
+                until=until,
                 but=[*self._group.pending(), *self._matches.pending()],
                 at=at,
             )

@@ -165,6 +165,10 @@ async def swept_until(tx: Write) -> datetime | None:
     return found
 
 
+async def sweep_from(tx: Write, at: datetime) -> None:
+    await tx.execute(sweep.update().where(sweep.c.what == _SWEEP).values(swept_until=at))
+
+
 async def close_unanswered(
     tx: Write, *, since: datetime, until: datetime, but: Sequence[UUID], at: datetime
 ) -> tuple[list[Row], list[Row]]:
@@ -190,7 +194,7 @@ async def close_unanswered(
         .returning(pairing)
     )
     if not but:
-        await tx.execute(sweep.update().where(sweep.c.what == _SWEEP).values(swept_until=until))
+        await sweep_from(tx, until)
     return list(closed), list(voided)
 
 

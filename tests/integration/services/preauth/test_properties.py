@@ -102,7 +102,7 @@ class Rig:
         )
         service, taps, drivers = wire(configuration, clock=self.clock)
         # Time passes in steps here: what is periodic is a step, too.
-        periodic = {"taps.sweep", "pairings.expire", "login.end_old", "evidence.judge", "evidence.rates"}
+        periodic = {"taps.clock", "taps.sweep", "pairings.expire", "login.end_old", "evidence.judge", "evidence.rates"}
         service.parts = [part for part in service.parts if part.name not in BUS | periodic]
         taps.group.healthy_for_s = lambda: 60.0  # type: ignore[method-assign]
         service.requester.ask = self.sync.ask  # type: ignore[method-assign]
