@@ -31,8 +31,8 @@ async def unjudged(tx: Read, *, since: datetime, limit: int) -> list[tuple[Row, 
         later.c.id_tag == tap.c.id_tag,
         later.c.charge_box_id == tap.c.charge_box_id,
         later.c.told == "passed",
-        # A start at the gateway always passes: it proves nothing.
-        later.c.reason != "not_answered_here",
+        # A start is what a charger tells that ignored its Blocked, too: let through, it proves nothing.
+        later.c.kind == "authorize",
         later.c.received_at > tap.c.received_at,
         later.c.received_at <= sa.func.coalesce(theirs.c.started_at, tap.c.told_at + BELONGS) + timedelta(seconds=5),
     )

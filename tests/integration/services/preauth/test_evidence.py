@@ -274,6 +274,18 @@ async def test_a_card_that_was_let_through_later_explains_the_session(preauth: P
     assert [tap["override_outcome"] for tap in page["taps"]] == [None, "explained"]
 
 
+async def test_a_start_that_passes_after_the_blocked_explains_nothing(preauth: Preauth) -> None:
+    """A charger that goes on to start, and tells so a little later, ignored its Blocked: no card was presented anew."""
+    await intercepted(preauth)
+    preauth.clock.ahead += timedelta(seconds=12)
+    assert await preauth.tap("04A1", CP, start=True) is None
+    await preauth.until("SELECT 1 FROM tap WHERE told = 'passed'")
+    started = await session(preauth, 1, "04A1")
+    await stop(preauth, started, energy_wh=700, after_s=20)
+    await preauth.until("SELECT FROM override_outcome WHERE outcome = 'ignored'", within_s=12)
+    assert len(preauth.events("scan.interception_ignored")) == 1
+
+
 async def test_a_tap_that_no_session_followed_says_so(preauth: Preauth) -> None:
     """A tap that passed has no session once the driver's time is over, and before that nobody knows."""
     assert await preauth.tap("04A1", CP) is None
