@@ -29,6 +29,7 @@ from services.preauth.decision.statement import Windows
 from services.preauth.decision.switch import Switch
 from services.preauth.decision.tap import MatchAnswered
 from services.preauth.evidence.jobs import Evidence
+from services.preauth.evidence.sight import Sight
 from services.preauth.evidence.watchdog import Watchdog
 from services.preauth.gateway.server import Gateway
 from services.preauth.housekeeping import Housekeeping
@@ -303,6 +304,7 @@ def follow_sync(service: Service, settings: PreauthSettings) -> None:
     evidence = Evidence(
         service.database,
         service.outbox,
+        Sight(service.requester),
         clock=service.clock,
         new_id=service.new_id,
         stops=settings.stop_ignored,

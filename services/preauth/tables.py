@@ -270,7 +270,7 @@ login_code = sa.Table(
     sa.Column("used_at", Time),
 )
 
-# What a charger did after it was told Blocked: judged once, from evidence.
+# What a charger did after it was told Blocked, judged from evidence. 'honoured' falls where a session is known later.
 override_outcome = sa.Table(
     "override_outcome",
     metadata,

@@ -6,6 +6,7 @@ from typing import Final
 from services.preauth.chargers.store import set_honours_override
 from services.preauth.evidence import rules, store
 from services.preauth.evidence.rules import Judgement
+from services.preauth.evidence.sight import Sight
 from shared.bus.outbox import Outbox
 from shared.contracts.event import Envelope
 from shared.contracts.events.preauth import InterceptionRateUnusual, ScanInterceptionIgnored
@@ -35,13 +36,14 @@ class Evidence:
         self,
         database: Database,
         outbox: Outbox,
+        sight: Sight,
         *,
         clock: Clock,
         new_id: NewId,
         stops: bool,
         session_within: timedelta,
     ) -> None:
-        self._database, self._outbox = database, outbox
+        self._database, self._outbox, self._sight = database, outbox, sight
         self._clock, self._new_id, self._stops, self._session_within = clock, new_id, stops, session_within
 
     async def judge(self) -> None:
@@ -49,8 +51,11 @@ class Evidence:
         now = self._clock()
         async with self._database.read() as tx:
             waiting = await store.unjudged(tx, since=now - LOOK_BACK, limit=AT_ONCE)
+        known_until = None
+        if any(rules.awaits_silence(blocked, now) for _, blocked in waiting):
+            known_until = await self._sight.reaches()
         for row, blocked in waiting:
-            judgement = rules.judge(blocked, now)
+            judgement = rules.judge(blocked, now, known_until)
             if judgement is None:
                 continue
             async with self._database.write() as tx:

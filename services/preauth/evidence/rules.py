@@ -37,10 +37,20 @@ class Judgement:
     evidence: str
 
 
-def judge(tap: Blocked, now: datetime) -> Judgement | None:
-    """What the charger did, or None while that cannot be known."""
+def awaits_silence(tap: Blocked, now: datetime) -> bool:
+    """Whether no session is known, and none that begins now would be the tap's."""
+    return tap.session_started_at is None and now >= tap.told_at + BELONGS
+
+
+def judge(tap: Blocked, now: datetime, known_until: datetime | None) -> Judgement | None:
+    """What the charger did, or None while that cannot be known.
+
+    `known_until`: sessions that began later may not be known yet. None: there may be any.
+    """
     if tap.session_started_at is None:
-        return Judgement("honoured", "no session began") if now >= tap.told_at + BELONGS else None
+        if known_until is None or min(known_until, now) < tap.told_at + BELONGS:
+            return None
+        return Judgement("honoured", "no session began")
     explained = _explained(tap)
     if explained is not None:
         return Judgement("explained", explained)

@@ -13,7 +13,9 @@ Row = sa.Row[Any]
 
 
 async def unjudged(tx: Read, *, since: datetime, limit: int) -> list[tuple[Row, Blocked]]:
-    """Taps that were scans since then and that nobody judged yet, with what is known of each."""
+    """Taps that were scans since then, with what is known of each: those that nobody judged yet, and those that were
+    found honoured before the session was known, or its energy.
+    """
     later, session = tap.alias("later"), open_session.alias("session")
     theirs = (
         sa.select(session)
@@ -59,18 +61,28 @@ async def unjudged(tx: Read, *, since: datetime, limit: int) -> list[tuple[Row, 
         )
         # Scans are few: by their pairings they are found without looking at the taps between.
         .select_from(
-            pairing.join(
-                tap, sa.and_(tap.c.received_at == pairing.c.matched_at, tap.c.tap_id == pairing.c.tap_id)
-            ).outerjoin(theirs, sa.true())
+            pairing.join(tap, sa.and_(tap.c.received_at == pairing.c.matched_at, tap.c.tap_id == pairing.c.tap_id))
+            .outerjoin(theirs, sa.true())
+            .outerjoin(override_outcome, override_outcome.c.tap_id == tap.c.tap_id)
         )
         .where(
             pairing.c.armed_at >= since,
             pairing.c.state.in_(("intercepted", "consumed")),
             tap.c.told == "blocked",
             tap.c.in_time,
-            ~sa.exists().where(override_outcome.c.tap_id == tap.c.tap_id),
+            sa.or_(
+                override_outcome.c.tap_id.is_(None),
+                sa.and_(
+                    override_outcome.c.outcome == "honoured",
+                    sa.or_(
+                        sa.and_(override_outcome.c.transaction_id.is_(None), theirs.c.transaction_id.is_not(None)),
+                        theirs.c.energy_wh > 0,
+                    ),
+                ),
+            ),
         )
-        .order_by(tap.c.received_at)
+        # Those of which nothing is known may wait long, and keep nobody from being judged.
+        .order_by(theirs.c.transaction_id.is_(None), tap.c.received_at)
         .limit(limit)
     )
     rows: list[Row] = list(await tx.execute(statement))
@@ -91,7 +103,9 @@ async def unjudged(tx: Read, *, since: datetime, limit: int) -> list[tuple[Row, 
 
 
 async def add_outcome(tx: Write, row: Row, judgement: Judgement, at: datetime) -> bool:
-    """Keep a judgement; False where another replica was faster."""
+    """Keep a judgement; False where another replica was faster. What was honoured for want of better knowledge may be
+    judged anew.
+    """
     statement = pg.insert(override_outcome).values(
         tap_id=row.tap_id,
         charge_box_id=row.charge_box_id,
@@ -99,8 +113,19 @@ async def add_outcome(tx: Write, row: Row, judgement: Judgement, at: datetime) -
         transaction_id=row.transaction_id,
         judged_at=at,
     )
-    found = await tx.execute(statement.on_conflict_do_nothing().returning(override_outcome.c.tap_id))
-    if found.first() is None:
+    given = statement.excluded
+    statement = statement.on_conflict_do_update(
+        index_elements=[override_outcome.c.tap_id],
+        set_={"outcome": given.outcome, "transaction_id": given.transaction_id, "judged_at": given.judged_at},
+        where=sa.and_(
+            override_outcome.c.outcome == "honoured",
+            sa.or_(
+                given.outcome != "honoured",
+                override_outcome.c.transaction_id.is_(None) & given.transaction_id.is_not(None),
+            ),
+        ),
+    )
+    if (await tx.execute(statement.returning(override_outcome.c.tap_id))).first() is None:
         return False
     await tx.execute(
         tap.update()

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID, uuid4
 
 from shared.bus.requests import NoAnswerError
@@ -13,6 +13,7 @@ from shared.contracts.requests.sync import (
     BillingState,
     CardView,
     GetCard,
+    GetUpstreams,
     LinkView,
     OperateCharger,
     OperationOutcome,
@@ -21,6 +22,8 @@ from shared.contracts.requests.sync import (
     SessionPage,
     SessionView,
     SteveCard,
+    UpstreamList,
+    UpstreamView,
 )
 from shared.contracts.requests.sync_cards import (
     CardSnapshot,
@@ -107,6 +110,8 @@ class SyncDouble:
     # In the order of their idTags.
     snapshot: list[CardSnapshot] = field(default_factory=list)
     connected: bool = True
+    # When SteVe answered it last; None: it is lost.
+    steve_at: datetime | None = None
     asked: list[Request[Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
 
@@ -131,6 +136,12 @@ class SyncDouble:
             return PortalAnswer(answered=customer in self.portals, url=self.portals.get(customer))
         if isinstance(request, OperateCharger):
             return self._operate(request)
+        if isinstance(request, GetUpstreams):
+            state: Literal["ok", "lost"] = "lost" if self.steve_at is None else "ok"
+            since = datetime(2026, 1, 1, tzinfo=UTC)
+            return UpstreamList(
+                upstreams=[UpstreamView(upstream="steve", state=state, since=since, checked_at=self.steve_at)]
+            )
         assert isinstance(request, SearchSessions)
         return SessionPage(sessions=[one for one in reversed(self.sessions) if _wanted(one, request)][: request.limit])
 

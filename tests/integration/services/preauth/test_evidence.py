@@ -18,6 +18,7 @@ from shared.contracts.events.sync import (
 )
 from shared.contracts.identity import IdTag
 from shared.contracts.requests.preauth import ArmPairing, GetInterception, SearchTaps, SwitchInterception
+from tests.integration.services.preauth.sync_double import SyncDouble
 from tests.integration.services.preauth.world import Preauth
 
 CP = "CP-7"
@@ -256,6 +257,46 @@ async def test_a_charger_that_obeys_honours_the_override(preauth: Preauth) -> No
     rows = await preauth.until("SELECT honours_override FROM charger WHERE honours_override <> 'unknown'", within_s=12)
     assert rows == [{"honours_override": "yes"}]
     assert preauth.events("scan.interception_ignored") == []
+
+
+async def judge(preauth: Preauth) -> None:
+    """One turn, here and now; the service's own come every few seconds."""
+    every = next(part for part in preauth.service.parts if part.name == "evidence.judge")
+    await every._job()  # type: ignore[attr-defined]
+
+
+async def test_silence_is_honour_only_where_sync_sees(preauth: Preauth, sync: SyncDouble) -> None:
+    """That no session is known says something once sync has asked SteVe since, and nothing while it cannot."""
+    await intercepted(preauth)
+    told_at = preauth.clock()
+    preauth.clock.ahead += timedelta(minutes=5)
+    for silent, steve_at in ((True, None), (False, None), (False, told_at + timedelta(seconds=100))):
+        sync.silent, sync.steve_at = silent, steve_at
+        await judge(preauth)
+        assert preauth.rows("SELECT FROM override_outcome") == []
+    sync.steve_at = preauth.clock()
+    await judge(preauth)
+    assert preauth.rows("SELECT outcome FROM override_outcome") == [{"outcome": "honoured"}]
+    assert preauth.rows("SELECT honours_override FROM charger") == [{"honours_override": "yes"}]
+
+
+async def test_a_session_that_is_known_late_overturns_the_silence(preauth: Preauth, sync: SyncDouble) -> None:
+    """Found honoured for want of a session: once one is known that followed the tap, the charger ignored it; once."""
+    await intercepted(preauth)
+    preauth.clock.ahead += timedelta(minutes=5)
+    sync.steve_at = preauth.clock()
+    await judge(preauth)
+    assert preauth.rows("SELECT outcome FROM override_outcome") == [{"outcome": "honoured"}]
+    started = await session(preauth, 1, "04A1", ago_s=290)
+    await stop(preauth, started, energy_wh=700, after_s=200)
+    await judge(preauth)
+    await judge(preauth)
+    assert preauth.rows("SELECT outcome, transaction_id FROM override_outcome") == [
+        {"outcome": "ignored", "transaction_id": 1}
+    ]
+    assert preauth.rows("SELECT honours_override FROM charger") == [{"honours_override": "no"}]
+    assert preauth.rows("SELECT override_outcome FROM tap") == [{"override_outcome": "ignored"}]
+    assert len(preauth.events("scan.interception_ignored")) == 1
 
 
 async def test_a_card_that_was_let_through_later_explains_the_session(preauth: Preauth) -> None:

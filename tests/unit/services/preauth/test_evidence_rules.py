@@ -38,7 +38,14 @@ OPEN = replace(NOTHING, session_started_at=after(2))
 )
 def test_a_charger_is_judged_by_evidence(known: Blocked, seconds: float, outcome: str | None) -> None:
     """Energy, or a session that stays open, proves that it ignored the Blocked, unless something else explains it."""
-    judgement = judge(known, after(seconds))
+    judgement = judge(known, after(seconds), known_until=after(seconds))
+    assert (judgement.outcome if judgement else None) == outcome
+
+
+@pytest.mark.parametrize(("known_until", "outcome"), [(None, None), (after(119), None), (after(120), "honoured")])
+def test_silence_says_something_only_of_a_time_that_is_known(known_until: datetime | None, outcome: str | None) -> None:
+    """As long as sessions of the tap's time may not be known, that there is none proves nothing."""
+    judgement = judge(NOTHING, after(3600), known_until)
     assert (judgement.outcome if judgement else None) == outcome
 
 
