@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from services.preauth.login import rules, store
-from services.preauth.pairing import pins
+from services.preauth.pairing import kiosks, pins
 from services.preauth.pairing import store as pairings
 from services.preauth.pairing.pins import Pins
 from services.preauth.pairing.rules import MOST_PIN_TRIES
@@ -55,7 +55,7 @@ class Login:
 
         :raises NoSuchScan: for another browser, or no such scan.
         :raises NotScanned: before Blocked was told in time.
-        :raises ScanOver: when it ended without a scan, or was not completed in time.
+        :raises ScanOver: when it ended without a scan, was not completed in time, or its kiosk was revoked since.
         :raises PinNeeded, PinWrong, PinLocked, PinsSpent: where presence is weak and this browser is not the owner's.
         :raises LoginRefused: sync says no, or nothing.
         :raises AlreadyUsed: the second time.
@@ -63,8 +63,11 @@ class Login:
         async with self._database.read() as tx:
             row = await store.own_pairing(tx, pairing_id, browser)
             weak = row is not None and row.weak and not await pins.is_bound(tx, IdTag(row.id_tag or ""), browser)
+            revoked = row is not None and row.kiosk_id is not None and await kiosks.is_revoked(tx, row.kiosk_id)
         if row is None or row.purpose != "login":
             raise rules.NoSuchScan("This page does not belong to a scan that was started here. Start again.")
+        if revoked:
+            raise rules.ScanOver("This screen does not vouch for who stands there any more.")
         at = self._clock()
         if row.state == "consumed":
             return await self._again(row, at)

@@ -5,7 +5,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from services.preauth.tables import binding_offer, driver_session, known_device, login_code, pairing, tap
+from services.preauth.tables import binding_offer, driver_session, kiosk, known_device, login_code, pairing, tap
 from shared.contracts.identity import IdTag
 from shared.database.engine import Read, Write
 
@@ -43,10 +43,16 @@ async def states(tx: Read, pairing_ids: list[UUID]) -> dict[UUID, tuple[str, int
 
 
 async def consume(tx: Write, pairing_id: UUID, *, result: str, at: datetime) -> bool:
-    """Use an intercepted login, once; False when somebody else was faster, or it is no login."""
+    """Use an intercepted login, once; False when somebody else was faster, it is no login, or its kiosk was revoked."""
+    revoked = sa.exists().where(kiosk.c.kiosk_id == pairing.c.kiosk_id, kiosk.c.revoked_at.is_not(None))
     statement = (
         pairing.update()
-        .where(pairing.c.pairing_id == pairing_id, pairing.c.state == "intercepted", pairing.c.purpose == "login")
+        .where(
+            pairing.c.pairing_id == pairing_id,
+            pairing.c.state == "intercepted",
+            pairing.c.purpose == "login",
+            ~revoked,
+        )
         .values(state="consumed", result=result, ended_at=at)
         .returning(pairing.c.pairing_id)
     )

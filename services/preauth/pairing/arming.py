@@ -169,7 +169,7 @@ class Arming:
 
     async def _presence(self, tx: Write, charge_box_id: str, driver: Driver) -> tuple[Presence, UUID | None]:
         if driver.kiosk_key is not None:
-            kiosk = await kiosks.by_key(tx, driver.kiosk_key)
+            kiosk = await kiosks.held_by_key(tx, driver.kiosk_key)
             if kiosk is not None and charge_box_id in kiosk.charge_box_ids:
                 return "kiosk", kiosk.kiosk_id
         if driver.qr_secret is not None and await qr.opens(tx, charge_box_id, driver.qr_secret):

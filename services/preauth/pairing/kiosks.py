@@ -7,7 +7,8 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from services.preauth.pairing.secrets import digest, new_code, new_secret, typed
-from services.preauth.tables import kiosk
+from services.preauth.pairing.withdrawing import withdraw
+from services.preauth.tables import kiosk, pairing
 from shared.bus.outbox import Outbox
 from shared.contracts.events.preauth import KioskEnrolled, KioskRevoked
 from shared.contracts.identity import Actor, Cause
@@ -49,12 +50,17 @@ class Kiosks:
         return KioskEnrolment(kiosk=_view(row, at), code=code, code_expires_at=row.code_expires_at)
 
     async def revoke_kiosk(self, tx: Write, request: RevokeKiosk, cause: Cause) -> KioskView:
-        """:raises NotFound: for an unknown kiosk. Revoking it again changes nothing."""
+        """From now on it opens nothing: a scan that it armed takes no card any more, and completes no login.
+
+        :raises NotFound: for an unknown kiosk. Revoking it again changes nothing.
+        """
         at = self._clock()
         statement = kiosk.update().where(kiosk.c.kiosk_id == request.kiosk_id, kiosk.c.revoked_at.is_(None))
         row = (await tx.execute(statement.values(revoked_at=at, key_hash=None).returning(kiosk))).first()
         if row is not None:
             await self._outbox.add(tx, KioskRevoked(kiosk_id=row.kiosk_id, name=row.name), cause)
+            by_it = pairing.c.kiosk_id == row.kiosk_id
+            await withdraw(tx, self._outbox, by_it, why="kiosk_revoked", at=at, cause=cause)
             return _view(row, at)
         known = (await tx.execute(sa.select(kiosk).where(kiosk.c.kiosk_id == request.kiosk_id))).first()
         if known is None:
@@ -96,9 +102,23 @@ class Kiosks:
 
 async def by_key(tx: Read, key: str) -> Row | None:
     """The enrolled kiosk that holds this key."""
-    statement = sa.select(kiosk).where(kiosk.c.key_hash == digest(key), kiosk.c.revoked_at.is_(None))
-    found: Row | None = (await tx.execute(statement)).first()
+    found: Row | None = (await tx.execute(_by_key(key))).first()
     return found
+
+
+async def held_by_key(tx: Write, key: str) -> Row | None:
+    """The same, and it stays enrolled until `tx` ends: who revokes it then finds what was armed with it."""
+    found: Row | None = (await tx.execute(_by_key(key).with_for_update(read=True))).first()
+    return found
+
+
+async def is_revoked(tx: Read, kiosk_id: UUID) -> bool:
+    statement = sa.select(kiosk.c.kiosk_id).where(kiosk.c.kiosk_id == kiosk_id, kiosk.c.revoked_at.is_not(None))
+    return (await tx.execute(statement)).first() is not None
+
+
+def _by_key(key: str) -> sa.Select[Any]:
+    return sa.select(kiosk).where(kiosk.c.key_hash == digest(key), kiosk.c.revoked_at.is_(None))
 
 
 def _state(row: Row, at: datetime) -> Literal["waiting", "enrolled", "lapsed", "revoked"]:

@@ -9,13 +9,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
 from services.preauth.pairing.secrets import digest, new_secret
-from services.preauth.tables import charger_qr
+from services.preauth.pairing.withdrawing import withdraw
+from services.preauth.tables import charger_qr, pairing
 from shared.bus.outbox import Outbox
 from shared.contracts.events.preauth import ChargerQrRotated
 from shared.contracts.identity import Cause
 from shared.contracts.problem import NotFound
 from shared.contracts.requests.preauth import ChargerQr, PrintChargerQr, RotateChargerQr
-from shared.database.engine import Database, Read, Write
+from shared.database.engine import Database, Write
 from shared.runtime.clock import Clock
 
 Row = sa.Row[Any]
@@ -28,7 +29,9 @@ class QrCodes:
         self._database, self._outbox, self._clock, self._public_url = database, outbox, clock, public_url
 
     async def rotate_charger_qr(self, tx: Write, request: RotateChargerQr, cause: Cause) -> ChargerQr:
-        values = {"secret": new_secret(), "rotated_at": self._clock()}
+        """The old code opens nothing from now on, and what was armed with it takes no card any more."""
+        at = self._clock()
+        values = {"secret": new_secret(), "rotated_at": at}
         statement = (
             pg.insert(charger_qr)
             .values(charge_box_id=request.charge_box_id, **values)
@@ -36,12 +39,14 @@ class QrCodes:
         )
         row = (await tx.execute(statement.returning(charger_qr))).one()
         await self._outbox.add(tx, ChargerQrRotated(charge_box_id=row.charge_box_id), cause)
+        by_code = (pairing.c.charge_box_id == row.charge_box_id, pairing.c.presence == "qr")
+        await withdraw(tx, self._outbox, *by_code, why="qr_rotated", at=at, cause=cause)
         return self._view(row)
 
     async def print_charger_qr(self, request: PrintChargerQr, _: Cause) -> ChargerQr:
         """:raises NotFound: when the charger has no QR code yet."""
         async with self._database.read() as tx:
-            row = await _find(tx, request.charge_box_id)
+            row = (await tx.execute(_of(request.charge_box_id))).first()
         if row is None:
             raise NotFound(f"{request.charge_box_id} has no QR code yet. Rotate it once to make one.")
         return self._view(row)
@@ -57,14 +62,13 @@ class QrCodes:
         )
 
 
-async def opens(tx: Read, charge_box_id: str, secret: str) -> bool:
-    """Whether this is the charger's QR secret now."""
-    row = await _find(tx, charge_box_id)
+async def opens(tx: Write, charge_box_id: str, secret: str) -> bool:
+    """Whether this is the charger's QR secret, which stays so until `tx` ends: who rotates it then finds what was
+    armed with it.
+    """
+    row = (await tx.execute(_of(charge_box_id).with_for_update(read=True))).first()
     return row is not None and hmac.compare_digest(digest(row.secret), digest(secret))
 
 
-async def _find(tx: Read, charge_box_id: str) -> Row | None:
-    found: Row | None = (
-        await tx.execute(sa.select(charger_qr).where(charger_qr.c.charge_box_id == charge_box_id))
-    ).first()
-    return found
+def _of(charge_box_id: str) -> sa.Select[Any]:
+    return sa.select(charger_qr).where(charger_qr.c.charge_box_id == charge_box_id)

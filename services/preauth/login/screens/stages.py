@@ -94,6 +94,8 @@ OF_RESULT: Final[dict[str, Screen]] = {
     "refused": Screen.REFUSED,
     "not_completed": Screen.EXPIRED,
     "gave_way": Screen.BUSY,
+    "kiosk_revoked": Screen.NOT_PRESENT,
+    "qr_rotated": Screen.NOT_PRESENT,
     "pins_spent": Screen.PINS_SPENT,
 }
 """What a pairing came to, where that was no login; it says more than its state."""

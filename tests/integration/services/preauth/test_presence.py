@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 
 from shared.contracts.requests.preauth import (
@@ -111,6 +112,79 @@ async def test_who_stands_there_takes_a_waiting_scan_over(preauth: Preauth, sync
             assert (refused.status_code, refused.json()["code"]) == (409, "pairing_already_armed")
     [gone] = preauth.events("pairing.cancelled")
     assert (gone["data"]["pairing_id"], gone["data"]["why"], gone["actorkind"]) == (taken, "gave_way", "kiosk")
+
+
+async def test_a_revoked_kiosk_takes_no_card(preauth: Preauth, sync: SyncDouble) -> None:
+    """What a stolen screen armed ends with its key: the next tap charges, and what was scanned completes no login.
+
+    Another kiosk's scan goes on.
+    """
+    sync.know(CARD)
+    async with browser(preauth) as stolen, browser(preauth) as other:
+        made = await kiosk_of(preauth, stolen, CP, "CP-8", "CP-9")
+        await kiosk_of(preauth, other, "CP-10")
+        armed = (await arm(stolen)).json()["pairing_id"]
+        scanned, done = await scan(preauth, stolen, charger="CP-8"), await scan(preauth, stolen, charger="CP-9")
+        assert (await log_in(stolen, done)).status_code == 200
+        assert (await arm(other, "CP-10")).status_code == 201
+        await preauth.done(RevokeKiosk(kiosk_id=made["kiosk"]["kiosk_id"]))
+        assert await preauth.tap(CARD, CP) is None
+        codes = [(await log_in(stolen, one)).json()["code"] for one in (armed, scanned, done)]
+        assert codes == ["scan_over"] * 3
+        assert await preauth.tap(CARD, "CP-10") == "BLOCKED"
+    [gone] = preauth.events("pairing.cancelled")
+    assert (gone["data"]["pairing_id"], gone["data"]["why"]) == (armed, "kiosk_revoked")
+    assert (gone["actorkind"], gone["actorid"]) == ("operator", "maria")
+    assert len(preauth.rows("SELECT 1 FROM driver_session")) == 1
+
+
+async def test_a_kiosk_revoked_during_the_match_completes_no_login(preauth: Preauth, sync: SyncDouble) -> None:
+    """A card that was matched at the moment of the revocation is told Blocked, and nobody is signed in by it."""
+    sync.know(CARD)
+    async with browser(preauth) as stolen:
+        made = await kiosk_of(preauth, stolen)
+        pairing_id = await scan(preauth, stolen)
+        preauth.run("UPDATE pairing SET state = 'matched'")
+        await preauth.done(RevokeKiosk(kiosk_id=made["kiosk"]["kiosk_id"]))
+        preauth.run("UPDATE pairing SET state = 'intercepted'")
+        assert (await log_in(stolen, pairing_id)).json()["code"] == "scan_over"
+    assert preauth.rows("SELECT 1 FROM driver_session") == []
+
+
+async def test_a_rotated_code_takes_no_card(preauth: Preauth, sync: SyncDouble) -> None:
+    """What was armed with the old code ends when the charger gets a new one; a kiosk's scan there goes on."""
+    sync.know(CARD)
+    await preauth.done(SetCardPin(id_tag=CARD, pin="2468"))
+    key, other = await qr_of(preauth), await qr_of(preauth, "CP-8")
+    async with browser(preauth) as thief, browser(preauth) as neighbour, browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        armed = (await arm(thief, key=key)).json()["pairing_id"]
+        assert (await arm(neighbour, "CP-8", key=other)).status_code == 201
+        await qr_of(preauth)
+        assert await preauth.tap(CARD, CP) is None
+        assert (await log_in(thief, armed, pin="2468")).json()["code"] == "scan_over"
+        assert await preauth.tap(CARD, "CP-8") == "BLOCKED"
+        assert (await arm(kiosk)).status_code == 201
+        await qr_of(preauth)
+        assert await preauth.tap(CARD, CP) == "BLOCKED"
+    [gone] = preauth.events("pairing.cancelled")
+    assert (gone["data"]["pairing_id"], gone["data"]["why"]) == (armed, "qr_rotated")
+
+
+async def test_a_scan_begun_beside_a_revocation_ends_with_it(preauth: Preauth) -> None:
+    """A kiosk that is revoked while it arms is revoked after that, so that its scan is found and cancelled."""
+    waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with browser(preauth) as kiosk:
+        made = await kiosk_of(preauth, kiosk)
+        with psycopg.connect(preauth.database.admin_url) as held:
+            held.execute("LOCK TABLE preauth.pairing IN SHARE ROW EXCLUSIVE MODE")
+            arming = asyncio.create_task(arm(kiosk))
+            await preauth.until(f"{waiting} HAVING count(*) = 1")
+            revoking = asyncio.create_task(preauth.done(RevokeKiosk(kiosk_id=made["kiosk"]["kiosk_id"])))
+            await preauth.until(f"{waiting} HAVING count(*) = 2")
+        assert (await arming).status_code == 201
+        await revoking
+    assert preauth.rows("SELECT state, result FROM pairing") == [{"state": "cancelled", "result": "kiosk_revoked"}]
 
 
 async def test_an_operator_takes_a_weak_scan_over(preauth: Preauth) -> None:
