@@ -14,7 +14,7 @@ from services.preauth.decision.rules import SENTENCES, Reason, outcome_of
 from services.preauth.decision.spool import Gap, Spooled
 from services.preauth.decision.statement import Windows
 from services.preauth.decision.tap import MatchAnswered
-from services.preauth.tables import journal_gap, metadata, pairing, sweep, tap
+from services.preauth.tables import NOT_PLAIN, journal_gap, metadata, pairing, sweep, tap
 from shared.bus.topology import EVENTS
 from shared.contracts.events.preauth import TapDecided, Told, Via
 from shared.contracts.requests.preauth import GapView, SearchTaps, SessionOutcome, TapView
@@ -290,6 +290,12 @@ def _view(row: Row, none_before: datetime) -> TapView:
     )
 
 
+# Written out, not bound: a plan that is kept for any value could not use the index on what is not plain.
+_NOT_PLAIN: Final = sa.text(f"tap.{NOT_PLAIN}")
+# `told` is in no index, because it changes with every tap. Only these are ever told Blocked.
+_BLOCKING: Final = sa.text(f"tap.reason IN ('{Reason.MATCHED.value}', '{Reason.REPEATED.value}')")
+
+
 async def search(
     tx: Read, request: SearchTaps, *, before: tuple[datetime, UUID] | None, none_before: datetime
 ) -> list[TapView]:
@@ -313,6 +319,10 @@ async def search(
     for column, wanted in exact.items():
         if wanted is not None:
             statement = statement.where(column == wanted)
+    if request.reason not in {None, Reason.NOTHING_ARMED.value}:
+        statement = statement.where(_NOT_PLAIN)
+    if request.told == "blocked":
+        statement = statement.where(_BLOCKING)
     if request.since is not None:
         statement = statement.where(tap.c.received_at >= request.since)
     if request.until is not None:

@@ -1,7 +1,13 @@
 """A tap looks rows up; it never reads the journal."""
 
 import asyncio
+from datetime import timedelta
+from typing import Any
 
+import pytest
+
+from services.preauth.decision import store
+from shared.contracts.requests.preauth import ArmPairing, CancelPairing, SearchTaps
 from tests.integration.services.preauth.world import Preauth
 
 TAPS = 1_500
@@ -16,10 +22,17 @@ READ = """
 """
 
 
-async def reads(preauth: Preauth) -> int:
-    """Rows of the journal read through an index so far; the server publishes it with a second's delay."""
+ALL_READ = """
+    SELECT (SELECT COALESCE(sum(idx_tup_read), 0) FROM pg_stat_user_indexes WHERE schemaname = 'preauth_journal')::int
+        + (SELECT COALESCE(sum(seq_tup_read), 0) FROM pg_stat_user_tables WHERE schemaname = 'preauth_journal')::int
+        AS rows
+"""
+
+
+async def reads(preauth: Preauth, *, scans_too: bool = False) -> int:
+    """Rows of the journal read so far, through an index or in any way; the server publishes it a second later."""
     await asyncio.sleep(2.5)
-    return int(preauth.rows(READ)[0]["rows"])
+    return int(preauth.rows(ALL_READ if scans_too else READ)[0]["rows"])
 
 
 async def test_a_tap_reads_no_more_of_a_journal_that_grew_than_of_an_empty_one(preauth: Preauth) -> None:
@@ -32,3 +45,36 @@ async def test_a_tap_reads_no_more_of_a_journal_that_grew_than_of_an_empty_one(p
     await preauth.tap("04FFFFFF", "CP-7")
     assert await reads(preauth) - before < MOST_ROWS
     assert preauth.rows("SELECT count(*)::int AS taps FROM tap")[0]["taps"] == TAPS + 1
+
+
+PLAIN = """
+    INSERT INTO tap (received_at, tap_id, charge_box_id, id_tag, kind, via, reason, told)
+    SELECT now() - make_interval(hours => n::int), gen_random_uuid(), 'CP', 'C' || n, 'authorize', 'hook',
+        'nothing_armed', 'passed'
+    FROM generate_series(1, 9600) AS n
+"""
+KEPT = 9600
+SEARCHES = 12
+
+
+@pytest.mark.parametrize("wanted", [{"reason": "cancelled"}, {"told": "blocked"}, {"reason": "database_away"}])
+async def test_a_search_for_what_is_rare_does_not_walk_the_journal(preauth: Preauth, wanted: dict[str, Any]) -> None:
+    """Of 400 days of plain taps, a search by reason or for the blocked ones reads only what it shows, also repeated."""
+    for months in range(14):
+        async with preauth.service.database.write() as tx:
+            at = preauth.clock() - timedelta(days=30 * months)
+            await store.keep_partitions(tx, now=at, ahead=0, keep_days=36500)
+    preauth.run(PLAIN)
+    armed = await preauth.done(ArmPairing(charge_box_id="CP-1", purpose="find_card"))
+    await preauth.done(CancelPairing(pairing_id=armed["pairing_id"]))
+    assert await preauth.tap("04A1", "CP-1") is None
+    await preauth.done(ArmPairing(charge_box_id="CP-2", purpose="find_card"))
+    assert await preauth.tap("04A2", "CP-2") == "BLOCKED"
+    await preauth.until("SELECT 1 FROM tap WHERE told = 'blocked'")
+    preauth.run("VACUUM ANALYZE preauth.tap")
+    before = await reads(preauth, scans_too=True)
+    for _ in range(SEARCHES):
+        found = (await preauth.done(SearchTaps(**wanted)))["taps"]
+        assert len(found) == (0 if wanted == {"reason": "database_away"} else 1)
+    # All of them together less than the journal once.
+    assert await reads(preauth, scans_too=True) - before < KEPT / 2
