@@ -159,7 +159,10 @@ open_session = sa.Table(
     sa.Column("transaction_id", sa.BigInteger, primary_key=True, autoincrement=False),
     sa.Column("connector_id", sa.Integer, nullable=False),
     sa.Column("id_tag", sa.Text, nullable=False),
+    # When it was first seen, by our clock: a station's may be decades off, and its session is no older for that.
     sa.Column("started_at", Time, nullable=False),
+    # By the station's clock, as `stopped_at`: what they say of each other is right.
+    sa.Column("station_started_at", Time, nullable=False, server_default=sa.func.now()),
     sa.Column("stopped_at", Time),
     sa.Column("energy_wh", sa.BigInteger),
     sa.Index("ix_open_session_charge_box_id", "charge_box_id", postgresql_where=sa.text("stopped_at IS NULL")),

@@ -231,6 +231,7 @@ class Observer:
                     connector_id=seen.connector_id,
                     id_tag=id_tag_key(seen.id_tag),
                     started_at=seen.started_at,
+                    seen_at=seen.at,
                 )
             case SessionStopped():
                 await session_stopped(

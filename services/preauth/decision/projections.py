@@ -39,7 +39,7 @@ class Projections:
     async def card_parent_changed(self, tx: Write, event: CardParentChanged, envelope: Envelope) -> None:
         await put_parent(tx, IdTag(event.id_tag), event.after, envelope.subjectversion)
 
-    async def transaction_started(self, tx: Write, event: TransactionStarted, _: Envelope) -> None:
+    async def transaction_started(self, tx: Write, event: TransactionStarted, envelope: Envelope) -> None:
         await session_started(
             tx,
             charge_box_id=event.charge_box_id,
@@ -47,9 +47,10 @@ class Projections:
             connector_id=event.connector_id,
             id_tag=IdTag(event.id_tag),
             started_at=event.started_at,
+            seen_at=envelope.time,
         )
 
-    async def transaction_stopped(self, tx: Write, event: TransactionStopped, _: Envelope) -> None:
+    async def transaction_stopped(self, tx: Write, event: TransactionStopped, envelope: Envelope) -> None:
         # Both, so that a stop that overtakes its start leaves no session open.
         transaction_id = transaction_id_of(event.session)
         await session_started(
@@ -59,6 +60,7 @@ class Projections:
             connector_id=event.connector_id,
             id_tag=IdTag(event.id_tag),
             started_at=event.started_at,
+            seen_at=envelope.time,
         )
         await session_stopped(
             tx,
@@ -103,14 +105,28 @@ async def put_parent(tx: Write, id_tag: IdTag, parent: str | None, version: int)
 
 
 async def session_started(
-    tx: Write, *, charge_box_id: str, transaction_id: int, connector_id: int, id_tag: IdTag, started_at: datetime
+    tx: Write,
+    *,
+    charge_box_id: str,
+    transaction_id: int,
+    connector_id: int,
+    id_tag: IdTag,
+    started_at: datetime,
+    seen_at: datetime,
 ) -> None:
     """A card began to charge, by SteVe's record or as the gateway saw it, whichever is known first.
+
+    `started_at` is the station's clock; `seen_at` ours.
 
     The gateway cannot know which SteVe database an id is of, so an id may come again after SteVe was installed anew:
     what began later, and cannot be the session that is known, takes its place.
     """
-    values: dict[str, Any] = {"connector_id": connector_id, "id_tag": id_tag, "started_at": started_at}
+    values: dict[str, Any] = {
+        "connector_id": connector_id,
+        "id_tag": id_tag,
+        "started_at": seen_at,
+        "station_started_at": started_at,
+    }
     known = open_session.c
     statement = pg.insert(open_session).values(charge_box_id=charge_box_id, transaction_id=transaction_id, **values)
     another = sa.or_(known.stopped_at < started_at, known.id_tag != id_tag, known.connector_id != connector_id)
@@ -118,7 +134,7 @@ async def session_started(
         statement.on_conflict_do_update(
             index_elements=[known.charge_box_id, known.transaction_id],
             set_={**values, "stopped_at": None, "energy_wh": None},
-            where=sa.and_(known.started_at < started_at, another),
+            where=sa.and_(known.station_started_at < started_at, another),
         )
     )
 

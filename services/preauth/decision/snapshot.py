@@ -72,6 +72,8 @@ class Snapshot:
                             connector_id=session.connector_id,
                             id_tag=IdTag(session.id_tag),
                             started_at=session.started_at,
+                            # When it was seen is not told; what is to come was not seen yet.
+                            seen_at=min(session.started_at, self._clock()),
                         )
                 sessions += len(some_sessions)
         except (NoAnswerError, RemoteProblem) as error:

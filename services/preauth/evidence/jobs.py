@@ -65,13 +65,13 @@ class Evidence:
                 if judgement.outcome == "ignored" and self._stops and row.stopped_at is None:
                     await store.add_stop(tx, row, now)
 
-    async def session_started(self, tx: Write, event: TransactionStarted, _: Envelope) -> None:
+    async def session_started(self, tx: Write, event: TransactionStarted, envelope: Envelope) -> None:
         """Put the session beside the tap that it followed."""
         await store.note_session(
             tx,
             charge_box_id=event.charge_box_id,
             id_tag=event.id_tag,
-            started_at=event.started_at,
+            started_at=rules.began_at(event.started_at, envelope.time),
             session=event.session,
             within=self._session_within,
         )

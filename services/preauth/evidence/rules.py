@@ -17,6 +17,16 @@ JUDGED_AFTER: Final = BELONGS + STILL_OPEN
 STOP_AGAIN_AFTER: Final = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15))
 
 
+# A station's clock is believed this far back, because a session may be known late, and this far ahead of ours.
+KNOWN_LATE: Final = timedelta(hours=24)
+AHEAD: Final = timedelta(minutes=1)
+
+
+def began_at(by_station: datetime, seen_at: datetime) -> datetime:
+    """When a session began: the station's word, or when it was first seen where that cannot be."""
+    return by_station if seen_at - KNOWN_LATE <= by_station <= seen_at + AHEAD else seen_at
+
+
 @dataclass(frozen=True, slots=True)
 class Blocked:
     """A tap that was told Blocked in time, with the card's next session there, if one began within `BELONGS`."""

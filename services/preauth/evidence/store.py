@@ -5,7 +5,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from services.preauth.evidence.rules import BELONGS, Blocked, Judgement
+from services.preauth.evidence.rules import AHEAD, BELONGS, KNOWN_LATE, Blocked, Judgement
 from services.preauth.tables import open_session, override_outcome, pairing, rate_told, remote_start, session_stop, tap
 from shared.database.engine import Read, Write
 
@@ -17,15 +17,24 @@ async def unjudged(tx: Read, *, since: datetime, limit: int) -> list[tuple[Row, 
     found honoured before the session was known, or its energy.
     """
     later, session = tap.alias("later"), open_session.alias("session")
+    # As `rules.began_at`.
+    by_station, seen_at = session.c.station_started_at, session.c.started_at
+    began_at = sa.case((by_station.between(seen_at - KNOWN_LATE, seen_at + AHEAD), by_station), else_=seen_at)
     theirs = (
-        sa.select(session)
+        sa.select(
+            session.c.transaction_id,
+            session.c.energy_wh,
+            began_at.label("started_at"),
+            # The station's clock tells how long it was, whatever it says the time was.
+            (began_at + (session.c.stopped_at - by_station)).label("stopped_at"),
+        )
         .where(
             session.c.charge_box_id == tap.c.charge_box_id,
             session.c.id_tag == tap.c.id_tag,
-            session.c.started_at >= tap.c.told_at - timedelta(seconds=5),
-            session.c.started_at <= tap.c.told_at + BELONGS,
+            began_at >= tap.c.told_at - timedelta(seconds=5),
+            began_at <= tap.c.told_at + BELONGS,
         )
-        .order_by(session.c.started_at)
+        .order_by(began_at)
         .limit(1)
         .lateral("theirs")
     )

@@ -1,6 +1,6 @@
 """What preauth makes of sync's events: groups and open sessions at a tap, and what chargers did with a Blocked."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -50,7 +50,11 @@ async def arm(preauth: Preauth, charger: str = CP) -> None:
 
 
 async def session(preauth: Preauth, pk: int, card: str, charger: str = CP, *, ago_s: float = 0) -> TransactionStarted:
-    at = preauth.clock() - timedelta(seconds=ago_s)
+    return await session_at(preauth, pk, card, preauth.clock() - timedelta(seconds=ago_s), charger)
+
+
+async def session_at(preauth: Preauth, pk: int, card: str, at: datetime, charger: str = CP) -> TransactionStarted:
+    """A session that is told of now, and began then by its station's clock."""
     event = TransactionStarted(
         session=f"steve:{pk}", charge_box_id=charger, id_tag=card, connector_id=1, started_at=at, start_wh=1000
     )
@@ -104,10 +108,37 @@ async def test_a_stranger_is_scanned_while_another_card_charges(preauth: Preauth
     """An open session of an unrelated card hinders no scan, nor does one that has been open for more than a day."""
     await discovered(preauth, "04A1", None)
     await discovered(preauth, "04B1", None)
+    await session(preauth, 2, "04B1")
+    preauth.clock.ahead += timedelta(days=1, seconds=60)
     await session(preauth, 1, "04A1")
-    await session(preauth, 2, "04B1", ago_s=24 * 3600 + 60)
     await arm(preauth)
     assert await preauth.tap("04B1", CP) == "BLOCKED"
+
+
+@pytest.mark.parametrize("year", [2000, 2099])
+async def test_a_charger_whose_clock_is_wrong_has_sessions_all_the_same(preauth: Preauth, year: int) -> None:
+    """Whatever year its charger thinks it is: the charging card's tap means stop, until the session is over."""
+    started = await session_at(preauth, 1, "04A1", datetime(year, 1, 1, tzinfo=UTC))
+    await arm(preauth)
+    assert await preauth.tap("04A1", CP, connector=1) is None
+    assert await reason(preauth, "04A1") == "stops_own_session"
+    await stop(preauth, started, energy_wh=10, after_s=60)
+    assert await preauth.tap("04A1", CP, connector=2) == "BLOCKED"
+
+
+async def test_a_charger_whose_clock_is_wrong_is_found_out(preauth: Preauth) -> None:
+    """Told Blocked and still charging a minute later: it ignored that, though its session says it was in 2000."""
+    assert await preauth.tap("04A1", CP) is None
+    await preauth.until("SELECT FROM tap WHERE told = 'passed'")
+    await session_at(preauth, 1, "04A1", datetime(2000, 1, 1, tzinfo=UTC), CP)
+    assert preauth.rows("SELECT session FROM tap") == [{"session": "steve:1"}]
+    await arm(preauth)
+    assert await preauth.tap("04B1", CP) == "BLOCKED"
+    await preauth.until("SELECT FROM pairing WHERE state = 'intercepted'")
+    started = await session_at(preauth, 2, "04B1", datetime(2000, 1, 1, 1, tzinfo=UTC))
+    await stop(preauth, started, energy_wh=0, after_s=90)
+    await judge(preauth)
+    assert preauth.rows("SELECT outcome FROM override_outcome") == [{"outcome": "ignored"}]
 
 
 async def test_old_news_about_a_card_is_ignored(preauth: Preauth) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.preauth.evidence.rules import Blocked, is_unusual, judge
+from services.preauth.evidence.rules import Blocked, began_at, is_unusual, judge
 
 TOLD = datetime(2026, 5, 1, 9, 30, tzinfo=UTC)
 NOTHING = Blocked(told_at=TOLD, let_through_later=False, remote_start=False)
@@ -47,6 +47,20 @@ def test_silence_says_something_only_of_a_time_that_is_known(known_until: dateti
     """As long as sessions of the tap's time may not be known, that there is none proves nothing."""
     judgement = judge(NOTHING, after(3600), known_until)
     assert (judgement.outcome if judgement else None) == outcome
+
+
+@pytest.mark.parametrize(
+    ("by_station", "began"),
+    [
+        (after(-5), after(-5)),
+        (after(-23 * 3600), after(-23 * 3600)),
+        (datetime(2000, 1, 1, tzinfo=UTC), TOLD),
+        (after(7200), TOLD),
+    ],
+)
+def test_a_clock_that_cannot_be_right_is_not_believed(by_station: datetime, began: datetime) -> None:
+    """A session may be known late, and the station says when it was; a time out of all reach is when it was seen."""
+    assert began_at(by_station, TOLD) == began
 
 
 @pytest.mark.parametrize(
