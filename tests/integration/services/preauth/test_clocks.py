@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
-import psycopg
 import pytest
 
+from services.preauth.decision.tap import MatchAnswered
 from shared.contracts.requests.preauth import ArmPairing
 from tests.databases import TestDatabase
 from tests.integration.services.preauth.world import MovableClock, Preauth, running
@@ -40,13 +40,16 @@ async def test_a_fresh_scan_is_not_taken_for_an_old_one(
     right: Preauth, behind: Preauth, database: TestDatabase
 ) -> None:
     """A scan that the replica behind its time has not written down yet is left alone by the other: it logs in."""
-    await right.done(ArmPairing(charge_box_id=CP, purpose="find_card"))
-    with psycopg.connect(database.admin_url) as blocker:
-        # What records a scan counts its subject up; deciding and sweeping do not.
-        blocker.execute("LOCK TABLE preauth.subject_version IN SHARE MODE")
-        assert await behind.tap(CARD, CP) == "BLOCKED"
+    record = behind.taps.matches._record
+
+    async def late(answered: MatchAnswered) -> None:
+        # Not a lock: what holds the rows would hold the other's sweeper, too.
         await asyncio.sleep(2.5)
-        assert right.rows("SELECT state FROM pairing") == [{"state": "matched"}]
+        await record(answered)
+
+    behind.taps.matches._record = late  # type: ignore[method-assign]
+    await right.done(ArmPairing(charge_box_id=CP, purpose="find_card"))
+    assert await behind.tap(CARD, CP) == "BLOCKED"
     await right.until("SELECT FROM pairing WHERE state = 'intercepted'")
     assert right.rows("SELECT told, in_time FROM tap") == [{"told": "blocked", "in_time": True}]
 
