@@ -21,6 +21,8 @@ from services.sync.ledger.delivery import Delivery
 from services.sync.ledger.held import HeldQueue
 from services.sync.ledger.linking import Linking
 from services.sync.ledger.progress import Progress, Steps
+from services.sync.ledger.readback import ReadBack
+from services.sync.ledger.repair import Repair
 from services.sync.ledger.settle import Settler
 from services.sync.links.follow import Follow
 from services.sync.links.handlers import Links
@@ -303,6 +305,7 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         outbox,
         steve_id=settings.steve_id,
         reread=poller.reread,
+        repair=Repair(ReadBack(lago), database, clock),
         clock=clock,
         settle=settle.wake,
         deliver=deliver.wake,

@@ -9,6 +9,7 @@ from services.sync.ledger import held_store as store
 from services.sync.ledger import rules
 from services.sync.ledger import store as ledger
 from services.sync.ledger.held_store import Key
+from services.sync.ledger.repair import Missing, Repair
 from services.sync.links import store as links
 from services.sync.links.rules import OWNERLESS, Owner, resolve
 from services.sync.sessions import rules as anomalies
@@ -63,12 +64,14 @@ class HeldQueue:
         *,
         steve_id: str,
         reread: Reread,
+        repair: Repair,
         clock: Clock,
         settle: Callable[[], None],
         deliver: Callable[[], None],
     ) -> None:
         self._database, self._outbox, self._clock = database, outbox, clock
         self._steve_id, self._reread, self._settle, self._deliver = steve_id, reread, settle, deliver
+        self._repair = repair
 
     async def search_held(self, request: SearchHeld, _: Cause) -> HeldPage:
         after = read_cursor(request.cursor) if request.cursor else None
@@ -94,7 +97,10 @@ class HeldQueue:
         )
 
     async def retry_held(self, tx: Write, request: RetryHeld, cause: Cause) -> HeldChanged:
-        """:raises Invalid: unless exactly one of sessions, reason and everything is given."""
+        """A session that is named need not be held: what Lago lost of it is sent again, what differs decided again.
+
+        :raises Invalid: unless exactly one of sessions, reason and everything is given.
+        """
         if [bool(request.sessions), request.reason is not None, request.everything].count(True) != 1:
             raise Invalid("Give either sessions, or a reason, or everything.")
         more = False
@@ -105,7 +111,9 @@ class HeldQueue:
             more = len(keys) > MAX_ROWS
             keys = keys[:MAX_ROWS]
         await self._ask_steve([pk for steve_id, pk in keys if steve_id == self._steve_id])
+        missing = await self._repair.missing(keys) if request.sessions else {}
         changed, refused, events = await self._held(tx, keys)
+        repaired = await self._repaired(tx, keys, missing, refused) if request.sessions else {}
         now = self._clock()
         for key, row in changed.items():
             again = {"settle_at": now, "settle_attempts": 0}
@@ -118,7 +126,25 @@ class HeldQueue:
             # What changed since, or stands against the rest, is decided as well.
             after_commit(tx, self._settle)
         await self._outbox.add_all(tx, events, cause)
-        return _changed(changed, refused, more=more)
+        return _changed(changed | repaired, refused, more=more)
+
+    async def _repaired(
+        self, tx: Write, keys: Collection[Key], missing: Missing | str, refused: dict[str, str]
+    ) -> dict[Key, Any]:
+        """Those that are not held and of which something had to be done; why not of the others is said in `refused`."""
+        repaired = {}
+        for key, row in (await store.locked(tx, keys)).items():
+            if row.billing == "held":
+                continue
+            why_not = await self._repair.repair(tx, row, missing)
+            if why_not is not None:
+                refused[session_id(*key)] = why_not
+                continue
+            refused.pop(session_id(*key), None)
+            repaired[key] = row
+            after_commit(tx, self._settle)
+            after_commit(tx, self._deliver)
+        return repaired
 
     async def _ask_steve(self, pks: Sequence[int]) -> None:
         """What was corrected there counts. Without its answer, what was read last does."""

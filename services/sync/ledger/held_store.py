@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from services.sync.cards.tables import card
 from services.sync.lago.tables import subscription
+from services.sync.ledger.store import CLAIMED, Entry
 from services.sync.ledger.tables import entry
 from services.sync.sessions.store import viewed
 from services.sync.sessions.tables import session
@@ -157,5 +158,45 @@ async def retry_entries(tx: Write, key: Key, at: datetime) -> int:
         sa.update(entry)
         .where(entry.c.steve_id == key[0], entry.c.transaction_pk == key[1], entry.c.state == "held")
         .values(state="pending", hold_reason=None, due_at=at, server_errors=0)
+    )
+    return result.rowcount
+
+
+_SENT = ("delivered", "counted")
+
+
+async def sent(tx: Read, keys: Collection[Key], *, before: datetime) -> list[Entry]:
+    """What of these sessions was delivered before that moment."""
+    statement = (
+        sa.select(*(entry.c[name] for name in CLAIMED))
+        .where(
+            sa.tuple_(entry.c.steve_id, entry.c.transaction_pk).in_(sorted(keys)),
+            entry.c.state.in_(_SENT),
+            entry.c.delivered_at < before,
+        )
+        .order_by(entry.c.steve_id, entry.c.transaction_pk, entry.c.seq)
+    )
+    return [Entry(**row._asdict()) for row in await tx.execute(statement)]
+
+
+async def send_again(tx: Write, key: Key, seqs: Collection[int], at: datetime) -> int:
+    """Have sent entries sent once more, unchanged and under their ids; returns how many there were."""
+    result = await tx.execute(
+        sa.update(entry)
+        .where(
+            entry.c.steve_id == key[0],
+            entry.c.transaction_pk == key[1],
+            entry.c.seq.in_(sorted(seqs)),
+            entry.c.state.in_(_SENT),
+        )
+        .values(
+            state="pending",
+            due_at=at,
+            server_errors=0,
+            delivered_at=None,
+            delivered_by=None,
+            counted_at=None,
+            looked_for=0,
+        )
     )
     return result.rowcount

@@ -64,7 +64,7 @@ class Part:
 
 
 UNSENT = ("pending", "sending", "held")
-_CLAIMED = (
+CLAIMED = (
     "steve_id",
     "transaction_pk",
     "seq",
@@ -143,7 +143,7 @@ async def _take(tx: Write, due: sa.ColumnElement[bool], values: Mapping[str, Any
         sa.update(entry)
         .where(*(column == taken.c[column.name] for column in KEY))
         .values(**values)
-        .returning(*(entry.c[name] for name in _CLAIMED))
+        .returning(*(entry.c[name] for name in CLAIMED))
         .cte("claimed")
     )
     statement = (

@@ -29,10 +29,10 @@ Kind = Literal[
 """What differs. The first two lie in this house, the others between it and Lago."""
 
 PROPOSALS: Final[dict[Kind, str]] = {
-    "ledger_differs": "Read the session again from SteVe and settle it: `retry` it, or look at its ledger entries.",
+    "ledger_differs": "`retry` the session: it is read again from SteVe and settled by what its ledger entries say.",
     "not_sent": "Look at the error of the last attempt and at Lago; it is sent by itself when Lago takes it.",
     "counted_not_sent": "Nothing is missing: the next attempt finds that Lago has it.",
-    "sent_not_stored": "Lago acknowledged it and does not have it. Send the same event again: its id protects it.",
+    "sent_not_stored": "Lago acknowledged it and does not have it. `retry` the session: the same event is sent again.",
     "sent_not_counted": "Repair in Lago what it names: metric, property or subscription; bill what is late by hand.",
     "counted_twice": "Write a credit note for the second one; Lago deletes no event.",
     "unknown_in_ledger": "Find out who sent it. If it is not due, correct it with a negative event or a credit note.",

@@ -71,7 +71,11 @@ class HeldChanged(Frozen):
 
 
 class RetryHeld(Request[HeldChanged]):
-    """Decide again: these sessions, or all of one reason, or all. Nothing is let pass."""
+    """Decide again: these sessions, or all of one reason, or all. Nothing is let pass.
+
+    A session that is named need not be held: what Lago lost of it is sent again under the same id, and what the ledger
+    has otherwise than SteVe is settled again.
+    """
 
     name: ClassVar[str] = "retry_held"
     owner: ClassVar[str] = "sync"

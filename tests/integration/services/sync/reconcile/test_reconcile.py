@@ -113,7 +113,7 @@ async def test_an_event_that_lago_lost_is_found_with_its_session(world: World) -
     assert sums(row) == (12_501, 12_501, 12_501, 9_001)
     assert kinds(row) == [("sent_not_stored", -3_500, session)]
     assert row.sessions == [session]
-    assert "Send the same event again" in row.proposals[0]
+    assert "the same event is sent again" in row.proposals[0]
     (told,) = await world.events("reconcile.mismatch_found")
     event = ReconcileMismatchFound.model_validate(told.data)
     assert (event.external_subscription_id, event.sessions) == ("sub_ada", [session])

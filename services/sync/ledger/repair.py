@@ -1,0 +1,64 @@
+"""What a session that is not held needs, for Lago to count what SteVe recorded (reconcile: its proposals)."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Any, Final
+
+from services.sync.ledger import held_store as store
+from services.sync.ledger import store as ledger
+from services.sync.ledger.held_store import Key
+from services.sync.ledger.readback import ReadBack
+from services.sync.sessions.rules import unbilled
+from services.sync.upstreams.errors import UpstreamError
+from shared.database.engine import Database, Write
+from shared.runtime.clock import Clock
+
+# Lago may not show yet what it took just now; sending that again would be wrong.
+SHOWN_AFTER: Final = timedelta(minutes=5)
+READ_WITHIN_S: Final = 4.0
+NOTHING = "It is not held but {billing}, and Lago has all of it as SteVe recorded it."
+
+Missing = dict[Key, set[int]]
+
+
+class Repair:
+    def __init__(self, read_back: ReadBack, database: Database, clock: Clock) -> None:
+        self._read_back, self._database, self._clock = read_back, database, clock
+
+    async def missing(self, keys: Collection[Key]) -> Missing | str:
+        """The entries of these sessions that were sent and that Lago does not have, or why it cannot be told."""
+        async with self._database.read() as tx:
+            sent = await store.sent(tx, keys, before=self._clock() - SHOWN_AFTER)
+        found: defaultdict[Key, set[int]] = defaultdict(set)
+        try:
+            async with asyncio.timeout(READ_WITHIN_S):
+                verdicts = await self._read_back.compare(sent)
+        except (UpstreamError, TimeoutError) as error:
+            return f"Lago did not say what it has of it: {str(error) or 'it took too long'}. Try again later."
+        for one in sent:
+            if not verdicts[one.key].found:
+                found[one.steve_id, one.transaction_pk].add(one.seq)
+        return found
+
+    async def repair(self, tx: Write, row: Any, missing: Missing | str) -> str | None:  # noqa: ANN401 - a row of session
+        """Have what is missing sent again, and what differs decided again; or else why there is nothing to do.
+
+        The ids stay what they were: Lago takes each of them once, and before it is sent it is looked for again.
+        """
+        key, now = (row.steve_id, row.transaction_pk), self._clock()
+        if row.billing == "ignored":
+            return "It is not held but ignored."
+        if isinstance(missing, str):
+            return missing
+        seq, billed_wh = await ledger.end_of_chain(tx, *key)
+        differs = row.stopped_at is not None and row.stop_wh != billed_wh
+        again = await store.send_again(tx, key, missing.get(key, ()), now)
+        if not differs and not again:
+            return NOTHING.format(billing=row.billing)
+        values: dict[str, Any] = {"billing": unbilled(stopped=row.stopped_at is not None)}
+        if differs:
+            values |= {"last_seq": seq, "billed_wh": billed_wh, "settle_at": now, "settle_attempts": 0}
+        await store.update(tx, key, **values)
+        return None
