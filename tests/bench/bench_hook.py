@@ -1,15 +1,18 @@
 """The hook, with journal and relay, against an endpoint that verifies, parses and answers.
 
-No process is bound to a core: the tap's work is shared between the service and its database, wherever they run.
+No process is bound to a core: the tap's work is shared between the service and its database, wherever they run. Taps
+and the work behind them are two processes (`EXPRESSYNC_PREAUTH_SERVE`), the work at a lower priority; the closed loop
+is also measured with all in one.
 """
 
+import asyncio
 import os
 import signal
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,8 +22,9 @@ import psycopg
 from tests.bench.bench_gateway import Program, cpu_s, free_port, program, wait_ready
 from tests.bench.figures import median
 from tests.bench.hook_load import KEY
+from tests.bench.sync_world import bench_world
 from tests.databases import fresh_database
-from tests.infra import provided
+from tests.infra import Infra, provided
 
 CONNECTIONS: Final = 64
 CLOSED_S: Final = 4
@@ -32,15 +36,17 @@ DRAIN_WITHIN_S: Final = 300
 WORK_NICENESS: Final = 10
 # A page of a thousand taps this often: an export that is in a hurry, on a machine that serves taps.
 EXPORT_EVERY_S: Final = 0.1
+# More than sync gets through while the open loop runs: it is checked that some are left.
+BACKLOG: Final = 40_000
 
 
 @contextmanager
-def preauth(folder: Path) -> Iterator[tuple[int, int, str, int]]:
-    """A preauth in two processes, one for taps and one for the work behind them.
+def preauth(infra: Infra, folder: Path, *, apart: bool = True) -> Iterator[tuple[int, int, str]]:
+    """A preauth in two processes, one for taps and one for the work behind them, or in one.
 
-    Its port and process id, its database's address, and the postmaster's process id.
+    Its port and process id, and its database's address.
     """
-    with provided(folder, given=False) as infra, fresh_database(infra.postgres.url, ["preauth"]) as database:
+    with fresh_database(infra.postgres.url, ["preauth"]) as database:
         port = free_port()
         common = {
             "EXPRESSYNC_PREAUTH_DATABASE_URL": database.url("preauth"),
@@ -52,36 +58,68 @@ def preauth(folder: Path) -> Iterator[tuple[int, int, str, int]]:
             "EXPRESSYNC_LOG_LEVEL": "error",
         }
         hook_ops, work_ops = free_port(), free_port()
-        as_hook = {"EXPRESSYNC_PREAUTH_SERVE": "hook", "EXPRESSYNC_PREAUTH_OPS_PORT": str(hook_ops)}
+        serve = "hook" if apart else "hook,pages,work"
+        as_hook = {"EXPRESSYNC_PREAUTH_SERVE": serve, "EXPRESSYNC_PREAUTH_OPS_PORT": str(hook_ops)}
         as_work = {"EXPRESSYNC_PREAUTH_SERVE": "work", "EXPRESSYNC_PREAUTH_OPS_PORT": str(work_ops)}
-        postmaster = infra.postgres.pid
-        assert postmaster is not None
-        with (
-            program("services.preauth", cores=(), env={**common, **as_hook}) as hook,
-            program("services.preauth", cores=(), env={**common, **as_work}) as work,
-        ):
-            # Taps come first: what relays their events gets what they leave.
-            os.setpriority(os.PRIO_PROCESS, work.process.pid, WORK_NICENESS)
+        with ExitStack() as stack:
+            hook = stack.enter_context(program("services.preauth", cores=(), env={**common, **as_hook}))
             wait_ready(hook_ops, hook.process)
-            wait_ready(work_ops, work.process)
-            yield port, hook.process.pid, database.admin_url, postmaster
+            if apart:
+                work = stack.enter_context(program("services.preauth", cores=(), env={**common, **as_work}))
+                # Taps come first: what relays their events gets what they leave.
+                os.setpriority(os.PRIO_PROCESS, work.process.pid, WORK_NICENESS)
+                wait_ready(work_ops, work.process)
+            yield port, hook.process.pid, database.admin_url
+
+
+@contextmanager
+def syncing(infra: Infra, folder: Path) -> Iterator[None]:
+    """A sync beside it that works through a backlog, and has not finished at the end."""
+    begun, over = threading.Event(), threading.Event()
+    left: list[int] = []
+
+    async def sync() -> None:
+        async with bench_world(infra, folder) as world:
+            await world.seed_cards()
+            await world.seed_history(BACKLOG)
+            world.start_sync()
+            async with asyncio.timeout(60):
+                while (await world.lago_state())["events"] == 0:  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(0.1)
+            begun.set()
+            await asyncio.to_thread(over.wait)
+            left.append(BACKLOG - (await world.lago_state())["events"])
+
+    thread = threading.Thread(target=lambda: asyncio.run(sync()))
+    thread.start()
+    assert begun.wait(120), "sync did not begin"
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+    assert left[0] > 0, "the backlog was over before the measurement was"
 
 
 def main() -> dict[str, Any]:
     with (
-        tempfile.TemporaryDirectory() as folder,
-        preauth(Path(folder)) as (port, hook_pid, database_url, postmaster),
+        tempfile.TemporaryDirectory() as name,
+        provided(Path(name), given=False) as infra,
         program("tests.bench.hook_bare", cores=()) as bare,
         program("tests.bench.hook_load", cores=()) as load,
-        psycopg.connect(database_url, autocommit=True) as database,
     ):
-        bare_port = int(bare.line())
-        pids = {"hook": hook_pid, "bare": bare.process.pid}
-        return {
-            **closed_loop(load, port, bare_port, pids, database),
-            **open_loop(load, port, bare_port, database_url),
-            **frozen(load, port, postmaster),
-        }
+        folder, bare_port, postmaster = Path(name), int(bare.line()), infra.postgres.pid
+        assert postmaster is not None
+        with preauth(infra, folder) as (port, hook_pid, url), psycopg.connect(url, autocommit=True) as database:
+            pids = {"hook": hook_pid, "bare": bare.process.pid}
+            found = closed_loop(load, port, bare_port, pids, database)
+            with syncing(infra, folder):
+                found |= open_loop(load, port, bare_port, url)
+            found |= frozen(load, port, postmaster)
+        with preauth(infra, folder, apart=False) as (port, hook_pid, url), psycopg.connect(url, autocommit=True) as db:
+            pids = {"hook": hook_pid, "bare": bare.process.pid}
+            in_one = closed_loop(load, port, bare_port, pids, db)
+        return {**found, "ratio_to_bare_in_one_process": in_one["ratio_to_bare"]}
 
 
 def closed_loop(
@@ -118,7 +156,9 @@ def closed_loop(
 
 
 def open_loop(load: Program, port: int, bare_port: int, database_url: str) -> dict[str, Any]:
-    """200 taps a second while the journal is exported and a backlog is relayed; counted from when each is due."""
+    """200 taps a second while the journal is exported, sync works through a backlog and what was just told is relayed;
+    counted from when each is due.
+    """
     bare = load.ask("opened", port=bare_port, per_s=OPEN_PER_S, seconds=OPEN_S / 3)
     load.ask("closed", port=port, connections=CONNECTIONS, seconds=2)
     stop = threading.Event()
