@@ -59,16 +59,13 @@ def key(row: Any) -> Key:  # noqa: ANN401 - a row of session
 
 
 async def gather(tx: Write, rows: list[Any], now: datetime) -> Known:
-    unowned = [row for row in rows if row.owner_subscription is None]
-    ownership = await links.ownership(tx, {row.id_tag for row in unowned})
-    owners: dict[Key, Owner] = {}
-    for row in rows:
-        if row.owner_subscription is not None:
-            owners[key(row)] = Owner(row.owner_customer, row.owner_subscription, row.owner_id_tag)
-            continue
-        found = resolve(row.id_tag, row.started_at, ownership.links, ownership.parents)
-        if isinstance(found, Owner):
-            owners[key(row)] = found
+    known_cards = await cards.rows(tx, sorted({row.id_tag for row in rows}))
+    owners = {
+        key(row): Owner(row.owner_customer, row.owner_subscription, row.owner_id_tag)
+        for row in rows
+        if row.owner_subscription is not None
+    }
+    owners |= await _found_late(tx, [row for row in rows if row.owner_subscription is None], known_cards)
     around: dict[Key, Any] = {}
     for steve_id in {row.steve_id for row in rows}:
         pks = [row.transaction_pk for row in rows if row.steve_id == steve_id]
@@ -78,10 +75,25 @@ async def gather(tx: Write, rows: list[Any], now: datetime) -> Known:
         now=now,
         owners=owners,
         around=around,
-        cards=await cards.rows(tx, sorted({row.id_tag for row in rows})),
+        cards=known_cards,
         subscribed=await subscribed(tx, {one.external_subscription_id for one in owners.values()}),
         chains=await store.chains(tx, [key(row) for row in rows if row.last_seq > 0]),
     )
+
+
+async def _found_late(tx: Write, unowned: list[Any], known_cards: dict[str, Any]) -> dict[Key, Owner]:
+    """Owners of sessions that were seen before their card was: nothing was resolved then, so it is made up for, as it
+    would have been then. A link that was made since is somebody's decision about the past, and theirs to confirm.
+    """
+    unseen = [
+        row for row in unowned if (card := known_cards.get(row.id_tag)) and card.discovered_at > row.first_seen_at
+    ]
+    ownership = await links.ownership(tx, {row.id_tag for row in unseen})
+    found = {
+        key(row): resolve(row.id_tag, row.started_at, ownership.links, ownership.parents, made_until=row.first_seen_at)
+        for row in unseen
+    }
+    return {name: owner for name, owner in found.items() if isinstance(owner, Owner)}
 
 
 def decide(row: Any, known: Known, terms: Terms) -> Decision:  # noqa: ANN401 - a row of session

@@ -25,6 +25,8 @@ class Link:
     external_subscription_id: str
     valid_from: datetime
     valid_to: datetime | None
+    # When it was made, which may be long after it is said to have begun.
+    linked_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +58,16 @@ def _valid(interval: Link | Parent, at: datetime) -> bool:
 
 
 def resolve(
-    id_tag: str, at: datetime, links: Mapping[str, Sequence[Link]], parents: Mapping[str, Sequence[Parent]]
+    id_tag: str,
+    at: datetime,
+    links: Mapping[str, Sequence[Link]],
+    parents: Mapping[str, Sequence[Parent]],
+    *,
+    made_until: datetime | None = None,
 ) -> Owner | Nobody:
-    """The link of the card that was valid at `at`, or else of its nearest ancestor at `at` that had one."""
+    """The link of the card that was valid at `at`, or else of its nearest ancestor at `at` that had one. Links that
+    were made after `made_until` do not count.
+    """
     seen: set[str] = set()
     current: str | None = id_tag
     while current is not None:
@@ -66,7 +75,7 @@ def resolve(
             return Nobody(cycle=True)
         seen.add(current)
         for link in links.get(current, ()):
-            if _valid(link, at):
+            if _valid(link, at) and (made_until is None or link.linked_at <= made_until):
                 return Owner(link.external_customer_id, link.external_subscription_id, current)
         current = next((one.parent_id_tag for one in parents.get(current, ()) if _valid(one, at)), None)
     return Nobody()

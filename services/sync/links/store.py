@@ -41,9 +41,10 @@ async def ownership(tx: Read, id_tags: Collection[str]) -> Ownership:
         link.c.external_subscription_id,
         link.c.valid_from,
         link.c.valid_to,
+        link.c.linked_at,
     ).join_from(family, link, link.c.card_pk == family.c.pk)
     for row in await tx.execute(statement):
-        one = Link(row.external_customer_id, row.external_subscription_id, row.valid_from, row.valid_to)
+        one = Link(row.external_customer_id, row.external_subscription_id, row.valid_from, row.valid_to, row.linked_at)
         found.links.setdefault(row.id_tag, []).append(one)
     above_them = sa.select(
         family.c.id_tag, card_parent.c.parent_id_tag, card_parent.c.valid_from, card_parent.c.valid_to

@@ -145,6 +145,55 @@ async def test_linking_a_card_releases_from_the_confirmed_date(world: World) -> 
     assert (await world.session(old)).hold_reason == "card_unlinked"
 
 
+@pytest.mark.parametrize("how", ["card_unlinked", "card_unknown", "changed_stop", "stop"])
+async def test_a_link_dated_back_bills_nothing_by_itself(world: World, how: str) -> None:
+    """Whatever has the session decided again, a retry of all, its own next look, another stop or its only one: what
+    began before its card was linked stays held until an operator confirms the date.
+    """
+    if how != "card_unknown":
+        world.steve.state.add_tag("NEW")
+    by_hand = StopActor.MANUAL if how == "changed_stop" else StopActor.STATION
+    one = world.charge("NEW", None if how == "stop" else 1_000, start_at=ago(hours=3), stop_actor=by_hand)
+    await world.turn()
+    if how == "card_unknown":
+        # Deleted in SteVe, or never there: it is looked at again by itself.
+        assert (await world.session(one.pk)).hold_reason == "card_unknown"
+    await world.link("NEW")
+    if how in {"changed_stop", "stop"}:
+        at, value = ago(hours=2), str(int(one.start_value) + 1_000)
+        world.steve.state.add_stop(one.pk, Stop(at=at, value=value, reason="Local", actor=StopActor.STATION))
+    world.clock.advance(minutes=6)
+    await world.turn()
+    await do(world, RetryHeld(everything=True))
+    await world.turn()
+    row = await world.session(one.pk)
+    assert (row.billing, row.owner_subscription) == ("held", None)
+    assert world.counted() == (0, 0)
+    await do(world, ReleaseHeld(id_tag="NEW", since=ago(days=1)))
+    await world.turn()
+    assert world.counted() == (1_000, 1)
+
+
+async def test_a_card_that_was_seen_late_is_made_up_for(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SteVe does not say what card it is when its session is read: billed by its parent's link when it does."""
+    await world.link("TOP")
+    world.steve.state.add_tag("CHILD", parent_id_tag="TOP")
+
+    async def silent(_: object) -> None:
+        pass
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.rooms.mirror, "fetch", silent)
+        pk = world.charge("CHILD", 1_000).pk
+        await world.rooms.poller.poll()
+        await world.rooms.settler.settle()
+    assert (await world.session(pk)).hold_reason == "card_unknown"
+    world.clock.advance(minutes=6)
+    await world.turn()
+    assert (await world.session(pk)).owner_id_tag == "TOP"
+    assert world.counted() == (1_000, 1)
+
+
 async def test_linking_a_card_releases_its_held_sessions_from_the_confirmed_date(world: World) -> None:
     """In the link's own transaction: what began before the date stays held, also below a card of its own link; the
     preview counts exactly what is then released; without a date nothing is.

@@ -11,7 +11,7 @@ DAY = timedelta(days=1)
 
 
 def link(subscription: str, since: int, until: int | None = None) -> Link:
-    return Link("cus", subscription, T + since * DAY, T + until * DAY if until is not None else None)
+    return Link("cus", subscription, T + since * DAY, T + until * DAY if until is not None else None, linked_at=T)
 
 
 def parent(name: str, since: int = -99, until: int | None = None) -> Parent:
