@@ -317,6 +317,7 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
 
     progress = Progress(
         upstreams.steve,
+        upstreams.identity,
         database,
         settler,
         steve_id=settings.steve_id,

@@ -6,6 +6,7 @@ from typing import Final
 
 from services.sync.ledger.settle import Settler
 from services.sync.sessions import store as sessions
+from services.sync.sessions.identity import AnotherSteveError, Identity, compare
 from services.sync.steve.client import SteveClient
 from services.sync.steve.models import MeterValue
 from shared.database.engine import Database
@@ -47,9 +48,17 @@ def last_reading(values: list[MeterValue]) -> tuple[datetime, int] | None:
 
 class Progress:
     def __init__(
-        self, steve: SteveClient, database: Database, settler: Settler, *, steve_id: str, steps: Steps, clock: Clock
+        self,
+        steve: SteveClient,
+        identity: Identity,
+        database: Database,
+        settler: Settler,
+        *,
+        steve_id: str,
+        steps: Steps,
+        clock: Clock,
     ) -> None:
-        self._steve, self._database, self._settler = steve, database, settler
+        self._steve, self._identity, self._database, self._settler = steve, identity, database, settler
         self._steve_id, self._steps, self._clock = steve_id, steps, clock
         self._looked_at = 0
 
@@ -57,7 +66,7 @@ class Progress:
         """Look at running sessions, at the next ones each time where there are many; returns how many entries were
         made.
 
-        :raises UpstreamError: SteVe does not answer; what was found before is kept.
+        :raises UpstreamError: SteVe does not answer, or is another one; what was found before is kept.
         """
         if not self._steps.wanted:
             return 0
@@ -67,8 +76,14 @@ class Progress:
         for row in running:
             self._looked_at = row.transaction_pk
             details = await self._steve.details(row.transaction_pk)
-            reading = last_reading(details.values) if details is not None else None
-            if reading is None or row.start_wh is None:
+            if details is None or row.start_wh is None:
+                continue
+            try:
+                compare(self._steve_id, row, details.transaction)
+            except AnotherSteveError as error:
+                raise self._identity.refused(error) from error
+            reading = last_reading(details.values)
+            if reading is None:
                 continue
             read_at, wh = reading
             from_wh = row.billed_wh if row.billed_wh is not None else row.start_wh

@@ -6,6 +6,7 @@ from datetime import timedelta
 import httpx
 import pytest
 
+from deploy.demo.steve.model import MeterValue
 from deploy.demo.steve.settings import SteveSettings
 from deploy.demo.steve.simulator import SteveSimulator, run_steve
 from services.sync.cards import problems
@@ -113,3 +114,22 @@ async def test_an_older_state_of_the_right_steve_is_refused(world: World) -> Non
     world.clock.advance(seconds=30)
     with pytest.raises(UpstreamError, match="highest transaction is 1, and 2 has been seen"):
         await world.rooms.runner.turn()
+
+
+async def test_no_step_is_billed_by_the_readings_of_another_steve(build_world: Build, other: SteveSimulator) -> None:
+    """Another transaction has the id of the running one: what its meter says is billed to nobody."""
+    world = await build_world(incremental_kwh=1)
+    await world.link("A")
+    running = world.charge("A", None, start_at=ago(hours=1))
+    await world.turn()
+    stranger = other.state.add_transaction(
+        charge_box_id="ELSEWHERE", id_tag="STRANGER", start_at=ago(hours=2), start_wh=0
+    )
+    assert stranger.pk == running.pk
+    reading = MeterValue(at=ago(minutes=30), value="9000", measurand="Energy.Active.Import.Register", unit="Wh")
+    other.state.add_meter_values(stranger.pk, [reading])
+    point_to(world, other)
+    with pytest.raises(UpstreamError, match="is not the SteVe database called main"):
+        await world.rooms.progress.bill_running()
+    assert await world.entries(running.pk) == []
+    assert world.rooms.health.standing("steve").reason == "another_steve"
