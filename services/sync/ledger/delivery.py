@@ -35,6 +35,10 @@ SUSPECT_AFTER: Final = 2
 HOLD_AFTER: Final = 6
 # A subscription may end at any time. What Lago said of it is believed for so long, within the period it named.
 BELIEVED_FOR: Final = timedelta(minutes=30)
+# An event that waited may have waited for the outage in which its subscription ended, unheard: it goes by what Lago
+# says now. So long, that a backlog asks once for all the events of a subscription.
+BELIEVED_OF_WAITING_FOR: Final = timedelta(seconds=10)
+WAITED: Final = timedelta(minutes=1)
 # Entries that a lane takes at once and sends in batches: fewer transactions, and one that dies leaves no more behind.
 CLAIM: Final = 5 * MAX_BATCH
 LAGO: Final = Actor(kind="upstream", id="lago")
@@ -45,9 +49,10 @@ def backoff_s(attempts: int, chance: float) -> float:
     return float(min(FIRST_BACKOFF_S * 2.0 ** min(attempts - 1, 12), LONGEST_BACKOFF_S)) * (0.5 + 0.5 * chance)
 
 
-def is_doubtful(believed: Subscribed | None, now: datetime) -> bool:
+def is_doubtful(believed: Subscribed | None, now: datetime, *, waited: bool) -> bool:
     """Whether Lago has to be asked again before an event is sent: its period may be over since, or it has ended."""
-    if believed is None or not believed.active or now - believed.checked_at > BELIEVED_FOR:
+    believed_for = BELIEVED_OF_WAITING_FOR if waited else BELIEVED_FOR
+    if believed is None or not believed.active or now - believed.checked_at > believed_for:
         return True
     return believed.period_to is not None and believed.period_to <= now
 
@@ -178,7 +183,8 @@ class Delivery:
         async with self._database.read() as tx:
             believed = await subscribed(tx, {one.external_subscription_id for one in batch})
         names = {one.external_subscription_id for one in batch}
-        doubtful = {name for name in names if is_doubtful(believed.get(name), now)}
+        waited = {one.external_subscription_id for one in batch if one.attempts > 1 or now - one.created_at > WAITED}
+        doubtful = {name for name in names if is_doubtful(believed.get(name), now, waited=name in waited)}
         if not doubtful:
             return batch
         answered = await self._subscriptions.refresh(doubtful)

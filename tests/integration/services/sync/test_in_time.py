@@ -218,14 +218,17 @@ async def test_an_event_waits_until_lago_says_whether_its_period_is_over(build_w
     assert world.lago.requests.count("POST", BATCH) == 1
 
 
-async def test_what_waited_past_the_end_of_its_subscription_is_held(world: World) -> None:
-    """The subscription ended and was invoiced while the event waited: held by that name, and no retry sends it."""
+@pytest.mark.parametrize("minutes", [5, 60])
+async def test_what_waited_past_the_end_of_its_subscription_is_held(world: World, minutes: int) -> None:
+    """The subscription ended and was invoiced while the event waited, be it in a short outage: held by that name, and
+    no retry sends it.
+    """
     await world.link("A")
     pk = world.charge("A", 4_000, start_at=ago(minutes=30)).pk
     world.lago.faults.add("drop_before", path=BATCH, count=1)
     await world.turn()
     lifecycle.terminate(world.lago.state, "sub_ada")
-    world.clock.advance(hours=1)
+    world.clock.advance(minutes=minutes)
     world.rooms.lago._caller._breaker.succeeded()
     await world.rooms.delivery.deliver()
     assert (await world.session(pk)).hold_reason == "subscription_invoiced"
