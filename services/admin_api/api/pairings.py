@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 from pydantic import Field
 
-from services.admin_api.api.deps import AsOperator, AsViewer, Key, Limit
+from services.admin_api.api.deps import AsOperator, AsViewer, Cursor, Key, Limit
 from services.admin_api.api.paging import Page
 from services.admin_api.api.problems import documented
 from services.admin_api.asking import Ask
@@ -23,10 +23,10 @@ class ArmBody(Frozen):
 
 
 async def list_pairings(
-    ask: Ask, *, charger: str | None = None, armed_only: bool = False, limit: int = 50
+    ask: Ask, *, charger: str | None = None, armed_only: bool = False, limit: int = 50, cursor: str | None = None
 ) -> Page[PairingView]:
     """Pairings, newest first. :raises NoAnswerError, RemoteProblem: preauth does not answer, or refuses."""
-    found = await ask(ListPairings(charge_box_id=charger, armed_only=armed_only, limit=limit))
+    found = await ask(ListPairings(charge_box_id=charger, armed_only=armed_only, limit=limit, cursor=cursor))
     return Page(items=found.pairings, next_cursor=found.next_cursor)
 
 
@@ -55,9 +55,10 @@ async def get_pairings(
     charger: Annotated[str | None, Query(max_length=255, description="chargeBoxId")] = None,
     armed: Annotated[bool, Query(description="only those that wait for a tap now")] = False,  # noqa: FBT002 - a query flag
     limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Page[PairingView]:
     """Pairings, newest first."""
-    return await list_pairings(ask, charger=charger, armed_only=armed, limit=limit)
+    return await list_pairings(ask, charger=charger, armed_only=armed, limit=limit, cursor=cursor)
 
 
 @router.post("", status_code=201, responses=documented(400, 404, 409))

@@ -192,10 +192,12 @@ async def test_pairings_are_armed_listed_and_cancelled_through_their_owner(admin
     assert (await change(operator, "/pairings", body))["code"] == "7431"
     cancelled = await change(operator, f"/pairings/{pairing.pairing_id}/cancel", status=200)
     assert cancelled["state"] == "cancelled"
-    listed = (await operator.get("/api/v1/pairings", params={"charger": "CP/7 ü", "armed": "true"})).json()
+    params = {"charger": "CP/7 ü", "armed": "true", "cursor": "a page's end"}
+    listed = (await operator.get("/api/v1/pairings", params=params)).json()
     assert len(listed["items"]) == 1
     assert admin.owners.requests(ArmPairing)[0].data == {**body, "connector_id": None}
-    assert admin.owners.requests(ListPairings)[0].data["charge_box_id"] == "CP/7 ü"
+    asked = admin.owners.requests(ListPairings)[0].data
+    assert (asked["charge_box_id"], asked["cursor"]) == ("CP/7 ü", "a page's end")
     # A login is for the driver at the charger, and bound to that browser: no operator arms one.
     refused = await operator.post("/api/v1/pairings", json={**body, "purpose": "login"}, headers=key())
     assert refused.status_code == 422
