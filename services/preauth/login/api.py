@@ -16,7 +16,14 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from services.preauth.login import rules, store
-from services.preauth.login.browser import BROWSER_COOKIE, DAY_S, DRIVER_COOKIE, KIOSK_COOKIE, Browsers, must_be_own
+from services.preauth.login.browser import (
+    BROWSER_COOKIE,
+    DEVICE_KEPT_S,
+    DRIVER_COOKIE,
+    KIOSK_COOKIE,
+    Browsers,
+    must_be_own,
+)
 from services.preauth.login.completing import Login
 from services.preauth.login.forms import Strict, read_form, read_json
 from services.preauth.login.stream import Watch
@@ -89,8 +96,7 @@ class Api:
         """201 with the scan; the browser that sent this is the only one that can use it."""
         must_be_own(request)
         body = await read_json(request, ArmBody)
-        held = request.cookies.get(BROWSER_COOKIE)
-        browser = held or new_secret()
+        browser = request.cookies.get(BROWSER_COOKIE) or new_secret()
         driver = Driver(
             browser=digest(browser),
             source=self.browsers.source(request),
@@ -99,8 +105,7 @@ class Api:
         )
         row = await self.arming.arm_as_driver(body.charge_box_id, body.connector_id, driver)
         response = JSONResponse(self._view(row, other_cards=0), status_code=201, headers=NO_STORE)
-        if held is None:
-            self.browsers.keep(response, BROWSER_COOKIE, browser, max_age_s=365 * DAY_S)
+        self.browsers.keep(response, BROWSER_COOKIE, browser, max_age_s=DEVICE_KEPT_S)
         return response
 
     async def show(self, request: Request) -> Response:

@@ -14,7 +14,8 @@ BROWSER_COOKIE: Final = "expressync_browser"
 KIOSK_COOKIE: Final = "expressync_kiosk"
 DRIVER_COOKIE: Final = "expressync_driver"
 
-DAY_S: Final = 24 * 3600
+DEVICE_KEPT_S: Final = 400 * 24 * 3600
+"""As long as a browser keeps any cookie (RFC 6265bis, 5.5). What is in use is set again, and so never runs out."""
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network

@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 from services.preauth.login import rules, store
 from services.preauth.login.attempts import Attempts
 from services.preauth.login.binding import OFFERED, Bindings
-from services.preauth.login.browser import BROWSER_COOKIE, DAY_S, DRIVER_COOKIE, Browsers, must_be_own
+from services.preauth.login.browser import BROWSER_COOKIE, DEVICE_KEPT_S, DRIVER_COOKIE, Browsers, must_be_own
 from services.preauth.login.completing import Login
 from services.preauth.login.forms import read_form
 from services.preauth.login.screens import view
@@ -75,13 +75,11 @@ class BindingPages:
         code = (await read_form(request)).get("code", "")[:20]
         if not self.attempts.allowed(self.browsers.source(request)):
             return self.screens.page(Frame(), Bind(code=code, notice="too_many"), status=429)
-        held = request.cookies.get(BROWSER_COOKIE)
-        browser = held or new_secret()
+        browser = request.cookies.get(BROWSER_COOKIE) or new_secret()
         if not await self.bindings.confirm(code, digest(browser)):
             return self.screens.page(Frame(), Bind(notice="refused"), status=403)
         response = self.screens.page(Frame(), view.Bound())
-        if held is None:
-            self.browsers.keep(response, BROWSER_COOKIE, browser, max_age_s=365 * DAY_S)
+        self.browsers.keep(response, BROWSER_COOKIE, browser, max_age_s=DEVICE_KEPT_S)
         return response
 
     async def _session(self, request: Request) -> store.Row | None:

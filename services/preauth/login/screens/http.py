@@ -21,7 +21,7 @@ from services.preauth.login.attempts import Attempts
 from services.preauth.login.binding import Bindings
 from services.preauth.login.browser import (
     BROWSER_COOKIE,
-    DAY_S,
+    DEVICE_KEPT_S,
     DRIVER_COOKIE,
     KIOSK_COOKIE,
     Browsers,
@@ -125,7 +125,9 @@ class Pages:
         await self.kiosks.seen(kiosk.kiosk_id)
         async with self.database.read() as tx:
             chargers = await store.choices(tx, kiosk.charge_box_ids, self.clock())
-        return self.screens.page(_frame(kiosk), view.Kiosk(kiosk.name, chargers))
+        response = self.screens.page(_frame(kiosk), view.Kiosk(kiosk.name, chargers))
+        self.browsers.keep(response, KIOSK_COOKIE, request.cookies[KIOSK_COOKIE], max_age_s=DEVICE_KEPT_S)
+        return response
 
     async def enrol(self, request: Request) -> Response:
         """Exchange the operator's one-time code for this screen's key."""
@@ -136,7 +138,7 @@ class Pages:
         if key is None:
             return self.screens.page(Frame(), Enrol("refused"), status=403)
         response = RedirectResponse(view.KIOSK, 303, headers=HEADERS)
-        self.browsers.keep(response, KIOSK_COOKIE, key, max_age_s=10 * 365 * DAY_S)
+        self.browsers.keep(response, KIOSK_COOKIE, key, max_age_s=DEVICE_KEPT_S)
         return response
 
     async def me(self, request: Request) -> Response:
@@ -197,8 +199,7 @@ class Pages:
         return scan.at(screen, pairing_id=str(row.pairing_id), known=known)
 
     async def _start(self, request: Request, scan: Scan, _: Mapping[str, str]) -> Response:
-        held = request.cookies.get(BROWSER_COOKIE)
-        browser = held or new_secret()
+        browser = request.cookies.get(BROWSER_COOKIE) or new_secret()
         driver = Driver(
             browser=digest(browser),
             source=self.browsers.source(request),
@@ -207,8 +208,7 @@ class Pages:
         )
         row = await self.arming.arm_as_driver(scan.charge_box_id, scan.connector_id, driver)
         response = self._to_scan(scan, str(row.pairing_id))
-        if held is None:
-            self.browsers.keep(response, BROWSER_COOKIE, browser, max_age_s=365 * DAY_S)
+        self.browsers.keep(response, BROWSER_COOKIE, browser, max_age_s=DEVICE_KEPT_S)
         return response
 
     async def _cancel(self, request: Request, scan: Scan, form: Mapping[str, str]) -> Response:

@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from services.preauth.login.browser import BROWSER_COOKIE, KIOSK_COOKIE
 from shared.contracts.requests.preauth import (
     ArmPairing,
     RevokeKiosk,
@@ -106,6 +107,29 @@ async def test_a_reload_without_the_key_still_shows_the_scan(preauth: Preauth) -
         refused = await phone.post("/scan", data={"charger": CP, "do": "start"})
         assert (refused.status_code, screen(refused)) == (403, "not_present")
         assert (await phone.get("/scan")).status_code == 404
+
+
+async def test_a_device_in_use_is_never_forgotten(preauth: Preauth) -> None:
+    """Browsers drop a cookie after 400 days: a kiosk gets its key anew with its page, a phone its name with a scan."""
+
+    def renewed(response: httpx.Response, name: str, client: httpx.AsyncClient) -> bool:
+        return any(
+            cookie.startswith(f"{name}={client.cookies[name]};") and "Max-Age=34560000;" in cookie
+            for cookie in response.headers.get_list("set-cookie")
+        )
+
+    async with browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        assert renewed(await kiosk.get("/kiosk"), KIOSK_COOKIE, kiosk)
+        first = await arm(kiosk)
+        held = kiosk.cookies[BROWSER_COOKIE]
+        assert (await kiosk.delete(f"/api/pairings/{first.json()['pairing_id']}")).status_code == 204
+        again = await kiosk.post("/scan", data={"charger": CP, "do": "start"})
+        assert renewed(again, BROWSER_COOKIE, kiosk)
+        pairing_id = str(preauth.rows("SELECT pairing_id FROM pairing WHERE state = 'armed'")[0]["pairing_id"])
+        assert (await kiosk.delete(f"/api/pairings/{pairing_id}")).status_code == 204
+        assert renewed(await arm(kiosk), BROWSER_COOKIE, kiosk)
+        assert kiosk.cookies[BROWSER_COOKIE] == held
 
 
 async def test_another_browser_learns_nothing_of_a_scan(preauth: Preauth) -> None:
