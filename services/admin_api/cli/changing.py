@@ -2,7 +2,6 @@
 
 import sys
 import time
-from datetime import datetime
 from typing import Final
 from urllib.parse import quote
 
@@ -77,11 +76,13 @@ def pair(charger: str, *, purpose: str, connector: int | None, window_s: int, as
         if not as_json:
             show.say(f"Tap the card at {charger} within {window_s} s. The code there is {armed['code']}.")
         try:
-            ended = _wait(api, armed)
+            ended = _wait(api, armed, window_s)
         except KeyboardInterrupt:
-            api.change(f"/pairings/{armed['pairing_id']}/cancel")
-            show.say("Cancelled: the charger charges again.")
+            _give_back(api, armed)
             return FINDING
+        except CliError:
+            _give_back(api, armed)
+            raise
         card = ended.get("id_tag") or _scanned_card(api, armed["pairing_id"])
     if as_json:
         show.as_json({**ended, "id_tag": card})
@@ -207,8 +208,25 @@ def _sign_in(address: str, name: str | None, *, stdin: bool) -> str:
         return str(api.post("/session", {**body, "new_password": chosen})["token"])
 
 
-def _wait(api: Api, armed: Json) -> Json:
-    """The pairing as it ended."""
+def _give_back(api: Api, armed: Json) -> None:
+    """Cancel a scan that nobody waits for any more, or say what it still does."""
+    try:
+        api.change(f"/pairings/{armed['pairing_id']}/cancel")
+    except CliError as error:
+        if isinstance(error, Refused) and error.status < 500:
+            show.say(f"The scan at {armed['charge_box_id']} was not cancelled: {error.why}")
+            return
+        until = show.moment(armed["expires_at"])
+        show.say(
+            f"The scan at {armed['charge_box_id']} may be armed until {until}: a card tapped there is not charged."
+        )
+    else:
+        show.say("Cancelled: the charger charges again.")
+
+
+def _wait(api: Api, armed: Json, window_s: int) -> Json:
+    """The pairing as it ended. The window is waited for by duration: clocks here and there may differ."""
+    over_at = time.monotonic() + window_s + 10
     while True:
         found = next(
             (
@@ -218,8 +236,7 @@ def _wait(api: Api, armed: Json) -> Json:
             ),
             armed,
         )
-        over = datetime.fromisoformat(armed["expires_at"]).timestamp() + 10 < time.time()
-        if found["state"] not in WAITING or over:
+        if found["state"] not in WAITING or time.monotonic() > over_at:
             return found
         time.sleep(POLL_S)
 

@@ -16,6 +16,8 @@ POLL_S: Final = 1.0
 # Taps are journalled with the time at which they came, but not in its order: those that the database had missed come
 # after an outage of another process.
 OVERLAP: Final = timedelta(minutes=10)
+# An answer is written down right after the tap.
+HELD_S: Final = 1.0
 
 TAP_COLUMNS = ["tapped", "card", "charger", "kind", "decision", "told", "why", "then"]
 
@@ -86,15 +88,14 @@ def taps(*, limit: int, follow: bool, as_json: bool, **sought: str | None) -> in
         pages = list(api.whole_pages("/taps", limit, **sought))
         items = [tap for page in pages for tap in page["items"]]
         if follow:
-            return _follow(api, items, sought, as_json=as_json)
+            return _follow(api, items, [gap for page in pages for gap in page["gaps"]], sought, as_json=as_json)
     if as_json:
         show.as_json(items)
     else:
         empty = "No tap fits. A tap appears when a card touches a charger that goes through ExpresSync."
         show.table(TAP_COLUMNS, [_tap(tap) for tap in items], empty=empty)
     for gap in (gap for page in pages for gap in page["gaps"]):
-        between = f"{show.moment(gap['first_at'])} to {show.moment(gap['last_at'])}"
-        show.say(f"{between}: {aftermath.of_gap(gap['taps'], gap['why'])}")
+        _say_gap(gap)
     return FINE
 
 
@@ -114,25 +115,52 @@ def audit(*, subject: str | None, type_: str | None, actor: str | None, limit: i
     return FINE if items else FINDING
 
 
-def _follow(api: Api, shown: list[Json], sought: dict[str, str | None], *, as_json: bool) -> int:
-    """Print taps as they come, until Ctrl-C. What is new goes by the journal's own times, not by this machine's."""
-    seen = {tap["tap_id"]: datetime.fromisoformat(tap["tapped_at"]) for tap in shown}
+def _follow(api: Api, shown: list[Json], gaps: list[Json], sought: dict[str, str | None], *, as_json: bool) -> int:
+    """Print taps as they come, until Ctrl-C. What is new goes by the journal's own times, not by this machine's.
+
+    A tap is held back for a moment until its answer is known; one that is printed without is printed again with it.
+    """
+    seen: dict[str, tuple[datetime, bool]] = {}
+    told_gaps: list[Json] = []
+    noticed: dict[str, float] = {}
+
+    def look(taps: list[Json], gaps: list[Json], *, hold_s: float) -> None:
+        for tap in sorted(taps, key=lambda tap: str(tap["tapped_at"])):
+            tap_id, answered = tap["tap_id"], tap["told"] is not None
+            if tap_id in seen and (seen[tap_id][1] or not answered):
+                continue
+            if not answered and time.monotonic() - noticed.setdefault(tap_id, time.monotonic()) < hold_s:
+                continue
+            noticed.pop(tap_id, None)
+            seen[tap_id] = datetime.fromisoformat(tap["tapped_at"]), answered
+            _print_tap(tap, as_json=as_json)
+        for gap in gaps:
+            if gap not in told_gaps:
+                told_gaps.append(gap)
+                _say_gap(gap)
+
     since = sought["since"] or (datetime.now(UTC) - OVERLAP).isoformat()
-    for tap in reversed(shown):
-        _print_tap(tap, as_json=as_json)
+    look(shown, gaps, hold_s=0)
     try:
         while True:
             time.sleep(POLL_S)
             if seen:
-                oldest = max(seen.values()) - OVERLAP
+                oldest = max(at for at, _ in seen.values()) - OVERLAP
                 since = oldest.isoformat()
-                seen = {tap_id: at for tap_id, at in seen.items() if at >= oldest}
-            news = [tap for tap in api.pages("/taps", 1000, **{**sought, "since": since}) if tap["tap_id"] not in seen]
-            for tap in sorted(news, key=lambda tap: str(tap["tapped_at"])):
-                seen[tap["tap_id"]] = datetime.fromisoformat(tap["tapped_at"])
-                _print_tap(tap, as_json=as_json)
+                seen = {tap_id: (at, answered) for tap_id, (at, answered) in seen.items() if at >= oldest}
+            pages = list(api.whole_pages("/taps", 1000, **{**sought, "since": since}))
+            look(
+                [tap for page in pages for tap in page["items"]],
+                [gap for page in pages for gap in page["gaps"]],
+                hold_s=HELD_S,
+            )
     except KeyboardInterrupt:
         return FINE
+
+
+def _say_gap(gap: Json) -> None:
+    between = f"{show.moment(gap['first_at'])} to {show.moment(gap['last_at'])}"
+    show.say(f"{between}: {aftermath.of_gap(gap['taps'], gap['why'])}")
 
 
 def _print_tap(tap: Json, *, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
+from shared.contracts.problem import NotFound
 from shared.contracts.requests.audit import EntryPage, SearchEntries
 from shared.contracts.requests.preauth import (
     ArmPairing,
@@ -181,6 +182,57 @@ async def test_taps_are_followed_by_the_journals_clock(cli: Cli) -> None:
     assert datetime.fromisoformat(since) < replayed.tapped_at
     process.send_signal(2)
     await asyncio.wait_for(process.communicate(), 20)
+
+
+async def test_a_followed_tap_is_shown_with_its_answer(cli: Cli) -> None:
+    """A tap that is not answered yet is held back until it is, or shown again then; and a gap is told of, once."""
+    quick, slow = cases.tap(tapped_at=scene.now(), tap_id=uuid4()), cases.tap(tapped_at=scene.now(), tap_id=uuid4())
+    gap = GapView(first_at=cases.ago(hours=2), last_at=cases.ago(hours=1), taps=3, why="The spool was full.")
+    unanswered = {"told": None, "told_at": None}
+    looks = iter([TapPage(taps=[]), TapPage(taps=[quick.model_copy(update=unanswered)])])
+
+    def found(_: object) -> TapPage:
+        return next(looks, TapPage(taps=[quick], gaps=[gap]))
+
+    cli.house.owners.answer(SearchTaps, found)
+    process = await cli.start("taps", "--follow", "--json")
+    assert process.stdout is not None
+    line = await asyncio.wait_for(process.stdout.readline(), 20)
+    assert (json.loads(line)["tap_id"], json.loads(line)["told"]) == (str(quick.tap_id), quick.told)
+    cli.house.owners.answer(SearchTaps, TapPage(taps=[slow.model_copy(update=unanswered), quick], gaps=[gap]))
+    line = await asyncio.wait_for(process.stdout.readline(), 20)
+    assert (json.loads(line)["tap_id"], json.loads(line)["told"]) == (str(slow.tap_id), None)
+    cli.house.owners.answer(SearchTaps, TapPage(taps=[slow, quick], gaps=[gap]))
+    line = await asyncio.wait_for(process.stdout.readline(), 20)
+    assert (json.loads(line)["tap_id"], json.loads(line)["told"]) == (str(slow.tap_id), slow.told)
+    process.send_signal(2)
+    out, err = await asyncio.wait_for(process.communicate(), 20)
+    assert (process.returncode, out, err.count(b"3 taps in no journal")) == (0, b"", 1)
+
+
+async def test_pair_goes_by_its_window_and_gives_the_charger_back(cli: Cli) -> None:
+    """A clock here that is far ahead ends no wait, and where nobody tells how it stands, the scan is cancelled."""
+    pairing = cases.pairing(expires_at=cases.ago(days=1))
+    cli.house.owners.answer(ArmPairing, pairing)
+    states = iter(["armed", "armed"])
+
+    def listed(_: object) -> PairingList:
+        state = next(states, "intercepted")
+        return PairingList(pairings=[pairing.model_copy(update={"state": state})])
+
+    cli.house.owners.answer(ListPairings, listed)
+    cli.house.owners.answer(SearchTaps, TapPage(taps=[cases.intercepted_tap()]))
+    assert (await cli("pair", "CP-7")).code == 0
+
+    def broken(_: object) -> PairingList:
+        raise NotFound("Nobody tells.")
+
+    cli.house.owners.answer(ListPairings, broken)
+    cli.house.owners.answer(CancelPairing, pairing.model_copy(update={"state": "cancelled"}))
+    ended = await cli("pair", "CP-7")
+    assert ended.code != 0
+    assert len(cli.house.owners.requests(CancelPairing)) == 1
+    assert "Cancelled" in ended.err
 
 
 async def test_pair_waits_for_the_scan(cli: Cli) -> None:
