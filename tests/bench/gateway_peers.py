@@ -1,6 +1,7 @@
 """What stands around the gateway in its benchmark. Each prints its port and runs until stdin ends.
 
-`steve` answers every call at once; `relay STEVE_URL` is the plainest relay that one writes with `websockets`.
+`steve` answers every call at once. Of the two relays that look at nothing, `relay STEVE_URL` is the plainest that one
+writes with `websockets`, and `legs STEVE_URL` stands on the gateway's own sockets, without parsing, desk and observer.
 """
 
 import asyncio
@@ -13,9 +14,14 @@ from websockets.asyncio.client import connect
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Opcode
+from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
+from websockets.uri import parse_uri
 from websockets.utils import accept_key
 
+from services.preauth.gateway.legs import MAX_TEXT_BYTES, ChargerSide, Leg, Memory, SteveSide, Why, quiet
+from services.preauth.gateway.pacer import Pacer
 from tests.bench.gateway_wire import SUBPROTOCOL, measure, server_frame, unmask
 
 OCPP: Final = Subprotocol(SUBPROTOCOL)
@@ -112,6 +118,72 @@ async def relay(steve_url: str) -> None:
         await _run(next(iter(server.sockets)).getsockname()[1])
 
 
+class Pair:
+    """A charger's two legs: what comes at the one is sent at the other."""
+
+    def __init__(self, memory: Memory, pacer: Pacer, steve_url: str) -> None:
+        self._memory, self._pacer, self._steve_url = memory, pacer, steve_url
+        self._server = ChargerSide(max_size=MAX_TEXT_BYTES, logger=quiet)
+        self._request: Request | None = None
+        self._opening: asyncio.Task[None] | None = None
+        self.charger = Leg(self._server, self, memory=memory, pacer=pacer)
+        self._steve: Leg | None = None
+
+    def on_handshake(self, leg: Leg, message: Request | Response) -> None:
+        if isinstance(message, Request):
+            self._request = message
+            leg.pause(Why.NOT_OPEN)
+            self._opening = asyncio.get_running_loop().create_task(self._open(message.path.rpartition("/")[2]))
+        elif self._request is not None:
+            self._server.chosen = OCPP
+            self._server.send_response(self._server.accept(self._request))
+            self.charger.flush()
+            self.charger.resume(Why.NOT_OPEN)
+
+    async def _open(self, name: str) -> None:
+        uri = parse_uri(f"{self._steve_url}/{name}")
+        protocol = SteveSide(uri, subprotocols=[OCPP], max_size=MAX_TEXT_BYTES, logger=quiet)
+        self._steve = steve = Leg(protocol, self, memory=self._memory, pacer=self._pacer)
+        await asyncio.get_running_loop().create_connection(lambda: steve, uri.host, uri.port)
+        protocol.send_request(protocol.connect())
+        steve.flush()
+
+    def on_text(self, leg: Leg, text: bytes | bytearray) -> None:
+        if (other := self._other(leg)) is not None:
+            other.send_text(text)
+
+    def on_control(self, leg: Leg, opcode: Opcode, data: bytes) -> None:
+        if (other := self._other(leg)) is not None:
+            other.send_control(opcode, data)
+
+    def on_batch(self, leg: Leg, frames: int) -> None:  # noqa: ARG002
+        if (other := self._other(leg)) is not None:
+            other.flush()
+
+    def on_full(self, leg: Leg, *, full: bool) -> None:
+        if (other := self._other(leg)) is not None:
+            (other.pause if full else other.resume)(Why.PEER_IS_SLOW)
+
+    def on_closed(self, leg: Leg, code: int, reason: str) -> None:
+        if (other := self._other(leg)) is not None:
+            other.close(code, reason)
+
+    def on_lost(self, leg: Leg) -> None:
+        if (other := self._other(leg)) is not None:
+            other.hang_up()
+
+    def _other(self, leg: Leg) -> Leg | None:
+        return self._steve if leg is self.charger else self.charger
+
+
+async def legs(steve_url: str) -> None:
+    memory, pacer = Memory(), Pacer()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Pair(memory, pacer, steve_url).charger, "127.0.0.1", 0, backlog=4096
+    )
+    await _run(server.sockets[0].getsockname()[1])
+
+
 async def _run(port: int) -> None:
     gc.collect()
     gc.freeze()
@@ -120,4 +192,4 @@ async def _run(port: int) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(steve() if sys.argv[1] == "steve" else relay(sys.argv[2]))
+    uvloop.run(steve() if sys.argv[1] == "steve" else {"relay": relay, "legs": legs}[sys.argv[1]](sys.argv[2]))
