@@ -88,3 +88,12 @@ def ancestors(id_tag: str, parents: Mapping[str, str | None]) -> tuple[list[str]
         chain.append(current)
         current = parents.get(current)
     return chain, False
+
+
+def was_blocked(card: Any, at: datetime) -> bool:  # noqa: ANN401 - a row of card
+    """Whether a card that is blocked was so at `at` already."""
+    return card.blocked_since is not None and bool(card.blocked_since <= at)
+
+
+def had_expired(card: Any, at: datetime) -> bool:  # noqa: ANN401 - a row of card
+    return card.expiry is not None and bool(card.expiry < at)

@@ -1,10 +1,12 @@
 """What is to be done about a session, by all that is known about it at that moment."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from services.sync.cards import store as cards
+from services.sync.cards.rules import had_expired, was_blocked
 from services.sync.lago.rules import Subscribed
 from services.sync.lago.store import subscribed
 from services.sync.ledger import rules, store
@@ -197,10 +199,15 @@ def _around(row: Any, known: Known) -> Around:  # noqa: ANN401 - a row of sessio
         previous_start_wh=near.previous_start_wh if near is not None else None,
         previous_stop_wh=near.previous_stop_wh if near is not None else None,
         overlaps=session_id(row.steve_id, overlapping) if overlapping is not None else None,
-        blocked=card is not None and card.blocked_since is not None and card.blocked_since <= row.started_at,
+        blocked=_then(row.card_blocked, was_blocked, row, card),
         verdict=near.verdict if near is not None else None,
-        expired=card is not None and card.expiry is not None and card.expiry < row.started_at,
+        expired=_then(row.card_expired, had_expired, row, card),
     )
+
+
+def _then(kept: bool | None, ask: Callable[[Any, datetime], bool], row: Any, card: Any) -> bool:  # noqa: ANN401, FBT001 - rows
+    """How the card stood at the start: as it was kept, or else as it looks by now."""
+    return kept if kept is not None else card is not None and ask(card, row.started_at)
 
 
 def _against_card(row: Any, card: Any, owner: Owner | None) -> Hold | None:  # noqa: ANN401 - rows

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from services.sync.cards import store as cards
 from services.sync.cards.mirror import Mirror
+from services.sync.cards.rules import had_expired, was_blocked
 from services.sync.links import store as links
 from services.sync.links.rules import Owner, resolve
 from services.sync.sessions import store
@@ -99,7 +100,10 @@ class Observer:
         observed = Observed(new=[one.pk for one in new], seen=len(transactions))
         events: list[Event] = []
         owners = await self._owners(tx, new)
-        await store.insert_sessions(tx, [self._row(one, owners.get(one.pk), now) for one in new])
+        mirrored = await cards.rows(tx, sorted({one.id_tag for one in new})) if new else {}
+        await store.insert_sessions(
+            tx, [self._row(one, owners.get(one.pk), mirrored.get(one.id_tag), now) for one in new]
+        )
         events += [self._told(one) for one in new]
         updates = []
         for one in transactions:
@@ -130,7 +134,7 @@ class Observer:
     def _key(self, pk: int) -> dict[str, Any]:
         return {"steve_id": self._steve_id, "transaction_pk": pk}
 
-    def _row(self, one: Transaction, owner: Owner | None, now: datetime) -> dict[str, Any]:
+    def _row(self, one: Transaction, owner: Owner | None, card: Any, now: datetime) -> dict[str, Any]:  # noqa: ANN401 - a row of card, or None
         return {
             "steve_id": self._steve_id,
             "transaction_pk": one.pk,
@@ -146,6 +150,8 @@ class Observer:
             "owner_subscription": owner.external_subscription_id if owner else None,
             "owner_id_tag": owner.id_tag if owner else None,
             "owner_at": now if owner else None,
+            "card_blocked": was_blocked(card, one.start_timestamp) if card is not None else None,
+            "card_expired": had_expired(card, one.start_timestamp) if card is not None else None,
             "billing": unbilled(stopped=one.stopped),
             "settle_at": now if one.stopped else None,
         }

@@ -36,6 +36,10 @@ session = sa.Table(
     sa.Column("owner_subscription", sa.Text),
     sa.Column("owner_id_tag", sa.Text),
     sa.Column("owner_at", sa.DateTime(timezone=True)),
+    # Whether the card was blocked or had expired when it began, as known when the session was first seen; NULL: the
+    # card was not known then.
+    sa.Column("card_blocked", sa.Boolean),
+    sa.Column("card_expired", sa.Boolean),
     # Billing. settle_at: when to decide (again) what to bill; NULL: nothing to decide.
     sa.Column("billing", sa.Text, nullable=False),
     sa.Column("settle_at", sa.DateTime(timezone=True)),

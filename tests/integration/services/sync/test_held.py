@@ -10,6 +10,7 @@ from deploy.demo.lago import LagoSettings
 from deploy.demo.lago.model import FinalPeriod
 from deploy.demo.steve.model import Stop, StopActor
 from services.sync.sessions.handlers import SessionUnknown
+from services.sync.sessions.store import keep_verdict
 from shared.contracts.problem import Invalid
 from shared.contracts.request import Request
 from shared.contracts.requests.sync import LinkCard
@@ -368,3 +369,26 @@ async def test_a_correction_that_lago_cannot_take_needs_a_credit_note(world: Wor
     assert (row.billing, row.hold_reason) == ("held", "needs_credit_note")
     assert "600 Wh" in row.hold_explanation
     assert world.counted("sub_prepaid") == (9_000, 1)
+
+
+async def test_a_start_is_judged_by_the_card_as_it_was_then(world: World) -> None:
+    """Blocked when it began, and unblocked before it ended: held as a blocked start, not taken for a login."""
+    await world.link("A")
+    world.steve.state.add_tag("B", limit=0)
+    await world.rooms.mirror.refresh()
+    one = world.charge("B", None, start_at=world.clock() + timedelta(seconds=1))
+    async with world.service.database.write() as tx:
+        await keep_verdict(tx, "main", one.pk, "Blocked", world.clock())
+    world.clock.advance(minutes=10)
+    await world.turn()
+    tag = world.steve.state.tag("B")
+    assert tag is not None
+    tag.limit = 1
+    at, value = world.clock(), str(int(one.start_value) + 1_000)
+    world.steve.state.add_stop(one.pk, Stop(at=at, value=value, reason="Local", actor=StopActor.STATION))
+    world.clock.advance(minutes=2)
+    await world.turn()
+    assert [
+        row.blocked_since for row in await world.rows("SELECT blocked_since FROM sync.card WHERE id_tag = 'B'")
+    ] == [None]
+    assert (await world.session(one.pk)).hold_reason == "blocked_start"
