@@ -1,4 +1,4 @@
-"""Hook, gateway, pages and work as processes of their own, and frames and taps in one process."""
+"""Hook, gateway, pages and work as processes of their own, and frames, pages and taps in one process."""
 
 import asyncio
 import statistics
@@ -15,7 +15,7 @@ from deploy.demo.chargers.settings import ChargerSettings
 from deploy.demo.steve.settings import SteveSettings
 from deploy.demo.steve.simulator import run_steve
 from deploy.local.infra.folder import free_port
-from services.preauth.login.browser import KIOSK_COOKIE
+from services.preauth.login.browser import BROWSER_COOKIE, KIOSK_COOKIE
 from shared.bus.requests import RequestServer
 from shared.bus.topology import Topology
 from shared.contracts.request import ReplyEnvelope, RequestEnvelope
@@ -161,3 +161,77 @@ async def test_a_flood_of_frames_delays_no_tap(database: TestDatabase, tmp_path:
         assert len(rows) == TAPS
         # From the call to the answer, as the process itself saw it.
         assert statistics.quantiles([row["duration_us"] for row in rows], n=100)[97] < ANSWER_MS * 1000
+
+
+# People without end at the pages: each asks for the next page as soon as it has one, and others follow a scan.
+CROWD = """
+import asyncio, os, signal, sys
+import httpx
+got = 0
+url, pairing_id, kiosk, browser, count = *sys.argv[1:5], int(sys.argv[5])
+cookies = {"expressync_kiosk": kiosk, "expressync_browser": browser, "expressync_driver": "nobody"}
+
+async def ask(number):
+    global got
+    path = ("/scan?charger=CP-7", "/me", "/kiosk")[number % 3]
+    async with httpx.AsyncClient(base_url=url, cookies=cookies, trust_env=False, timeout=30) as pages:
+        while True:
+            assert (await pages.get(path)).status_code in (200, 401)
+            got += 1
+
+async def follow():
+    async with httpx.AsyncClient(base_url=url, cookies=cookies, trust_env=False, timeout=30) as pages:
+        while True:
+            async with pages.stream("GET", f"/api/pairings/{pairing_id}/events") as stream:
+                async for _ in stream.aiter_raw():
+                    break
+
+def leave():
+    print(got, flush=True)
+    os._exit(0)
+
+async def main():
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, leave)
+    print("crowding", flush=True)
+    await asyncio.gather(*map(ask, range(count)), *(follow() for _ in range(count // 3)))
+
+asyncio.run(main())
+"""
+
+
+async def test_a_crowd_at_the_pages_delays_no_tap(database: TestDatabase, tmp_path: Path) -> None:
+    """Hook and pages in one process: while people ask for pages and follow scans, hook calls are answered in time."""
+    deadlines = {"DECIDE_WITHIN_MS": str(DECIDE_MS), "ANSWER_WITHIN_MS": str(ANSWER_MS)}
+    async with (
+        running(database, tmp_path / "here") as here,
+        process("hook,pages", database.url("preauth"), tmp_path, **deadlines) as both,
+    ):
+        made = await here.done(EnrolKiosk(kiosk_name="hall", charge_box_ids=["CP-8"]))
+        assert (await both.http.post("/kiosk", data={"code": made["code"]})).status_code == 303
+        armed = (await both.http.post("/api/pairings", json={"charge_box_id": "CP-8"})).json()
+
+        async def took_s(card: str) -> float:
+            started = time.monotonic()
+            assert await both.tap(here.body(card, CP)) is None
+            return time.monotonic() - started
+
+        healthy = [await took_s(f"CALM{n}") for n in range(TAPS)]
+        arguments = (armed["pairing_id"], both.http.cookies[KIOSK_COOKIE], both.http.cookies[BROWSER_COOKIE])
+        crowd = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", CROWD, str(both.http.base_url), *arguments, "30", stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            assert crowd.stdout is not None
+            assert await crowd.stdout.readline() == b"crowding\n"
+            await asyncio.sleep(2)
+            crowded = [await took_s(f"CROWD{n}") for n in range(TAPS)]
+            assert crowd.returncode is None, "the crowd left"
+            crowd.terminate()
+            pages = int(await crowd.stdout.readline())
+        finally:
+            if crowd.returncode is None:
+                crowd.kill()
+            await crowd.wait()
+    assert statistics.median(crowded) < DECIDE_MS / 1000, (statistics.median(healthy), statistics.median(crowded))
+    assert pages > TAPS, "that was no crowd"
+    assert max(crowded) < ANSWER_MS / 1000 + BUSY_S, sorted(crowded)[-5:]
