@@ -115,6 +115,9 @@ class Mirror:
         values = {**seen, "mirrored_at": now, "gone_at": None}
         if unblocked:
             values |= dict.fromkeys(rules.BLOCK)
+        elif row.block_kind is None:
+            # Somebody blocked it in SteVe's own pages, or lifted that.
+            values["remembered_limit"] = rules.limit_before(row, seen["max_active"])
         if seen["max_active"] == 0:
             values["blocked_since"] = row.blocked_since or now
         else:

@@ -50,6 +50,14 @@ def block_is_over(row: Any, max_active: int, now: datetime) -> bool:  # noqa: AN
     return bool(row.max_active == 0 or now - row.blocked_at > BLOCK_WRITTEN_WITHIN)
 
 
+def limit_before(row: Any, max_active: int) -> int | None:  # noqa: ANN401 - a row of card
+    """The limit to go back to from a block that is not ours, now that SteVe has this limit."""
+    if max_active != 0:
+        return None
+    remembered: int | None = row.remembered_limit if row.max_active == 0 else row.max_active
+    return remembered
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """Fields by their told names; personal ones only in `personal`."""

@@ -139,8 +139,23 @@ async def test_a_block_that_steve_lifted_is_forgotten(build_world: Build) -> Non
     await world.rooms.mirror.refresh()
     assert await world.rooms.policy.enforce() == 0
     assert limit(world) == 0
-    with pytest.raises(problems.LimitUnknown):
-        await do(world, UnblockCard(id_tag="A"))
+    # The limit that it had is remembered all the same, as long as it is blocked.
+    await world.rooms.mirror.refresh()
+    assert (await noted(world)).remembered_limit == 2
+    await do(world, UnblockCard(id_tag="A"))
+    assert limit(world) == 2
+
+
+async def test_a_block_in_steves_own_pages_keeps_the_limit_there_was(card: World) -> None:
+    """Each such block remembers the limit that came before it, and none where it was lifted there."""
+    for wanted in (3, 5):
+        set_in_steve(card, wanted)
+        await card.rooms.mirror.refresh()
+        assert (await noted(card)).remembered_limit is None
+        set_in_steve(card, 0)
+        await card.rooms.mirror.refresh()
+        row = await noted(card)
+        assert (row.remembered_limit, row.block_kind) == (wanted, None)
 
 
 async def test_a_block_that_never_came_about_is_forgotten(card: World, monkeypatch: pytest.MonkeyPatch) -> None:
