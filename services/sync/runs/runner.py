@@ -336,9 +336,11 @@ class Runner:
         await self._beside.close()
 
     async def forget(self) -> int:
-        """Delete runs that are past their time."""
+        """Delete runs that are past their time, and what was answered to starts of sessions long decided."""
+        before = self._clock() - KEPT
         async with self._database.write() as tx:
-            return await store.forget(tx, before=self._clock() - KEPT)
+            await sessions.forget_verdicts(tx, before=before)
+            return await store.forget(tx, before=before)
 
 
 def _progress(run: Run) -> dict[str, Any]:

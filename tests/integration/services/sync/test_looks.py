@@ -264,3 +264,18 @@ async def test_an_accepted_start_is_billed(world: World) -> None:
     world.charge("A", 1_000)
     await world.rooms.runner.turn()
     assert world.counted() == (1_000, 1)
+
+
+async def test_what_was_answered_to_a_start_is_forgotten_when_the_session_is_decided(world: World) -> None:
+    """After its time, and not while the session is held for it: decided again, it would pass."""
+    await world.link("A")
+    for pk, verdict in ((1, "Accepted"), (2, "Invalid")):
+        await told_started(world, pk, verdict)
+        world.charge("A", 1_000)
+    await world.rooms.runner.turn()
+    await world.rooms.runner.forget()
+    assert len(await world.rows("SELECT 1 FROM sync.session_start_verdict")) == 2
+    world.clock.advance(days=91)
+    await world.rooms.runner.forget()
+    kept = await world.rows("SELECT transaction_pk FROM sync.session_start_verdict")
+    assert [row.transaction_pk for row in kept] == [2]
