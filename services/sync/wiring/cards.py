@@ -1,0 +1,81 @@
+"""The mirror of SteVe's tags, who they belong to, and what may be done with them."""
+
+from dataclasses import dataclass
+from functools import partial
+
+from services.sync.cards.commands import Cards
+from services.sync.cards.handlers import CardQueries
+from services.sync.cards.mirror import Mirror
+from services.sync.cards.policy import Policy
+from services.sync.cards.writing import TagWriter
+from services.sync.links.follow import Follow
+from services.sync.links.handlers import Links
+from services.sync.links.undo import Undo
+from services.sync.runs.loop import Loop
+from services.sync.settings import SyncSettings
+from services.sync.wiring.upstreams import Upstreams
+from shared.contracts.requests import sync as requests
+from shared.contracts.requests import sync_cards as card_requests
+from shared.runtime.service import Service
+
+FOLLOW_EVERY_S = 30.0
+
+
+@dataclass(frozen=True)
+class CardRooms:
+    mirror: Mirror
+    card_queries: CardQueries
+    cards: Cards
+    policy: Policy
+    links: Links
+    undo: Undo
+    follow: Follow
+
+
+def wire_cards(service: Service, settings: SyncSettings, upstreams: Upstreams) -> CardRooms:
+    database, outbox, dispatcher = service.database, service.outbox, service.dispatcher
+    clock, new_id, steve = service.clock, service.new_id, upstreams.steve
+
+    # Somebody waits, so it is asked even while the circuit is open.
+    same_steve = partial(upstreams.identity.check, urgent=True)
+    mirror = Mirror(
+        steve,
+        database,
+        outbox,
+        steve_id=settings.steve_id,
+        clock=clock,
+        new_id=new_id,
+        same_steve=upstreams.identity.check,
+        object_to=partial(upstreams.health.object_to, "steve", "tags"),
+    )
+    service.parts.append(Loop("cards.mirror", mirror.refresh, settings.cards_every_s))
+    queries = CardQueries(database, steve, clock, same_steve=same_steve)
+    dispatcher.query(requests.GetCard, queries.get_card)
+    dispatcher.query(requests.SearchCards, queries.search_cards)
+    dispatcher.query(requests.ReadCardInSteve, queries.read_card_in_steve)
+    dispatcher.query(card_requests.SnapshotCards, queries.snapshot_cards)
+
+    enforce = settings.card_policy == "enforce"
+    writer = TagWriter(steve, clock, same_steve=same_steve)
+    cards = Cards(database, writer, outbox, enforce=enforce, clock=clock, new_id=new_id)
+    dispatcher.effect(card_requests.CreateCard, cards.create_card)
+    dispatcher.command(card_requests.ChangeCard, cards.change_card)
+    dispatcher.effect(card_requests.BlockCard, cards.block_card)
+    dispatcher.effect(card_requests.UnblockCard, cards.unblock_card)
+    dispatcher.effect(card_requests.ChangeParent, cards.change_parent)
+    dispatcher.effect(card_requests.SetExpiry, cards.set_expiry)
+    policy = Policy(database, cards, clock=clock, new_id=new_id)
+    if enforce:
+        service.parts.append(Loop("cards.policy", policy.enforce, settings.cards_every_s))
+
+    links = Links(upstreams.lago, database, cards, outbox, clock=clock, new_id=new_id)
+    undo = Undo(cards, links, clock)
+    dispatcher.command(card_requests.UnlinkCard, links.unlink_card)
+    dispatcher.effect(card_requests.UndoChange, undo.undo_change)
+    dispatcher.query(card_requests.PreviewLink, links.preview_link)
+    dispatcher.query(card_requests.GetPortalUrl, links.get_portal_url)
+    dispatcher.query(requests.SearchCustomers, links.search_customers)
+    dispatcher.query(requests.GetSubscription, links.get_subscription)
+    follow = Follow(database, upstreams.subscriptions, cards, links, clock=clock, new_id=new_id)
+    service.parts.append(Loop("links.follow", follow.follow, FOLLOW_EVERY_S))
+    return CardRooms(mirror, queries, cards, policy, links, undo, follow)
