@@ -196,12 +196,13 @@ class HeldQueue:
             keys = [parse_session(one) for one in request.sessions]
         else:
             raise Invalid("Give either sessions, or a card's id_tag and since when.")
+        landed = await self._repair.landed(keys) if keys else {}
         rows, refused, events = await self._held(tx, keys)
         now = self._clock()
         ownership = await links.ownership(tx, {row.id_tag for row in rows.values()})
         changed: dict[Key, Any] = {}
         for key, row in rows.items():
-            values = await self._take_back(tx, row) or self._release(row, ownership, now)
+            values = landed.get(key) or await self._take_back(tx, row) or self._release(row, ownership, now)
             if isinstance(values, str):
                 refused[session_id(*key)] = values
                 continue

@@ -179,6 +179,14 @@ async def sent(tx: Read, keys: Collection[Key], *, before: datetime) -> list[Ent
     return [Entry(**row._asdict()) for row in await tx.execute(statement)]
 
 
+async def late(tx: Read, keys: Collection[Key]) -> list[Entry]:
+    """What of these sessions is held for being late."""
+    statement = sa.select(*(entry.c[name] for name in CLAIMED)).where(
+        sa.tuple_(entry.c.steve_id, entry.c.transaction_pk).in_(sorted(keys)), entry.c.hold_reason == "late"
+    )
+    return [Entry(**row._asdict()) for row in await tx.execute(statement)]
+
+
 async def send_again(tx: Write, key: Key, seqs: Collection[int], at: datetime) -> int:
     """Have sent entries sent once more, unchanged and under their ids; returns how many there were."""
     result = await tx.execute(

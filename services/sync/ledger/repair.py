@@ -42,6 +42,24 @@ class Repair:
                 found[one.steve_id, one.transaction_pk].add(one.seq)
         return found
 
+    async def landed(self, keys: Collection[Key]) -> dict[Key, str]:
+        """Sessions whose late entries cannot be made anew, and why: an attempt that nobody heard of brought one to Lago
+        since, or Lago does not say. One that stores events in ClickHouse would count both.
+        """
+        async with self._database.read() as tx:
+            late = await store.late(tx, keys)
+        try:
+            async with asyncio.timeout(READ_WITHIN_S):
+                verdicts = await self._read_back.compare(late)
+        except (UpstreamError, TimeoutError) as error:
+            why = f"Lago did not say what it has of it: {str(error) or 'it took too long'}. Try again later."
+            return {(one.steve_id, one.transaction_pk): why for one in late}
+        return {
+            (one.steve_id, one.transaction_pk): f"Lago has {one.usage_event_id} by now: retry it."
+            for one in late
+            if verdicts[one.key].found
+        }
+
     async def repair(self, tx: Write, row: Any, missing: Missing | str) -> str | None:  # noqa: ANN401 - a row of session
         """Have what is missing sent again, and what differs decided again; or else why there is nothing to do.
 

@@ -10,6 +10,7 @@ from deploy.demo.steve.model import MeterValue, Stop, StopActor, Transaction
 from services.sync.ledger import progress
 from shared.contracts.requests.sync_work import ReleaseHeld, RetryHeld
 from tests.integration.services.sync.conftest import ADA, LAGO_SEED, Build, World, a_replica, ago
+from tests.integration.services.sync.test_held_entries import conflict
 
 BATCH = "/api/v1/events/batch"
 
@@ -279,3 +280,24 @@ async def test_what_reached_lago_in_time_is_not_late(build_world: Build) -> None
     await world.rooms.delivery.deliver()
     assert (await world.session(pk)).billing == "synced"
     assert world.counted() == (4_000, 1)
+
+
+async def test_what_lago_has_by_now_is_not_made_anew(build_world: Build) -> None:
+    """An attempt that nobody heard of brought a late entry to Lago after all: under its id no other one is made."""
+    plans = [{**LAGO_SEED["plans"][0], "interval": "weekly"}]
+    subscription = {**LAGO_SEED["subscriptions"][0], "started_at": ago(days=100).isoformat()}
+    world = await build_world(lago=LagoSettings(seed={**LAGO_SEED, "plans": plans, "subscriptions": [subscription]}))
+    await world.link("A")
+    pk = world.charge("A", 4_000, start_at=ago(minutes=30)).pk
+    world.lago.faults.add("drop_before", path=BATCH, count=1)
+    await world.turn()
+    [before] = await world.entries(pk)
+    world.clock.advance(days=8)
+    world.rooms.lago._caller._breaker.succeeded()
+    await world.rooms.delivery.deliver()
+    assert (await world.session(pk)).hold_reason == "late"
+    conflict(world, pk)
+    async with world.service.database.write() as tx:
+        changed = await world.rooms.held.release_held(tx, ReleaseHeld(sessions=[f"main:{pk}"]), ADA)
+    assert changed.refused == {f"main:{pk}": f"Lago has {before.usage_event_id} by now: retry it."}
+    assert [(one.state, one.timestamp) for one in await world.entries(pk)] == [("held", before.timestamp)]
