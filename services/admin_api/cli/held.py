@@ -69,7 +69,7 @@ def class_rows(classes: list[Json]) -> tuple[list[str], list[Sequence[object]]]:
             show.Cell(each["reason"], "attention"),
             each["count"],
             show.kwh(each["energy_wh"]),
-            money(each["amount_cents"], None),
+            " + ".join(money(one["cents"], one["currency"]) for one in each["amounts"]),
             show.moment(each["oldest_at"]),
             each["remedy"] or "",
         )
