@@ -126,7 +126,7 @@ async def test_the_status_names_what_is_wrong(cli: Cli) -> None:
     ended = await cli("sync", "status")
     assert ended.code == 0, ended.out
     assert ["cadence", "idle, pinned"] in ended.lines
-    assert ["card_unlinked", "3", "21.4", "6.42"] in [line[:4] for line in ended.lines]
+    assert ["card_unlinked", "3", "21.4", "6.42 EUR"] in [line[:4] for line in ended.lines]
     owners.answer(ListRuns, RunPage(runs=[things.run(state="failed")], cadence="idle", pinned=False))
     assert (await cli("sync", "status")).code == 1
     owners.answer(ListRuns, RunPage(runs=[], cadence="idle", pinned=False))
