@@ -14,7 +14,7 @@ REQUESTS: Final = "expressync.requests"
 # Who listens to what. A routing key is an event's type.
 SUBSCRIPTIONS: Final[Mapping[str, Sequence[str]]] = {
     "preauth": ("card.*", "transaction.*"),
-    "sync": ("charger.session_started", "charger.session_stopped"),
+    "sync": ("charger.session_started", "charger.session_stopped", "tap.decided"),
     "audit": ("#",),
 }
 OWNERS: Final = ("preauth", "sync", "audit")

@@ -15,6 +15,7 @@ from services.sync.ledger.store import Key, Part
 from services.sync.links import store as links
 from services.sync.links.rules import Owner, resolve
 from services.sync.sessions import rules as anomalies
+from services.sync.sessions import starts
 from services.sync.sessions import store as sessions
 from services.sync.sessions.rules import Around, Limits, Recorded
 from shared.contracts.identity import session_id
@@ -47,6 +48,7 @@ class Known:
     now: datetime
     owners: dict[Key, Owner]
     around: dict[Key, Any]
+    intercepted: set[Key]
     cards: dict[str, Any]
     subscribed: dict[str, Subscribed]
     chains: dict[Key, list[Part]]
@@ -69,14 +71,17 @@ async def gather(tx: Write, rows: list[Any], now: datetime) -> Known:
     }
     owners |= await _found_late(tx, [row for row in rows if row.owner_subscription is None], known_cards)
     around: dict[Key, Any] = {}
+    intercepted: set[Key] = set()
     for steve_id in {row.steve_id for row in rows}:
         pks = [row.transaction_pk for row in rows if row.steve_id == steve_id]
         near = await sessions.around(tx, steve_id, pks, tolerance=anomalies.OVERLAP_TOLERANCE)
         around |= {(steve_id, pk): one for pk, one in near.items()}
+        intercepted |= {(steve_id, pk) for pk in await starts.intercepted(tx, steve_id, pks)}
     return Known(
         now=now,
         owners=owners,
         around=around,
+        intercepted=intercepted,
         cards=known_cards,
         subscribed=await subscribed(tx, {one.external_subscription_id for one in owners.values()}),
         chains=await store.chains(tx, [key(row) for row in rows if row.last_seq > 0]),
@@ -201,6 +206,7 @@ def _around(row: Any, known: Known) -> Around:  # noqa: ANN401 - a row of sessio
         overlaps=session_id(row.steve_id, overlapping) if overlapping is not None else None,
         blocked=_then(row.card_blocked, was_blocked, row, card),
         verdict=near.verdict if near is not None else None,
+        intercepted=key(row) in known.intercepted,
         expired=_then(row.card_expired, had_expired, row, card),
     )
 

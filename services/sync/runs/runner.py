@@ -14,6 +14,7 @@ from services.sync.runs.beside import Beside, Until
 from services.sync.runs.cadence import Intervals
 from services.sync.runs.claim import Claim, ClaimLostError
 from services.sync.runs.run import Run, count
+from services.sync.sessions import starts
 from services.sync.sessions import store as sessions
 from services.sync.sessions.poll import RECENT, Poller, Progress
 from services.sync.upstreams.errors import UpstreamError
@@ -339,7 +340,7 @@ class Runner:
         """Delete runs that are past their time, and what was answered to starts of sessions long decided."""
         before = self._clock() - KEPT
         async with self._database.write() as tx:
-            await sessions.forget_verdicts(tx, before=before)
+            await starts.forget(tx, before=before)
             return await store.forget(tx, before=before)
 
 

@@ -78,6 +78,8 @@ class Around:
     expired: bool = False
     # What SteVe answered to the start, where it is known: Accepted, Blocked, Expired, Invalid, ConcurrentTx.
     verdict: str | None = None
+    # Whether preauth had its start answered Blocked.
+    intercepted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +123,9 @@ def _times(one: Recorded, stopped_at: datetime, now: datetime) -> list[Finding]:
 
 
 def _start(around: Around) -> list[Finding]:
-    if around.verdict == "Blocked" and not around.blocked:
-        # SteVe itself had no reason: the pre-authorize hook had it say so.
+    # The hook's Blocked replaces an Accepted only: a card that SteVe refuses by itself was refused by SteVe. So was one
+    # that was answered Blocked without preauth's doing: it may have been blocked a moment before it was mirrored.
+    if around.intercepted and around.verdict in (None, "Blocked") and not (around.blocked or around.expired):
         return [
             Finding("intercepted_start", "Blocked was answered to its start because the tap was taken for a login.")
         ]

@@ -262,23 +262,6 @@ async def around(tx: Read, steve_id: str, pks: Sequence[int], *, tolerance: time
     return {row.transaction_pk: row for row in await tx.execute(statement)}
 
 
-async def keep_verdict(tx: Write, steve_id: str, pk: int, verdict: str, at: datetime) -> None:
-    values = {"steve_id": steve_id, "transaction_pk": pk, "verdict": verdict, "seen_at": at}
-    await tx.execute(insert(start_verdict).values(**values).on_conflict_do_nothing())
-
-
-async def forget_verdicts(tx: Write, *, before: datetime) -> int:
-    """Delete those that were seen earlier, but for sessions about which something is still to be decided by them."""
-    undecided = sa.exists().where(
-        session.c.steve_id == start_verdict.c.steve_id,
-        session.c.transaction_pk == start_verdict.c.transaction_pk,
-        sa.or_(session.c.billing.in_(["open", "pending", "held"]), session.c.settle_at.is_not(None)),
-    )
-    return (
-        await tx.execute(sa.delete(start_verdict).where(start_verdict.c.seen_at < before, sa.not_(undecided)))
-    ).rowcount
-
-
 def view(row: Any) -> SessionView:  # noqa: ANN401 - a row of session, perhaps joined with its last entry
     energy = row.stop_wh - row.start_wh if row.stop_wh is not None and row.start_wh is not None else None
     held = row.billing == "held"

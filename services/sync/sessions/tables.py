@@ -110,6 +110,16 @@ start_verdict = sa.Table(
     sa.Column("seen_at", sa.DateTime(timezone=True), nullable=False),
 )
 
+blocked_start = sa.Table(
+    "session_blocked_start",
+    metadata,
+    # A StartTransaction that preauth had SteVe answer Blocked, for a login. The transaction's id is not known.
+    sa.Column("steve_id", sa.Text, primary_key=True),
+    sa.Column("charge_box_id", sa.Text, primary_key=True),
+    sa.Column("id_tag", sa.Text, primary_key=True),
+    sa.Column("at", sa.DateTime(timezone=True), primary_key=True),
+)
+
 
 def lasts_long(one: sa.FromClause) -> sa.ColumnElement[bool]:
     """As the index says it."""

@@ -17,14 +17,14 @@ from services.sync.runs.cadence import Intervals
 from services.sync.runs.handlers import Runs
 from services.sync.runs.loop import Lanes, Loop
 from services.sync.runs.runner import Runner
-from services.sync.sessions.events import GatewayHints
+from services.sync.sessions.events import ChargerHints
 from services.sync.sessions.handlers import SessionQueries
 from services.sync.sessions.observe import Observer
 from services.sync.sessions.poll import Poller
 from services.sync.sessions.rules import Limits
 from services.sync.settings import SyncSettings
 from services.sync.wiring.upstreams import Upstreams
-from shared.contracts.events.preauth import ChargerSessionStarted, ChargerSessionStopped
+from shared.contracts.events.preauth import ChargerSessionStarted, ChargerSessionStopped, TapDecided
 from shared.contracts.requests import sync as requests
 from shared.contracts.requests import sync_work as work
 from shared.runtime.service import Service
@@ -155,9 +155,10 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         runner.hurry()
         look.wake()
 
-    hints = GatewayHints(look=look_now, want=poller.want, steve_id=settings.steve_id, clock=clock)
+    hints = ChargerHints(look=look_now, want=poller.want, steve_id=settings.steve_id, clock=clock)
     service.consumer.on(ChargerSessionStarted, hints.started)
     service.consumer.on(ChargerSessionStopped, hints.stopped)
+    service.consumer.on(TapDecided, hints.tapped)
     service.parts += [
         look,
         Loop("sessions.stuck", poller.hold_stuck, 60.0),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.demo.steve.model import StopActor
-from services.sync.sessions.store import keep_verdict
+from services.sync.sessions.starts import keep_blocked, keep_verdict
 from shared.contracts.requests.sync_work import ListRuns, SearchHeld
 from tests.infra import Infra
 from tests.integration.services.sync.conftest import ADA, STEVE_ID, Build, World, ago, eventually
@@ -45,7 +45,6 @@ CARDS = {
     "expired_start": "EXPIRED",
     "no_active_subscription": "EARLY",
 }
-VERDICTS = {"blocked_start": "Invalid", "intercepted_start": "Blocked"}
 
 
 @pytest.mark.parametrize(
@@ -134,6 +133,8 @@ async def prepare(world: World, count: int) -> "Backlog":
     async with world.service.database.write() as tx:
         for pk, verdict in backlog.verdicts.items():
             await keep_verdict(tx, STEVE_ID, pk, verdict, world.clock())
+        for box, id_tag, at in backlog.intercepted:
+            await keep_blocked(tx, STEVE_ID, box, id_tag, at)
     return backlog
 
 
@@ -144,6 +145,7 @@ class Backlog:
     world: World
     expected: Counter[str] = field(default_factory=Counter)
     verdicts: dict[int, str] = field(default_factory=dict)
+    intercepted: list[tuple[str, str, datetime]] = field(default_factory=list)
     begin: datetime = field(default_factory=lambda: ago(days=90))
     _next: dict[str, tuple[datetime, int]] = field(default_factory=dict)
 
@@ -173,8 +175,10 @@ class Backlog:
             stop_wh="?" if kind == "meter_unreadable" else start_wh + energy_wh,
             stop_actor=StopActor.STATION,
         )
-        if kind in VERDICTS:
-            self.verdicts[one.pk] = VERDICTS[kind]
+        if kind == "blocked_start":
+            self.verdicts[one.pk] = "Invalid"
+        if kind == "intercepted_start":
+            self.intercepted.append((box, one.id_tag, start_at + timedelta(seconds=2)))
         pause = LENGTH + timedelta(minutes=1)
         if kind == "overlapping" and self.expected[kind] % 2:
             # The next one comes before this one has gone.

@@ -10,7 +10,7 @@ from deploy.demo.lago import LagoSettings
 from deploy.demo.lago.model import FinalPeriod
 from deploy.demo.steve.model import Stop, StopActor
 from services.sync.sessions.handlers import SessionUnknown
-from services.sync.sessions.store import keep_verdict
+from services.sync.sessions.starts import keep_blocked, keep_verdict
 from shared.contracts.problem import Invalid
 from shared.contracts.request import Request
 from shared.contracts.requests.sync import LinkCard
@@ -379,6 +379,7 @@ async def test_a_start_is_judged_by_the_card_as_it_was_then(world: World) -> Non
     one = world.charge("B", None, start_at=world.clock() + timedelta(seconds=1))
     async with world.service.database.write() as tx:
         await keep_verdict(tx, "main", one.pk, "Blocked", world.clock())
+        await keep_blocked(tx, "main", "CP-1", "B", one.start_at)
     world.clock.advance(minutes=10)
     await world.turn()
     tag = world.steve.state.tag("B")

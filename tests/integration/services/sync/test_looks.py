@@ -1,16 +1,17 @@
 """What is looked for in SteVe, and when: sweeps that make way, and sessions that a charger has just told about."""
 
 import asyncio
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
 
 from deploy.demo.steve.settings import SteveSettings, SteveVersion
 from services.sync.runs import runner
-from services.sync.sessions.events import GatewayHints
+from services.sync.sessions.events import ChargerHints
+from shared.bus.topology import SUBSCRIPTIONS
 from shared.contracts.event import Envelope
-from shared.contracts.events.preauth import ChargerSessionStarted, ChargerSessionStopped
+from shared.contracts.events.preauth import ChargerSessionStarted, ChargerSessionStopped, TapDecided
 from shared.contracts.requests.sync_work import ListRuns, StartRun
 from shared.runtime.clock import uuid7
 from tests.integration.services.sync.conftest import ADA, Build, World, ago, eventually
@@ -104,9 +105,9 @@ async def test_a_sweep_by_hand_is_one_run_and_makes_way_too(
     assert (await world.session(58)).stop_wh - (await world.session(58)).start_wh == 2_000
 
 
-def hints(world: World) -> GatewayHints:
+def hints(world: World) -> ChargerHints:
     rooms = world.rooms
-    return GatewayHints(look=rooms.runner.hurry, want=rooms.poller.want, steve_id="main", clock=world.clock)
+    return ChargerHints(look=rooms.runner.hurry, want=rooms.poller.want, steve_id="main", clock=world.clock)
 
 
 def envelope(event: Any) -> Envelope:  # noqa: ANN401
@@ -157,6 +158,34 @@ async def told_started(world: World, pk: int, verdict: str) -> None:
     )
     async with world.service.database.write() as tx:
         await hints(world).started(tx, event, envelope(event))
+
+
+async def told_tapped(world: World, at: datetime, **given: Any) -> None:  # noqa: ANN401
+    """Preauth decided about a start at `at`: Blocked, and in time, unless told otherwise."""
+    event = TapDecided(
+        **{
+            "tap_id": uuid7(),
+            "charge_box_id": "CP-1",
+            "connector_id": 1,
+            "id_tag": "A",
+            "kind": "start",
+            "decision": "intercept",
+            "reason": "repeated",
+            "told": "blocked",
+            "in_time": True,
+            "duration_us": 900,
+            "via": "hook",
+            "tapped_at": at,
+            **given,
+        }
+    )
+    async with world.service.database.write() as tx:
+        await hints(world).tapped(tx, event, envelope(event))
+
+
+async def test_what_is_handled_is_what_is_listened_to(world: World) -> None:
+    """No event that is waited for is missing in the broker's queue, and none comes there for nothing."""
+    assert {event.type for event in world.service.consumer._handlers} == set(SUBSCRIPTIONS["sync"])
 
 
 async def test_the_stop_of_an_old_session_is_seen_at_once(build_world: Build) -> None:
@@ -231,7 +260,7 @@ async def _ignored(*_: object) -> None:
 
 @pytest.mark.parametrize(
     ("verdict", "blocked", "held"),
-    [("Blocked", False, "intercepted_start"), ("Blocked", True, "blocked_start"), ("Invalid", False, "blocked_start")],
+    [("Blocked", False, "blocked_start"), ("Blocked", True, "blocked_start"), ("Invalid", False, "blocked_start")],
 )
 async def test_what_the_gateway_heard_at_the_start_holds_the_session(
     world: World,
@@ -266,6 +295,62 @@ async def test_an_accepted_start_is_billed(world: World) -> None:
     assert world.counted() == (1_000, 1)
 
 
+@pytest.mark.parametrize(
+    ("began", "tapped"),
+    [
+        pytest.param(timedelta(hours=2), timedelta(seconds=3), id="seen just after, by our clock"),
+        pytest.param(timedelta(hours=2), timedelta(hours=2, seconds=-10), id="seen late, by the station's clock"),
+    ],
+)
+async def test_a_start_that_preauth_had_blocked_holds_its_session(
+    world: World, began: timedelta, tapped: timedelta
+) -> None:
+    """SteVe writes a session for a start that the hook had it refuse: one that took energy all the same is held."""
+    await world.link("A")
+    now = world.clock().replace(microsecond=0)
+    await told_tapped(world, now - tapped)
+    world.charge("A", 1_000, start_at=now - began)
+    await world.rooms.runner.turn()
+    assert (await world.session(1)).hold_reason == "intercepted_start"
+    assert world.counted() == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        pytest.param({"after": timedelta(minutes=2)}, id="far from it by both clocks"),
+        pytest.param({"after": timedelta(minutes=60, seconds=30)}, id="after the session was seen"),
+        pytest.param({"told": "passed", "decision": "pass", "reason": "nothing_armed"}, id="let through"),
+        pytest.param({"in_time": False}, id="too late for SteVe"),
+        pytest.param({"kind": "authorize"}, id="no start"),
+        pytest.param({"id_tag": "B"}, id="another card"),
+        pytest.param({"charge_box_id": "CP-2"}, id="another charger"),
+    ],
+)
+async def test_a_session_that_preauth_did_not_block_is_billed(world: World, given: dict[str, Any]) -> None:
+    """Only a start of that card at that charger, at that time, that was told Blocked in time."""
+    await world.link("A")
+    began, given = ago(hours=1), dict(given)
+    await told_tapped(world, began + given.pop("after", timedelta()), **given)
+    world.charge("A", 1_000, start_at=began)
+    await world.rooms.runner.turn()
+    assert world.counted() == (1_000, 1)
+
+
+async def test_who_was_blocked_and_tries_again_is_billed(world: World) -> None:
+    """One blocked start is one session, however close to it the same card's others are."""
+    await world.link("A")
+    at = ago(minutes=30)
+    before = world.charge("A", 500, start_at=at - timedelta(seconds=50), stop_at=at - timedelta(seconds=10))
+    blocked = world.charge("A", 0, start_at=at, stop_at=at + timedelta(seconds=2))
+    after = world.charge("A", 1_000, start_at=at + timedelta(seconds=15))
+    await told_tapped(world, at + timedelta(seconds=1))
+    await world.rooms.runner.turn()
+    reasons = [(await world.session(one.pk)).hold_reason for one in (before, blocked, after)]
+    assert reasons == [None, "intercepted_start", None]
+    assert world.counted() == (1_500, 2)
+
+
 async def test_what_was_answered_to_a_start_is_forgotten_when_the_session_is_decided(world: World) -> None:
     """After its time, and not while the session is held for it: decided again, it would pass."""
     await world.link("A")
@@ -279,3 +364,18 @@ async def test_what_was_answered_to_a_start_is_forgotten_when_the_session_is_dec
     await world.rooms.runner.forget()
     kept = await world.rows("SELECT transaction_pk FROM sync.session_start_verdict")
     assert [row.transaction_pk for row in kept] == [2]
+
+
+async def test_a_blocked_start_is_forgotten_when_its_session_is_decided(world: World) -> None:
+    """After its time, and not while a session is held for it."""
+    await world.link("A")
+    for box in ("CP-1", "CP-2"):
+        await told_tapped(world, ago(minutes=30), charge_box_id=box)
+    world.charge("A", 1_000, start_at=ago(minutes=30))
+    await world.rooms.runner.turn()
+    await world.rooms.runner.forget()
+    assert len(await world.rows("SELECT 1 FROM sync.session_blocked_start")) == 2
+    world.clock.advance(days=91)
+    await world.rooms.runner.forget()
+    kept = await world.rows("SELECT charge_box_id FROM sync.session_blocked_start")
+    assert [row.charge_box_id for row in kept] == ["CP-1"]
