@@ -77,17 +77,19 @@ def test_nothing_moves_for_those_who_asked_for_that(browser: Browser, preview: P
 
 
 def test_the_pages_work_without_scripts(browser: Browser, preview: Preview) -> None:
-    """Without JavaScript a scan is started by its form and looks again by itself; other pages show all they have."""
+    """Without JavaScript a scan is started and cancelled by forms, and looks again by itself; other pages show what they
+    have.
+    """
     context = browser.new_context(java_script_enabled=False)
     try:
         page = context.new_page()
         page.goto(f"{preview.address}/scan-wait-plain")
         expect(page.locator("noscript meta[http-equiv=refresh]")).to_have_attribute("content", "3")
         expect(page.locator(".code [aria-hidden]")).to_have_text("K7PX")
-        expect(page.get_by_role("button", name="Cancel")).to_be_hidden()
+        expect(page.get_by_role("button", name="Cancel")).to_be_visible()
         page.goto(f"{preview.address}/scan-ready")
         page.get_by_role("button", name="Start").click()
-        assert [each[2] for each in preview.desk.calls("POST", "/scan")] == ["charger=CP-7&do=start"]
+        assert [each[2] for each in preview.desk.calls("POST", "/scan")] == ["charger=CP-7&connector=2&do=start"]
         page.goto(f"{preview.address}/me")
         expect(page.get_by_text("12.4 kWh")).to_be_visible()
         expect(page.get_by_role("button", name="Sign out")).to_be_visible()
