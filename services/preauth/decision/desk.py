@@ -22,7 +22,7 @@ AT_ONCE: Final = 500
 
 
 class GatewayDesk:
-    """A `TapDesk`. `write_answers` is called now and then, and puts what SteVe answered beside the taps."""
+    """A `TapDesk`. `write_answers`, called now and then and at the end, puts what SteVe answered beside the taps."""
 
     def __init__(self, decider: Decider, database: Database) -> None:
         self._decider, self._database = decider, database
@@ -74,6 +74,10 @@ class GatewayDesk:
             self._answers.append((received_at, tap.tap_id, verdict))
 
     async def write_answers(self) -> None:
+        if self._deciding:
+            # At a stop, tunnels leave before their taps are decided. What writes the journal stops after this, and
+            # would not be told any more what became of them.
+            await asyncio.wait(self._deciding.values())
         while self._answers:
             some = [self._answers.popleft() for _ in range(min(len(self._answers), AT_ONCE))]
             try:
