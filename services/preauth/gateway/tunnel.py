@@ -280,6 +280,9 @@ class Tunnel:
     ) -> None:
         """Ask the desk about a tap, act on its answer, then pass on what waited behind it."""
         self._question = Question(self._house, tap)
+        if self._hurry:
+            # Since the tap was read: there was no question yet that could be given up.
+            self._question.give_up()
         try:
             intercept, in_time = await self._question.answer()
         except asyncio.CancelledError:

@@ -210,3 +210,14 @@ async def test_nothing_follows_our_own_close(line: Line) -> None:
     line.charger.sends(CALL)
     assert line.charger.hears() == [("close", 1012)]
     assert line.steve.hears() == [("close", 1012)]
+
+
+async def test_tap_that_comes_just_before_the_good_bye_is_not_waited_for(line: Line) -> None:
+    """A tap read in the turn of the leave, and what is behind it, pass at once; the desk hears of it."""
+    line.charger.sends(TAP, CALL)
+    line.tunnel.leave()
+    await turns()
+    await turns()
+    assert line.steve.hears() == [TAP, CALL, ("close", 1012)]
+    assert line.desk.asked == []
+    assert line.desk.told_of == ["passed"]
