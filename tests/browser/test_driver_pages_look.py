@@ -77,7 +77,7 @@ def test_nothing_moves_for_those_who_asked_for_that(browser: Browser, preview: P
 
 
 def test_the_pages_work_without_scripts(browser: Browser, preview: Preview) -> None:
-    """Without JavaScript forms start and cancel a scan, and the page looks again by itself; others show all they have."""
+    """Without JavaScript forms start and cancel a scan, the page looks again by itself; others show all they have."""
     context = browser.new_context(java_script_enabled=False)
     try:
         page = context.new_page()
