@@ -94,6 +94,15 @@ async def running_gateway(
         await running.stop()
 
 
+class ChargerSocket(ClientConnection):
+    """A client whose transport, once it is gone, may be aborted again, which websockets does at each end."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # CPython fails at that where the transport was closed before its last bytes had left: it has no loop any more.
+        self.transport.abort = lambda: None  # type: ignore[method-assign]
+
+
 def charger_socket(
     url: str,
     path: str = "CP-1",
@@ -108,6 +117,7 @@ def charger_socket(
         proxy=None,
         ping_interval=None,
         compression=None,
+        create_connection=ChargerSocket,
         **options,
     )
 
