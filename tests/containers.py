@@ -12,8 +12,9 @@ import docker.errors  # type: ignore[import-untyped]
 
 from deploy.local.infra.errors import InfraError
 from deploy.local.infra.external import postgres_answers, rabbitmq_answers
-from deploy.local.infra.folder import LOOPBACK, free_port
+from deploy.local.infra.folder import LOOPBACK
 from deploy.local.infra.guarded import wait_until
+from tests.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,8 +12,8 @@ from deploy.demo.steve.settings import SteveSettings
 from deploy.demo.steve.simulator import run_steve
 from deploy.local.home import Home
 from deploy.local.infra.broker import provide_broker
-from deploy.local.infra.folder import free_port
 from tests.e2e.launched import Launched, home, processes_of, run, run_json
+from tests.ports import free_port
 from tests.waiting import until
 
 PORTS = (

@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 
 from deploy.local.environment import Environment
-from deploy.local.infra.folder import free_port
 from deploy.local.processes import Program
 from tests.databases import TestDatabase
 from tests.faults.proxy import Proxy, in_front_of
+from tests.ports import free_port
 from tests.waiting import until
 
 HOOK_KEY = "hook-key-of-the-fault-tests"

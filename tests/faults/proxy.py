@@ -11,8 +11,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from deploy.local.infra.folder import LOOPBACK, free_port
+from deploy.local.infra.folder import LOOPBACK
 from tests.faults.wire import AmqpReader, Matcher, Message, PostgresReader, RawReader, Reader
+from tests.ports import free_port
 
 CHUNK = 65_536
 # A socket closed with linger 0 sends RST instead of FIN (socket(7)).

@@ -12,8 +12,8 @@ from deploy.demo.chargers.charger import NO_ANSWER, Charger
 from deploy.demo.chargers.settings import ChargerSettings
 from deploy.demo.steve.settings import SteveSettings
 from deploy.demo.steve.simulator import SteveSimulator, run_steve
-from deploy.local.infra.folder import free_port
 from tests.faults.taps import AT_MOST_S, Answer
+from tests.ports import free_port
 
 CHARGERS = 10
 DEADLINE_MS = 200

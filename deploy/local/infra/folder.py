@@ -32,8 +32,8 @@ def port_is_free(port: int) -> bool:
     return True
 
 
-def free_port() -> int:
-    """A free loopback port below the kernel's ephemeral range.
+def highest_port() -> int:
+    """The last port below the kernel's ephemeral range.
 
     Above it, an outgoing connection of anyone may take the port while its server restarts; a client that retries
     could even connect to itself (TCP simultaneous open).
@@ -41,8 +41,12 @@ def free_port() -> int:
     highest = 32_767
     with contextlib.suppress(OSError, ValueError):
         highest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0]) - 1
-    if highest <= LOWEST_PORT:
-        highest = 65_535
+    return highest if highest > LOWEST_PORT else 65_535
+
+
+def free_port() -> int:
+    """A free loopback port below the kernel's ephemeral range; the upper half is left to those who choose their own."""
+    highest = (LOWEST_PORT + highest_port()) // 2
     for _ in range(PORT_TRIES):
         port = random.SystemRandom().randint(LOWEST_PORT, highest)
         if port_is_free(port):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import httpx
 
-from deploy.local.infra.folder import free_port
 from shared.web.signatures import hex_hmac
 from tests.integration.services.preauth.world import KEY, NOWHERE
+from tests.ports import free_port
 from tests.waiting import until
 
 

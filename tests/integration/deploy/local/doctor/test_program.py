@@ -16,9 +16,9 @@ from deploy.demo.lago import LagoSettings, run_lago
 from deploy.demo.steve.settings import SteveSettings
 from deploy.demo.steve.simulator import run_steve
 from deploy.local.doctor.result import WHAT
-from deploy.local.infra.folder import free_port
 from deploy.local.infra.server import Server
 from tests.integration.deploy.local.doctor.test_lago import seed
+from tests.ports import free_port
 
 # Recognisable wherever they appear.
 STEVE_PASSWORD, LAGO_KEY, HOOK_KEY, WEBHOOK_KEY = (

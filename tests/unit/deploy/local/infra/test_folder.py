@@ -6,6 +6,7 @@ import pytest
 
 from deploy.local.infra.errors import InfraError
 from deploy.local.infra.folder import LOOPBACK, Folder, free_port, port_is_free
+from tests import ports
 
 
 def test_a_password_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
@@ -38,6 +39,11 @@ def test_a_free_port_is_never_one_that_a_client_could_take() -> None:
     ports = {free_port() for _ in range(20)}
     assert max(ports) < lowest
     assert len(ports) > 10
+
+
+def test_a_chosen_port_is_none_that_a_test_gives_away() -> None:
+    """What the launcher chooses while it starts is never what a test has told a service to listen at."""
+    assert max(free_port() for _ in range(200)) < min(ports.free_port() for _ in range(ports.PER_PROCESS))
 
 
 def test_a_port_in_time_wait_counts_as_free() -> None:
