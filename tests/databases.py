@@ -1,7 +1,7 @@
 """A migrated database for a test: its own, in the session's PostgreSQL."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
@@ -47,6 +47,17 @@ def copied_database(template: TestDatabase) -> Iterator[TestDatabase]:
     server_url = urlunsplit(urlsplit(template.admin_url)._replace(path="/postgres"))
     with _created(server_url, sql.SQL("TEMPLATE {}").format(original)) as url:
         yield TestDatabase(url)
+
+
+@asynccontextmanager
+async def locked(database: TestDatabase, table: bytes, mode: bytes = b"SHARE") -> AsyncIterator[None]:
+    """Nobody can write `table` until the end of the block.
+
+    It waits without holding up the loop: a transaction of a service in that loop, which is in the lock's way, must end.
+    """
+    async with await psycopg.AsyncConnection.connect(database.admin_url) as holding:
+        await holding.execute(b"LOCK TABLE %b IN %b MODE" % (table, mode))
+        yield
 
 
 @contextmanager

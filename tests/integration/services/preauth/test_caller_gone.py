@@ -44,8 +44,8 @@ async def nobody_is_let_in(preauth: Preauth) -> None:
 async def test_a_caller_that_left_during_the_decision_was_told_nothing(preauth: Preauth) -> None:
     """The caller closes while its tap is decided: the match is void, and no scan is told of."""
     await arm(preauth)
-    with psycopg.connect(preauth.database.admin_url) as holding:
-        holding.execute("SELECT FROM preauth.pairing FOR UPDATE")
+    async with await psycopg.AsyncConnection.connect(preauth.database.admin_url) as holding:
+        await holding.execute("SELECT FROM preauth.pairing FOR UPDATE")
         caller = await call(preauth, "04A1")
         await asyncio.sleep(0.1)
         caller.close()

@@ -3,14 +3,12 @@
 from datetime import timedelta
 from pathlib import Path
 
-import psycopg
-
 from deploy.demo.chargers.charger import Charger
 from deploy.demo.chargers.settings import ChargerSettings
 from deploy.demo.steve.settings import SteveSettings
 from deploy.demo.steve.simulator import run_steve
 from shared.contracts.requests.preauth import ArmPairing
-from tests.databases import TestDatabase, fresh_database
+from tests.databases import TestDatabase, fresh_database, locked
 from tests.infra import Infra
 from tests.integration.services.preauth.processes import process
 from tests.integration.services.preauth.world import running
@@ -23,9 +21,8 @@ async def test_killed_between_the_answer_and_its_record(database: TestDatabase, 
     async with running(database, tmp_path / "other") as other:
         async with process("hook", database.url("preauth"), tmp_path) as killed:
             await other.done(ArmPairing(charge_box_id=CP, purpose="find_card"))
-            with psycopg.connect(database.admin_url) as blocker:
-                # What records a scan counts its subject up; deciding does not.
-                blocker.execute("LOCK TABLE preauth.subject_version IN SHARE MODE")
+            # What records a scan counts its subject up; deciding does not.
+            async with locked(database, b"preauth.subject_version"):
                 assert await killed.tap(other.body("04A1", CP)) == "BLOCKED"
                 await killed.kill()
         assert other.rows("SELECT state FROM pairing") == [{"state": "matched"}]
@@ -45,11 +42,9 @@ async def test_killed_between_a_charger_and_its_record(database: TestDatabase, t
         url, served = database.url("preauth"), "gateway,work"
         async with process(served, url, tmp_path, STEVE_OCPP_URL=steve.ocpp_url) as killed:
             settings = ChargerSettings(ocpp_url=killed.ocpp_url, charge_box_id=CP, reconnect=False)
-            async with Charger(settings) as charger:
-                with psycopg.connect(database.admin_url) as blocker:
-                    blocker.execute("LOCK TABLE preauth.subject_version IN SHARE MODE")
-                    assert (await charger.authorize("04A1"))[0] == "Blocked"
-                    await killed.kill()
+            async with Charger(settings) as charger, locked(database, b"preauth.subject_version"):
+                assert (await charger.authorize("04A1"))[0] == "Blocked"
+                await killed.kill()
         assert other.rows("SELECT state FROM pairing") == [{"state": "matched"}]
         other.clock.ahead += timedelta(seconds=5)
         await other.until("SELECT 1 FROM pairing WHERE state = 'void'", within_s=15)

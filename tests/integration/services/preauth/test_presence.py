@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 
 from shared.contracts.requests.preauth import (
@@ -18,7 +17,7 @@ from shared.contracts.requests.preauth import (
     RevokeKiosk,
     SetCardPin,
 )
-from tests.databases import TestDatabase
+from tests.databases import TestDatabase, locked
 from tests.integration.services.preauth.driving import CARD, CP, arm, browser, kiosk_of, log_in, qr_of, scan
 from tests.integration.services.preauth.sync_double import SyncDouble
 from tests.integration.services.preauth.world import Preauth, running
@@ -176,8 +175,7 @@ async def test_a_scan_begun_beside_a_revocation_ends_with_it(preauth: Preauth) -
     waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
     async with browser(preauth) as kiosk:
         made = await kiosk_of(preauth, kiosk)
-        with psycopg.connect(preauth.database.admin_url) as held:
-            held.execute("LOCK TABLE preauth.pairing IN SHARE ROW EXCLUSIVE MODE")
+        async with locked(preauth.database, b"preauth.pairing", b"SHARE ROW EXCLUSIVE"):
             arming = asyncio.create_task(arm(kiosk))
             await preauth.until(f"{waiting} HAVING count(*) = 1")
             revoking = asyncio.create_task(preauth.done(RevokeKiosk(kiosk_id=made["kiosk"]["kiosk_id"])))

@@ -27,7 +27,7 @@ from shared.contracts.events.preauth import TapKind, Told, Via
 from shared.contracts.problem import Problem
 from shared.contracts.requests.preauth import CancelPairing, EnrolKiosk, RotateChargerQr, SetCardPin, SwitchInterception
 from shared.runtime.service import Service
-from tests.databases import TestDatabase, fresh_database
+from tests.databases import TestDatabase, fresh_database, locked
 from tests.infra import Infra
 from tests.integration.services.preauth.sync_double import SyncDouble
 from tests.integration.services.preauth.world import BUS, MovableClock, Preauth, settings_for
@@ -126,11 +126,14 @@ class Rig:
 
 
 @contextmanager
-def locked(rig: Rig) -> Iterator[None]:
+def journal_locked(rig: Rig) -> Iterator[None]:
     """The journal cannot be written meanwhile."""
-    with psycopg.connect(rig.database.admin_url) as connection:
-        connection.execute("LOCK TABLE preauth.tap IN SHARE MODE")
+    lock = locked(rig.database, b"preauth.tap")
+    rig.runner.run(lock.__aenter__())
+    try:
         yield
+    finally:
+        rig.runner.run(lock.__aexit__(None, None, None))
 
 
 class Taps(RuleBasedStateMachine):
@@ -235,7 +238,7 @@ class Taps(RuleBasedStateMachine):
     )
     def tap_while_the_database_stalls(self, charger: str, card: str, via: Via, replica: int) -> None:
         """The commit comes after the deadline, if at all: null is told in time, and nobody is logged in by it."""
-        with locked(self.rig):
+        with journal_locked(self.rig):
             decision = self._decide(replica, Tap(card, charger, "authorize", via, time.monotonic()))
             assert not decision.block
             self.rig.replicas[replica].taps.decider.told(decision, "passed")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psycopg
 import pytest
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
@@ -16,7 +15,7 @@ from websockets.exceptions import ConnectionClosed
 from services.preauth.gateway.server import Gateway
 from services.preauth.login.browser import KIOSK_COOKIE
 from shared.contracts.requests.preauth import EnrolKiosk
-from tests.databases import TestDatabase
+from tests.databases import TestDatabase, locked
 from tests.integration.services.preauth.gateway.support import charger_socket, peer, until
 from tests.integration.services.preauth.processes import Process, process
 from tests.integration.services.preauth.world import Preauth, running
@@ -127,10 +126,8 @@ async def test_taps_read_during_a_stop_are_journalled(database: TestDatabase, tm
         gateway = next(part for part in here.service.parts if isinstance(part, Gateway))
         async with (
             charger_socket(f"ws://127.0.0.1:{gateway.port}/ocpp", "CP-9") as socket,
-            # Not one that blocks the loop: a transaction of the service's that is in the lock's way could not end.
-            await psycopg.AsyncConnection.connect(database.admin_url) as held,
+            locked(database, b"preauth.tap"),
         ):
-            await held.execute("LOCK TABLE preauth.tap IN SHARE MODE")
             for frame in frames:
                 await socket.send(frame)
             (tunnel,) = gateway.tunnels()

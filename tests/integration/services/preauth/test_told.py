@@ -25,7 +25,7 @@ from services.preauth.decision.tap import Tap
 from shared.contracts.events.preauth import Told
 from shared.contracts.requests.preauth import ArmPairing
 from shared.runtime.tracing import continued, current_traceparent
-from tests.databases import TestDatabase, fresh_database
+from tests.databases import TestDatabase, fresh_database, locked
 from tests.infra import Infra
 from tests.integration.services.preauth.world import Preauth, running
 
@@ -111,8 +111,7 @@ async def test_a_commit_after_the_deadline_is_void(own_preauth: Preauth) -> None
     """The statement is held up past the deadline: null is told, and when it commits after all, the match is void."""
     preauth = own_preauth
     await arm(preauth)
-    with psycopg.connect(preauth.database.admin_url) as blocker:
-        blocker.execute("LOCK TABLE preauth.tap IN SHARE MODE")
+    async with locked(preauth.database, b"preauth.tap"):
         started = time.monotonic()
         assert await preauth.tap("04A1", CP) is None
         assert time.monotonic() - started < 0.5

@@ -8,11 +8,10 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-import psycopg
 import pytest
 
 from services.preauth.login.completing import ASK_SYNC_S
-from tests.databases import TestDatabase, fresh_database
+from tests.databases import TestDatabase, fresh_database, locked
 from tests.infra import Infra, provided
 from tests.integration.services.preauth.scenarios.conftest import ALONE, BOTH, GATEWAY, HOOK
 from tests.integration.services.preauth.scenarios.site import Site, Way, built
@@ -94,8 +93,7 @@ async def test_a_commit_stalls_past_the_deadline(site: Site, charger_id: str, ca
     async with site.kiosk(charger_id) as kiosk, site.charger(charger_id) as charger:
         healthy = (await charger.authorize(site.new_card()))[1]
         pairing_id = await kiosk.arm(charger_id)
-        with psycopg.connect(site.one.database.admin_url) as blocker:
-            blocker.execute("LOCK TABLE preauth.tap IN SHARE MODE")
+        async with locked(site.one.database, b"preauth.tap"):
             told, took_ms = await charger.authorize(card)
         assert (told, took_ms < DEADLINE_MS + healthy + BUSY_MS) == ("Accepted", True)
         await kiosk.notified(pairing_id, "void")

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 import httpx
-import psycopg
 import pytest
 from ocpp.v16 import call
 
@@ -14,6 +13,7 @@ from deploy.demo.chargers.charger import Charger
 from deploy.demo.chargers.wire import NoAnswerError
 from services.preauth.chargers.cache import PAUSE_S
 from shared.contracts.requests.preauth import ArmPairing, SwitchInterception
+from tests.databases import locked
 from tests.integration.services.preauth.gateway.support import until
 from tests.integration.services.preauth.scenarios.conftest import BOTH, GATEWAY, HOOK
 from tests.integration.services.preauth.scenarios.site import Kiosk, Site
@@ -257,8 +257,7 @@ async def test_a_line_that_is_cut_while_a_card_is_decided(site: Site, charger_id
     async with site.kiosk(charger_id) as kiosk:
         async with site.charger(charger_id) as charger:
             pairing_id = await kiosk.arm(charger_id)
-            with psycopg.connect(site.one.database.admin_url) as blocker:
-                blocker.execute("LOCK TABLE preauth.tap IN SHARE MODE")
+            async with locked(site.one.database, b"preauth.tap"):
                 asking = asyncio.create_task(charger.ask(call.Authorize(id_tag=card)))
                 await site.one.until("SELECT FROM pg_locks WHERE NOT granted AND relation = 'preauth.tap'::regclass")
                 site.steve.stations._sockets[charger_id][-1].connection.transport.abort()
