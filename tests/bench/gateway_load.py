@@ -1,8 +1,11 @@
 """Chargers by the thousand in one process: reads one JSON command a line, answers each with one line.
 
-`connect {host, port, path, count}`; `paced {per_s, seconds}`: each charger calls in its turn, latency counted from the
-scheduled moment; `closed {connections, seconds}`: the first ones call again as soon as they are answered; `storm`: all
-lose their socket and come back at once; `close`.
+`connect {host, port, path, count}`; `paced {per_s, seconds}`: each charger calls in its turn, whatever became of the
+calls before; `closed {connections, seconds}`: the first ones call again as soon as they are answered; `storm`: all lose
+their socket and come back at once; `close`.
+
+A frame's time counts from the moment it is written. It cannot count from the moment it was due: the loop's timers count
+whole milliseconds from the beginning of a turn and run up to one early, which is more than a frame takes.
 """
 
 import asyncio
@@ -44,7 +47,7 @@ class Charger(asyncio.Protocol):
         self._name, self._path = name, path
         self._buffer = bytearray()
         self._transport: asyncio.Transport | None = None
-        self._due = 0.0
+        self._called = 0.0
         self._next = random.randrange(len(FRAMES))
         self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self.latencies: list[float] = []
@@ -73,17 +76,16 @@ class Charger(asyncio.Protocol):
         at = 0
         while (frame := measure(buffer, at)) is not None:
             at = frame[2]
-            now = time.perf_counter()
-            self.latencies.append(now - self._due)
+            self.latencies.append(time.perf_counter() - self._called)
             if self.closed_loop:
-                self.call(now)
+                self.call()
         del buffer[:at]
 
-    def call(self, due: float) -> None:
-        """Send the next frame; `due` is the moment it should have been sent."""
+    def call(self) -> None:
+        """Send the next frame."""
         if self._transport is None or self.lost:
             return
-        self._due = due
+        self._called = time.perf_counter()
         self._next = (self._next + 1) % len(FRAMES)
         self._transport.write(FRAMES[self._next])
 
@@ -114,13 +116,12 @@ class Fleet:
 
     async def paced(self, per_s: float, seconds: float) -> dict[str, Any]:
         loop, period = asyncio.get_running_loop(), len(self._chargers) / per_s
-        begin, clock = loop.time() + 0.1, time.perf_counter() + 0.1
+        begin = loop.time() + 0.1
         for charger in self._chargers:
             charger.latencies.clear()
             phase = random.uniform(0, period)
             for turn in range(int(seconds / period)):
-                at = phase + turn * period
-                loop.call_at(begin + at, charger.call, clock + at)
+                loop.call_at(begin + phase + turn * period, charger.call)
         await asyncio.sleep(seconds + period + 1)
         return self._figures(seconds)
 
@@ -130,7 +131,7 @@ class Fleet:
             charger.latencies.clear()
         for charger in some:
             charger.closed_loop = True
-            charger.call(time.perf_counter())
+            charger.call()
         started = time.perf_counter()
         await asyncio.sleep(seconds)
         for charger in some:
