@@ -335,16 +335,12 @@ def build_drivers(service: Service, settings: PreauthSettings, watch: Watch) -> 
     )
     arming = Arming(database, outbox, clock=clock, new_id=new_id, budgets=budgets, qr_is_strong=settings.qr_is_strong)
     pairings = Pairings(database, arming)
-    kiosks = Kiosks(database, outbox, clock=clock, new_id=new_id)
     qr_codes = QrCodes(database, outbox, clock=clock, public_url=settings.public_url)
     pins = Pins(database, outbox, clock=clock)
     answer = service.dispatcher
     answer.command(asked.ArmPairing, pairings.arm_pairing)
     answer.command(asked.CancelPairing, pairings.cancel_pairing)
     answer.query(asked.ListPairings, pairings.list_pairings)
-    answer.command(asked.EnrolKiosk, kiosks.enrol_kiosk)
-    answer.command(asked.RevokeKiosk, kiosks.revoke_kiosk)
-    answer.query(asked.ListKiosks, kiosks.list_kiosks)
     answer.command(asked.RotateChargerQr, qr_codes.rotate_charger_qr)
     answer.query(asked.PrintChargerQr, qr_codes.print_charger_qr)
     answer.command(asked.SetCardPin, pins.set_card_pin)
@@ -358,6 +354,10 @@ def build_drivers(service: Service, settings: PreauthSettings, watch: Watch) -> 
         idle_s=settings.driver_idle_s,
         longest_s=settings.driver_longest_s,
     )
+    kiosks = Kiosks(database, outbox, clock=clock, new_id=new_id, sign_out=login.end_at_kiosk)
+    answer.command(asked.EnrolKiosk, kiosks.enrol_kiosk)
+    answer.command(asked.RevokeKiosk, kiosks.revoke_kiosk)
+    answer.query(asked.ListKiosks, kiosks.list_kiosks)
     service.parts += [
         Every("pairings.expire", EXPIRE_EVERY_S, pairings.expire),
         Every("pairings.watch", LOOK_EVERY_S, watch.look),

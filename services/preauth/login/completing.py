@@ -24,6 +24,8 @@ log = get_logger(__name__)
 
 ASK_SYNC_S = 4.0
 
+_REVOKED = "This screen does not vouch for who stands there any more."
+
 
 @dataclass(frozen=True, slots=True)
 class LoggedIn:
@@ -67,7 +69,7 @@ class Login:
         if row is None or row.purpose != "login":
             raise rules.NoSuchScan("This page does not belong to a scan that was started here. Start again.")
         if revoked:
-            raise rules.ScanOver("This screen does not vouch for who stands there any more.")
+            raise rules.ScanOver(_REVOKED)
         at = self._clock()
         if row.state == "consumed":
             return await self._again(row, at)
@@ -85,7 +87,12 @@ class Login:
         async with self._database.write() as tx:
             row = await store.end_session(tx, digest(token), at=at, reason="asked")
             if row is not None:
-                await self._tell_out(tx, row, "driver")
+                await self._tell_out(tx, row, _cause(Actor(kind="driver", id=str(row.session_id)), row))
+
+    async def end_at_kiosk(self, tx: Write, kiosk_id: UUID, cause: Cause) -> None:
+        """Sign out who signed in at a kiosk that does not vouch for anybody any more."""
+        for row in await store.end_sessions_at(tx, kiosk_id, at=self._clock(), reason="kiosk_revoked"):
+            await self._tell_out(tx, row, cause)
 
     async def session(self, token: str) -> store.Row | None:
         """The living session of this token, which counts as used now."""
@@ -102,7 +109,7 @@ class Login:
             await store.give_up(tx, told_before=at - rules.COMPLETE_WITHIN, at=at)
             ended = await store.end_old_sessions(tx, at=at, idle_since=at - self._idle, began_before=at - self._longest)
             for row in ended:
-                await self._tell_out(tx, row, "system")
+                await self._tell_out(tx, row, _cause(Actor(kind="system", id="preauth"), row))
 
     async def forget(self) -> None:
         """Delete what ended long ago. Called again and again."""
@@ -169,6 +176,8 @@ class Login:
         cause = Cause(actor=Actor(kind=row.armed_by_kind, id=row.armed_by_id), correlation_id=row.correlation_id)
         told = {"pairing_id": row.pairing_id, "charge_box_id": row.charge_box_id, "id_tag": row.id_tag}
         async with self._database.write() as tx:
+            if row.kiosk_id is not None and not await kiosks.hold(tx, row.kiosk_id):
+                raise rules.ScanOver(_REVOKED)
             if not await store.consume(tx, row.pairing_id, result="refused" if reason else "login", at=at):
                 raise rules.AlreadyUsed("This scan was used already. Start again.")
             if reason is not None:
@@ -212,7 +221,10 @@ class Login:
             )
             await self._outbox.add(tx, event, cause)
 
-    async def _tell_out(self, tx: Write, row: store.Row, who: str) -> None:
-        actor = Actor(kind="driver", id=str(row.session_id)) if who == "driver" else Actor(kind="system", id="preauth")
+    async def _tell_out(self, tx: Write, row: store.Row, cause: Cause) -> None:
         event = DriverSignedOut(id_tag=row.id_tag, session_id=row.session_id, reason=row.end_reason)
-        await self._outbox.add(tx, event, Cause(actor=actor, correlation_id=row.session_id))
+        await self._outbox.add(tx, event, cause)
+
+
+def _cause(actor: Actor, session: store.Row) -> Cause:
+    return Cause(actor=actor, correlation_id=session.session_id)

@@ -5,7 +5,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from services.preauth.tables import binding_offer, driver_session, kiosk, known_device, login_code, pairing, tap
+from services.preauth.tables import binding_offer, driver_session, known_device, login_code, pairing, tap
 from shared.contracts.identity import IdTag
 from shared.database.engine import Read, Write
 
@@ -43,15 +43,13 @@ async def states(tx: Read, pairing_ids: list[UUID]) -> dict[UUID, tuple[str, int
 
 
 async def consume(tx: Write, pairing_id: UUID, *, result: str, at: datetime) -> bool:
-    """Use an intercepted login, once; False when somebody else was faster, it is no login, or its kiosk was revoked."""
-    revoked = sa.exists().where(kiosk.c.kiosk_id == pairing.c.kiosk_id, kiosk.c.revoked_at.is_not(None))
+    """Use an intercepted login, once; False when somebody else was faster, or it is no login."""
     statement = (
         pairing.update()
         .where(
             pairing.c.pairing_id == pairing_id,
             pairing.c.state == "intercepted",
             pairing.c.purpose == "login",
-            ~revoked,
         )
         .values(state="consumed", result=result, ended_at=at)
         .returning(pairing.c.pairing_id)
@@ -111,6 +109,17 @@ async def end_session(tx: Write, token_hash: bytes, *, at: datetime, reason: str
     )
     found: Row | None = (await tx.execute(statement)).first()
     return found
+
+
+async def end_sessions_at(tx: Write, kiosk_id: UUID, *, at: datetime, reason: str) -> list[Row]:
+    """End the living sessions that began at this kiosk."""
+    statement = (
+        driver_session.update()
+        .where(driver_session.c.kiosk_id == kiosk_id, driver_session.c.ended_at.is_(None))
+        .values(ended_at=at, end_reason=reason)
+        .returning(driver_session)
+    )
+    return list(await tx.execute(statement))
 
 
 async def end_old_sessions(tx: Write, *, at: datetime, idle_since: datetime, began_before: datetime) -> list[Row]:

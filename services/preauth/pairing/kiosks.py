@@ -1,5 +1,6 @@
 """Kiosks: an operator makes a one-time code, a screen exchanges it for a key, and then vouches for presence."""
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -32,8 +33,19 @@ Row = sa.Row[Any]
 
 
 class Kiosks:
-    def __init__(self, database: Database, outbox: Outbox, *, clock: Clock, new_id: NewId) -> None:
+    """`sign_out` ends the drivers' sessions that began at a kiosk, in the transaction that revokes it."""
+
+    def __init__(
+        self,
+        database: Database,
+        outbox: Outbox,
+        *,
+        clock: Clock,
+        new_id: NewId,
+        sign_out: Callable[[Write, UUID, Cause], Awaitable[None]],
+    ) -> None:
         self._database, self._outbox, self._clock, self._new_id = database, outbox, clock, new_id
+        self._sign_out = sign_out
 
     async def enrol_kiosk(self, tx: Write, request: EnrolKiosk, cause: Cause) -> KioskEnrolment:
         at, code = self._clock(), new_code(CODE_LENGTH)
@@ -50,7 +62,8 @@ class Kiosks:
         return KioskEnrolment(kiosk=_view(row, at), code=code, code_expires_at=row.code_expires_at)
 
     async def revoke_kiosk(self, tx: Write, request: RevokeKiosk, cause: Cause) -> KioskView:
-        """From now on it opens nothing: a scan that it armed takes no card any more, and completes no login.
+        """From now on it opens nothing: a scan that it armed takes no card any more, and completes no login; and
+        who signed in there is signed out.
 
         :raises NotFound: for an unknown kiosk. Revoking it again changes nothing.
         """
@@ -61,6 +74,7 @@ class Kiosks:
             await self._outbox.add(tx, KioskRevoked(kiosk_id=row.kiosk_id, name=row.name), cause)
             by_it = pairing.c.kiosk_id == row.kiosk_id
             await withdraw(tx, self._outbox, by_it, why="kiosk_revoked", at=at, cause=cause)
+            await self._sign_out(tx, row.kiosk_id, cause)
             return _view(row, at)
         known = (await tx.execute(sa.select(kiosk).where(kiosk.c.kiosk_id == request.kiosk_id))).first()
         if known is None:
@@ -110,6 +124,12 @@ async def held_by_key(tx: Write, key: str) -> Row | None:
     """The same, and it stays enrolled until `tx` ends: who revokes it then finds what was armed with it."""
     found: Row | None = (await tx.execute(_by_key(key).with_for_update(read=True))).first()
     return found
+
+
+async def hold(tx: Write, kiosk_id: UUID) -> bool:
+    """Whether it is still enrolled, which it stays until `tx` ends: who revokes it then finds what became of a scan."""
+    statement = sa.select(kiosk.c.kiosk_id).where(kiosk.c.kiosk_id == kiosk_id, kiosk.c.revoked_at.is_(None))
+    return (await tx.execute(statement.with_for_update(read=True))).first() is not None
 
 
 async def is_revoked(tx: Read, kiosk_id: UUID) -> bool:

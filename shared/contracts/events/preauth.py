@@ -141,7 +141,7 @@ class DriverSignedOut(_PreauthEvent):
     type: ClassVar[str] = "driver.signed_out"
     id_tag: CardKey
     session_id: UUID
-    reason: Literal["asked", "idle", "too_long"]
+    reason: Literal["asked", "idle", "too_long", "kiosk_revoked"]
 
     def subject(self) -> str:
         return f"card/{self.id_tag}"

@@ -20,7 +20,7 @@ from shared.contracts.requests.preauth import (
 from tests.databases import TestDatabase, locked
 from tests.integration.services.preauth.driving import CARD, CP, arm, browser, kiosk_of, log_in, qr_of, scan
 from tests.integration.services.preauth.sync_double import SyncDouble
-from tests.integration.services.preauth.world import Preauth, running
+from tests.integration.services.preauth.world import Preauth, cause, running
 
 
 @pytest.fixture
@@ -130,11 +130,44 @@ async def test_a_revoked_kiosk_takes_no_card(preauth: Preauth, sync: SyncDouble)
         assert await preauth.tap(CARD, CP) is None
         codes = [(await log_in(stolen, one)).json()["code"] for one in (armed, scanned, done)]
         assert codes == ["scan_over"] * 3
+        assert (await stolen.get("/me")).status_code == 401
         assert await preauth.tap(CARD, "CP-10") == "BLOCKED"
     [gone] = preauth.events("pairing.cancelled")
     assert (gone["data"]["pairing_id"], gone["data"]["why"]) == (armed, "kiosk_revoked")
     assert (gone["actorkind"], gone["actorid"]) == ("operator", "maria")
-    assert len(preauth.rows("SELECT 1 FROM driver_session")) == 1
+    [ended] = preauth.rows("SELECT end_reason, ended_at FROM driver_session")
+    assert ended["end_reason"] == "kiosk_revoked"
+    [out] = preauth.events("driver.signed_out")
+    assert (out["data"]["reason"], out["actorkind"], out["actorid"]) == ("kiosk_revoked", "operator", "maria")
+
+
+async def test_a_session_elsewhere_outlives_a_revoked_kiosk(preauth: Preauth, sync: SyncDouble) -> None:
+    """The same card is signed in at two screens: the one that stays keeps its driver, also where the other goes."""
+    sync.know(CARD)
+    async with browser(preauth) as stolen, browser(preauth) as other:
+        made = await kiosk_of(preauth, stolen)
+        await kiosk_of(preauth, other, "CP-8")
+        assert (await log_in(stolen, await scan(preauth, stolen))).status_code == 200
+        assert (await log_in(other, await scan(preauth, other, charger="CP-8"))).status_code == 200
+        await preauth.done(RevokeKiosk(kiosk_id=made["kiosk"]["kiosk_id"]))
+        assert [(await page.get("/me")).status_code for page in (stolen, other)] == [401, 200]
+
+
+async def test_a_login_beside_a_revocation_waits_for_it(preauth: Preauth, sync: SyncDouble) -> None:
+    """The match became a scan after the revocation had looked for scans: its login is decided when that is done."""
+    sync.know(CARD)
+    waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    async with browser(preauth) as kiosk:
+        made = await kiosk_of(preauth, kiosk)
+        pairing_id = await scan(preauth, kiosk)
+        preauth.run("UPDATE pairing SET state = 'matched'")
+        async with preauth.service.database.write() as tx:
+            await preauth.drivers.kiosks.revoke_kiosk(tx, RevokeKiosk(kiosk_id=made["kiosk"]["kiosk_id"]), cause())
+            preauth.run("UPDATE pairing SET state = 'intercepted'")
+            completing = asyncio.create_task(log_in(kiosk, pairing_id))
+            await preauth.until(waiting)
+        assert (await completing).json()["code"] == "scan_over"
+    assert preauth.rows("SELECT 1 FROM driver_session") == []
 
 
 async def test_a_kiosk_revoked_during_the_match_completes_no_login(preauth: Preauth, sync: SyncDouble) -> None:
