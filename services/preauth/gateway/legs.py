@@ -206,6 +206,8 @@ class Leg(asyncio.Protocol):
         self._release()
         self._memory.used -= self._waiting
         self._waiting = 0
+        # One that was closed with bytes to send, and sent them, does not bear to be aborted afterwards (CPython).
+        self.transport = None
         if not self._closed_told:
             self._tell_closed(self.protocol.close_rcvd)
         self._owner.on_lost(self)
