@@ -14,7 +14,7 @@ from services.preauth.chargers.cache import CacheCleaner
 from services.preauth.chargers.handlers import Chargers
 from services.preauth.chargers.jobs import Newcomers, Readiness
 from services.preauth.chargers.observer import Observer
-from services.preauth.decision.clocks import Clocks
+from services.preauth.clocks import Clocks, Reads, database_time
 from services.preauth.decision.decider import TapDecider
 from services.preauth.decision.desk import GatewayDesk
 from services.preauth.decision.group import GroupCommit
@@ -144,12 +144,16 @@ class DriverParts:
     app: Starlette
 
 
-def build(settings: PreauthSettings, *, clock: Clock = utc_now, new_id: NewId = uuid7) -> Service:
-    return wire(settings, clock=clock, new_id=new_id)[0]
+def build(settings: PreauthSettings) -> Service:
+    return wire(settings)[0]
 
 
 def wire(
-    settings: PreauthSettings, *, clock: Clock = utc_now, new_id: NewId = uuid7
+    settings: PreauthSettings,
+    *,
+    clock: Clock = utc_now,
+    new_id: NewId = uuid7,
+    database_time: Reads = database_time,
 ) -> tuple[Service, TapParts, DriverParts]:
     """The service, and the parts that its rooms consist of.
 
@@ -157,9 +161,11 @@ def wire(
     take a turn, and it is done once.
     """
     service = assemble("preauth", settings, metadata, clock=clock, new_id=new_id, asks=True, relay_rest=RELAY_REST)
+    clocks = Clocks(service.database, instance=new_id(), clock=clock, database_time=database_time)
+    service.clock = clocks.now
     served = settings.served()
     watch = Watch(service.database)
-    taps = build_taps(service, settings, watch)
+    taps = build_taps(service, settings, watch, clocks)
     gateway = build_gateway(service, settings, taps.decider, listens="gateway" in served)
     follow_sync(service, settings)
     drivers = build_drivers(service, settings, watch)
@@ -188,7 +194,7 @@ def leave_work(service: Service, *, waits_for_answers: bool) -> None:
         service.checks.pop(check, None)
 
 
-def build_taps(service: Service, settings: PreauthSettings, watch: Watch) -> TapParts:
+def build_taps(service: Service, settings: PreauthSettings, watch: Watch, clocks: Clocks) -> TapParts:
     """Wire the way of a tap and what follows it."""
     clock, new_id = service.clock, service.new_id
     group = GroupCommit(
@@ -220,7 +226,6 @@ def build_taps(service: Service, settings: PreauthSettings, watch: Watch) -> Tap
             watch.moved(answered.decision.pairing_id)
 
     matches.recorded = recorded
-    clocks = Clocks(service.database, instance=new_id(), clock=clock)
     sweeper = Sweeper(service.database, service.outbox, group, matches, clocks, clock=clock, new_id=new_id)
     replay = Replay(
         service.database, service.outbox, group, spool, clock=clock, new_id=new_id, registry=service.registry
@@ -236,7 +241,7 @@ def build_taps(service: Service, settings: PreauthSettings, watch: Watch) -> Tap
     service.parts += [
         Every("journal.months", HOUR_S, months.keep),
         Every("old.forget", HOUR_S, housekeeping.forget),
-        Every("taps.clock", CLOCK_EVERY_S, clocks.tell),
+        Every("clock", CLOCK_EVERY_S, clocks.look),
         Every("taps.sweep", SWEEP_EVERY_S, sweeper.sweep),
         Every("taps.replay", REPLAY_EVERY_S, replay.replay),
         cleaner,

@@ -10,8 +10,8 @@ from uuid import UUID
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from sqlalchemy.exc import DBAPIError
 
+from services.preauth.clocks import Clocks
 from services.preauth.decision import store
-from services.preauth.decision.clocks import Clocks
 from services.preauth.decision.group import GroupCommit
 from services.preauth.decision.spool import Gap, Spool, Spooled
 from services.preauth.decision.tap import MatchAnswered

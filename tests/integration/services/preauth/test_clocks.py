@@ -8,61 +8,78 @@ from uuid import uuid4
 
 import pytest
 
-from services.preauth.decision.tap import MatchAnswered
+from services.preauth.clocks import Clocks
+from services.preauth.main import EXPIRE_EVERY_S
 from shared.contracts.requests.preauth import ArmPairing
+from shared.database.engine import Read
 from tests.databases import TestDatabase
 from tests.integration.services.preauth.world import MovableClock, Preauth, running
 
-CP, CARD = "CP-7", "04A1"
+CARD = "04A1"
 BEHIND = timedelta(seconds=8)
+A_MOMENT = timedelta(seconds=1)
 
 
 @pytest.fixture
 async def right(database: TestDatabase, tmp_path: Path) -> AsyncIterator[Preauth]:
-    """A replica whose clock is right, and which has closed all taps up to a few seconds ago."""
+    """A replica whose clock is right."""
     async with running(database, tmp_path / "right") as one:
-        one.taps.group.healthy_for_s = lambda: 60.0  # type: ignore[method-assign]
-        await one.until("SELECT FROM sweep WHERE swept_until > now() - interval '6 seconds'", within_s=10)
         yield one
 
 
-@pytest.fixture
-async def behind(right: Preauth, database: TestDatabase, tmp_path: Path) -> AsyncIterator[Preauth]:
-    """One that comes later, and whose clock is behind."""
-    clock = MovableClock()
-    clock.ahead = -BEHIND
-    async with running(database, tmp_path / "behind", clock=clock) as one:
-        await one.until("SELECT FROM replica_clock WHERE behind > interval '7 seconds'")
-        yield one
-
-
-async def test_a_fresh_scan_is_not_taken_for_an_old_one(
-    right: Preauth, behind: Preauth, database: TestDatabase
+@pytest.mark.parametrize("off_s", [120, -120])
+async def test_a_scan_lasts_as_long_at_every_replica(
+    right: Preauth, database: TestDatabase, tmp_path: Path, off_s: int
 ) -> None:
-    """A scan that the replica behind its time has not written down yet is left alone by the other: it logs in."""
-    record = behind.taps.matches._record
+    """One replica's clock is minutes off: what it armed and what others armed takes cards for its window, no longer."""
+    async with running(database, tmp_path / "off", clock=MovableClock(timedelta(seconds=off_s))) as off:
+        async with asyncio.timeout(10):
+            while abs(off.service.clock() - right.service.clock()) > A_MOMENT:  # noqa: ASYNC110 - no event says so
+                await asyncio.sleep(0.02)
+        for charger in ("A", "C"):
+            await right.done(ArmPairing(charge_box_id=charger, purpose="find_card"))
+        for charger in ("B", "D"):
+            await off.done(ArmPairing(charge_box_id=charger, purpose="find_card"))
+        # Each has looked meanwhile for what ran out.
+        await asyncio.sleep(EXPIRE_EVERY_S * 1.5)
+        assert [await off.tap(CARD, "A"), await right.tap(CARD, "B")] == ["BLOCKED", "BLOCKED"]
+        for one in (right, off):
+            one.clock.ahead += timedelta(seconds=91)
+        assert [await off.tap(CARD, "C"), await right.tap(CARD, "D")] == [None, None]
+        rows = right.rows("SELECT reason FROM tap WHERE charge_box_id IN ('C', 'D')")
+        assert [row["reason"] for row in rows] == ["expired", "expired"]
 
-    async def late(answered: MatchAnswered) -> None:
-        # Not a lock: what holds the rows would hold the other's sweeper, too.
-        await asyncio.sleep(2.5)
-        await record(answered)
 
-    behind.taps.matches._record = late  # type: ignore[method-assign]
-    await right.done(ArmPairing(charge_box_id=CP, purpose="find_card"))
-    assert await behind.tap(CARD, CP) == "BLOCKED"
-    await right.until("SELECT FROM pairing WHERE state = 'intercepted'")
-    assert right.rows("SELECT told, in_time FROM tap") == [{"told": "blocked", "in_time": True}]
+async def test_an_answer_that_was_slow_sets_no_clock(right: Preauth) -> None:
+    """The database's word took so long that the clock may as well be right: it stays. One that is surely off does not.
+
+    What a look finds is found by the clock as it was set before.
+    """
+
+    async def slow(_: Read) -> datetime:
+        read = datetime.now(UTC)
+        await asyncio.sleep(0.5)
+        return read
+
+    clocks = Clocks(right.service.database, instance=uuid4(), clock=lambda: datetime.now(UTC), database_time=slow)
+    await clocks.look()
+    assert abs(clocks.now() - datetime.now(UTC)) < timedelta(milliseconds=50)
+    clocks = Clocks(right.service.database, instance=uuid4(), clock=MovableClock(-BEHIND))
+    await clocks.look()
+    assert abs(clocks.now() - datetime.now(UTC)) < A_MOMENT
 
 
-async def test_what_the_one_behind_never_wrote_is_closed_in_its_time(right: Preauth, behind: Preauth) -> None:
-    """A tap whose answer is never recorded is closed, although it is older than all that had been closed before."""
+async def test_what_one_behind_never_wrote_is_closed_in_its_time(right: Preauth) -> None:
+    """A tap decided before its process knew how late its clock is: closed in its time, although all older ones were."""
+    right.taps.group.healthy_for_s = lambda: 60.0  # type: ignore[method-assign]
+    await right.until("SELECT FROM sweep WHERE swept_until > now() - interval '6 seconds'", within_s=10)
+    await Clocks(right.service.database, instance=uuid4(), clock=MovableClock(-BEHIND)).look()
     at = datetime.now(UTC)
     right.run(
         "INSERT INTO tap (received_at, tap_id, charge_box_id, id_tag, kind, via, reason)"
-        " VALUES (%s, %s, %s, %s, 'authorize', 'hook', 'nothing_armed')",
-        behind.clock(),
+        " VALUES (%s, %s, 'CP-7', %s, 'authorize', 'hook', 'nothing_armed')",
+        at - BEHIND,
         uuid4(),
-        CP,
         CARD,
     )
     await right.until("SELECT FROM tap WHERE told = 'unknown'", within_s=15)

@@ -100,9 +100,9 @@ class Rig:
             scans_per_kiosk=100_000,
             scans_per_source=100_000,
         )
-        service, taps, drivers = wire(configuration, clock=self.clock)
+        service, taps, drivers = wire(configuration, clock=self.clock, database_time=self.clock.database_time)
         # Time passes in steps here: what is periodic is a step, too.
-        periodic = {"taps.clock", "taps.sweep", "pairings.expire", "login.end_old", "evidence.judge", "evidence.rates"}
+        periodic = {"clock", "taps.sweep", "pairings.expire", "login.end_old", "evidence.judge", "evidence.rates"}
         service.parts = [part for part in service.parts if part.name not in BUS | periodic]
         taps.group.healthy_for_s = lambda: 60.0  # type: ignore[method-assign]
         service.requester.ask = self.sync.ask  # type: ignore[method-assign]

@@ -16,10 +16,12 @@ import psycopg
 from psycopg.rows import dict_row
 from pydantic import SecretStr
 
+from services.preauth.clocks import database_time
 from services.preauth.main import DriverParts, TapParts, wire
 from services.preauth.settings import PreauthSettings
 from shared.contracts.identity import Actor, ActorKind, Cause
 from shared.contracts.request import ReplyEnvelope, Request, RequestEnvelope
+from shared.database.engine import Read
 from shared.runtime.service import Service
 from shared.web.server import HttpServer
 from shared.web.signatures import hex_hmac
@@ -32,13 +34,16 @@ OPERATOR = Actor(kind="operator", id="maria")
 
 
 class MovableClock:
-    """The real time plus what a test adds to it."""
+    """The real time plus what a test adds to it, for everybody; and how far this one is `off`."""
 
-    def __init__(self) -> None:
-        self.ahead = timedelta()
+    def __init__(self, off: timedelta = timedelta()) -> None:
+        self.ahead, self.off = timedelta(), off
 
     def __call__(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
+        return datetime.now(UTC) + self.ahead + self.off
+
+    async def database_time(self, tx: Read) -> datetime:
+        return await database_time(tx) + self.ahead
 
 
 @dataclass
@@ -158,7 +163,8 @@ async def running(
 ) -> AsyncIterator[Preauth]:
     """One replica, from start to stop. Without `bus`, it does not even try to reach a broker."""
     clock = clock or MovableClock()
-    service, taps, drivers = wire(settings_for(database, folder, **more), clock=clock)
+    settings = settings_for(database, folder, **more)
+    service, taps, drivers = wire(settings, clock=clock, database_time=clock.database_time)
     if not bus:
         service.parts = [part for part in service.parts if part.name not in BUS]
     port = next(part.port for part in service.parts if isinstance(part, HttpServer) and part.name == "http")
