@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
+import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql as pg
 
 from shared.bus.topology import EVENTS
 from shared.contracts.event import Event, seal
@@ -25,8 +25,19 @@ class Outbox:
         self, metadata: sa.MetaData, *, clock: Clock, new_id: NewId, wake: Callable[[], None] = _NO_ONE
     ) -> None:
         schema = metadata.schema
-        self._outbox = metadata.tables[f"{schema}.outbox"]
-        self._versions = metadata.tables[f"{schema}.subject_version"]
+        # In the order in which they are given; the order of the ids is the order in which they leave.
+        self._insert = sa.text(
+            f"INSERT INTO {schema}.outbox (event_id, ordering_key, routing_key, exchange, body, traceparent)"  # noqa: S608 - our own schema's name
+            " SELECT id, subject, type, :exchange, convert_to(body, 'UTF8'), CAST(:traceparent AS text)"
+            " FROM json_to_recordset(CAST(:given AS json)) AS one (id uuid, subject text, type text, body text)"
+        )
+        self._count = sa.text(
+            f"INSERT INTO {schema}.subject_version AS known (subject, version)"  # noqa: S608 - our own schema's name
+            " SELECT subject, version"
+            " FROM json_to_recordset(CAST(:given AS json)) AS one (subject text, version bigint)"
+            " ON CONFLICT (subject) DO UPDATE SET version = known.version + excluded.version"
+            " RETURNING subject, version"
+        )
         self._clock, self._new_id = clock, new_id
         self.wake = wake
 
@@ -44,52 +55,30 @@ class Outbox:
 
     async def add_each(self, tx: Write, events: Sequence[tuple[Event, Cause]], *, exchange: str = EVENTS) -> list[UUID]:
         """As `add_all`, for events that have causes of their own."""
-        versions = await self._next_versions(tx, Counter(event.subject() for event, _ in events))
-        rows = []
-        for event, cause in events:
-            subject, event_id = event.subject(), self._new_id()
+        if not events:
+            return []
+        subjects = [event.subject() for event, _ in events]
+        versions = await self._next_versions(tx, Counter(subjects))
+        at, ids, rows = self._clock(), [], []
+        for subject, (event, cause) in zip(subjects, events, strict=True):
+            event_id = self._new_id()
             versions[subject] += 1
-            body = seal(event, event_id=event_id, subject_version=versions[subject], at=self._clock(), cause=cause)
-            rows.append(
-                {
-                    "event_id": event_id,
-                    "ordering_key": subject,
-                    "routing_key": event.type,
-                    "exchange": exchange,
-                    "body": body,
-                    "traceparent": current_traceparent(),
-                }
-            )
-        if rows:
-            # An array a column: one statement for thousands of events, in this order.
-            given = sa.select(
-                *(
-                    sa.func.unnest(sa.cast([row[name] for row in rows], pg.ARRAY(self._outbox.c[name].type))).label(
-                        name
-                    )
-                    for name in rows[0]
-                )
-            )
-            await tx.execute(sa.insert(self._outbox).from_select(list(rows[0]), given))
-            after_commit(tx, self.wake)
-        return [row["event_id"] for row in rows]  # type: ignore[misc]
+            body = seal(event, event_id=event_id, subject_version=versions[subject], at=at, cause=cause)
+            ids.append(event_id)
+            rows.append({"id": event_id, "subject": subject, "type": event.type, "body": body.decode()})
+        given = {"given": _json(rows), "exchange": exchange, "traceparent": current_traceparent()}
+        await tx.execute(self._insert, given)
+        after_commit(tx, self.wake)
+        return ids
 
     async def _next_versions(self, tx: Write, wanted: Mapping[str, int]) -> dict[str, int]:
         """Count each subject up by how many events it gets, in one statement; returns the versions before."""
-        if not wanted:
-            return {}
         # In one order everywhere, so that two transactions about the same subjects wait instead of deadlocking.
-        given = sa.select(
-            sa.func.unnest(sa.cast(sorted(wanted), pg.ARRAY(sa.Text))).label("subject"),
-            sa.func.unnest(sa.cast([wanted[subject] for subject in sorted(wanted)], pg.ARRAY(sa.BigInteger))).label(
-                "version"
-            ),
-        )
-        statement = pg.insert(self._versions).from_select(["subject", "version"], given)
-        result = await tx.execute(
-            statement.on_conflict_do_update(
-                index_elements=[self._versions.c.subject],
-                set_={"version": self._versions.c.version + statement.excluded.version},
-            ).returning(self._versions.c.subject, self._versions.c.version)
-        )
-        return {row.subject: int(row.version) - wanted[row.subject] for row in result}
+        rows = [{"subject": subject, "version": wanted[subject]} for subject in sorted(wanted)]
+        result = await tx.execute(self._count, {"given": _json(rows)})
+        return {subject: version - wanted[subject] for subject, version in result}
+
+
+def _json(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as one parameter, however many they are."""
+    return msgspec.json.encode(rows).decode()

@@ -2,10 +2,12 @@ import importlib
 import json
 from datetime import UTC, datetime
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from shared.contracts import event, schemas
 from shared.contracts.event import MalformedMessageError, open_envelope, open_event, seal
@@ -44,6 +46,42 @@ def test_an_event_travels_as_the_cloud_event_of_the_contract() -> None:
         "correlationid": str(ID),
         "data": {"id_tag": "04A1", "ocpp_tag_pk": 1, "parent_id_tag": None, "blocked": False, "expiry": None},
     }
+
+
+def test_the_event_that_caused_it_travels_along() -> None:
+    """Who reads a chain of events finds the one before; an event without one does not name it."""
+    body = CardDiscovered(id_tag="04a1", ocpp_tag_pk=1, parent_id_tag=None, blocked=False, expiry=None)
+    caused = seal(
+        body, event_id=ID, subject_version=1, at=AT, cause=Cause(**{**dict(CAUSE), "causation_id": UUID(int=7)})
+    )
+    assert open_envelope(caused).causationid == UUID(int=7)
+    assert "causationid" not in json.loads(sealed())
+
+
+@pytest.mark.parametrize(
+    ("id_tag", "actor", "at"),
+    [
+        ("04\x0001", "CP-7", AT),
+        ("x" * 601, "CP-7", AT),
+        ("04A1", "CP\x007", AT),
+        ("04A1", "CP-7", AT.replace(year=1999)),
+        ("04A1", "CP-7", AT.replace(tzinfo=None)),
+    ],
+)
+def test_what_nobody_could_read_is_not_sealed(id_tag: str, actor: str, at: datetime) -> None:
+    """It fails where it was made, and not in each reader's queue."""
+    body = CardDiscovered(id_tag=id_tag, ocpp_tag_pk=1, parent_id_tag=None, blocked=False, expiry=None)
+    cause = Cause(actor=Actor(kind="charger", id=actor), correlation_id=ID)
+    with pytest.raises(ValidationError):
+        seal(body, event_id=ID, subject_version=1, at=at, cause=cause)
+
+
+@pytest.mark.parametrize("at", [AT, AT.replace(microsecond=123456), AT.astimezone(ZoneInfo("Asia/Kolkata"))])
+def test_a_message_is_what_its_envelope_would_write(at: datetime) -> None:
+    """Sealing takes a short way, and says the same: character for character but for the zone, which is always UTC."""
+    body = CardDiscovered(id_tag='04 ä"\\', ocpp_tag_pk=1, parent_id_tag=None, blocked=False, expiry=AT)
+    short = seal(body, event_id=ID, subject_version=1, at=at, cause=CAUSE)
+    assert short == open_envelope(short).model_dump_json(exclude_none=True).encode()
 
 
 def test_what_is_sealed_opens_again() -> None:
