@@ -1,6 +1,6 @@
 """Many rows in one statement: all of them as one JSON parameter, instead of a statement, or an array, a column."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -9,19 +9,27 @@ import sqlalchemy as sa
 from shared.database.engine import Write
 
 
-def _rows(table: sa.Table, columns: Sequence[str], values: Sequence[Mapping[str, Any]]) -> sa.TextualSelect:
-    """The values as a relation with the table's own types."""
+def rows(table: sa.Table, columns: Sequence[str], values: Iterable[Mapping[str, Any]]) -> sa.TextualSelect:
+    """The values as a relation with the table's own types; each has these columns and no others."""
     names = ", ".join(columns)
-    rows = msgspec.json.encode([{name: one[name] for name in columns} for one in values]).decode()
+    given = msgspec.json.encode(list(values)).decode()
     text = sa.text(f"SELECT {names} FROM json_populate_recordset(NULL::{table.fullname}, CAST(:given AS json))")  # noqa: S608 - names of our own columns
-    return text.bindparams(given=rows).columns(*(sa.column(name, table.c[name].type) for name in columns))
+    return text.bindparams(sa.bindparam("given", given, unique=True)).columns(
+        *(sa.column(name, table.c[name].type) for name in columns)
+    )
+
+
+def _only(columns: Sequence[str], values: Iterable[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """A column that is missing is a fault here, and no NULL there."""
+    return ({name: one[name] for name in columns} for one in values)
 
 
 async def insert(tx: Write, table: sa.Table, values: Sequence[Mapping[str, Any]]) -> None:
     """Insert rows that all have the same columns."""
-    if values:
-        columns = list(values[0])
-        await tx.execute(sa.insert(table).from_select(columns, _rows(table, columns, values)))
+    if not values:
+        return
+    columns = list(values[0])
+    await tx.execute(sa.insert(table).from_select(columns, rows(table, columns, _only(columns, values))))
 
 
 async def update(
@@ -29,7 +37,8 @@ async def update(
 ) -> None:
     """Set `columns` of each row that has this key."""
     if values:
-        new = _rows(table, [*key, *columns], values).cte("new")
+        given = [*key, *columns]
+        new = rows(table, given, _only(given, values)).cte("new")
         await tx.execute(
             sa.update(table)
             .where(*(table.c[name] == new.c[name] for name in key))
@@ -49,5 +58,5 @@ def among(table: sa.FromClause, steve_id: str, pks: Collection[int]) -> sa.Colum
     return sa.and_(
         table.c.steve_id == steve_id,
         pk.between(min(pks), max(pks)),
-        pk == sa.any_(sa.cast(list(pks), sa.ARRAY(sa.BigInteger))),
+        pk == sa.any_(sa.cast(sa.literal(f"{{{','.join(map(str, pks))}}}"), sa.ARRAY(sa.BigInteger))),
     )

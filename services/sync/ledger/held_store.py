@@ -176,7 +176,7 @@ async def sent(tx: Read, keys: Collection[Key], *, before: datetime) -> list[Ent
         )
         .order_by(entry.c.steve_id, entry.c.transaction_pk, entry.c.seq)
     )
-    return [Entry(**row._asdict()) for row in await tx.execute(statement)]
+    return [Entry(*row) for row in await tx.execute(statement)]
 
 
 async def late(tx: Read, keys: Collection[Key]) -> list[Entry]:
@@ -184,7 +184,7 @@ async def late(tx: Read, keys: Collection[Key]) -> list[Entry]:
     statement = sa.select(*(entry.c[name] for name in CLAIMED)).where(
         sa.tuple_(entry.c.steve_id, entry.c.transaction_pk).in_(sorted(keys)), entry.c.hold_reason == "late"
     )
-    return [Entry(**row._asdict()) for row in await tx.execute(statement)]
+    return [Entry(*row) for row in await tx.execute(statement)]
 
 
 async def send_again(tx: Write, key: Key, seqs: Collection[int], at: datetime) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 
@@ -14,8 +14,7 @@ from shared.contracts.identity import session_id
 from shared.database.engine import Read, Write
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """An entry that was claimed for delivery; `attempts` counts this one."""
 
     steve_id: str
@@ -64,24 +63,8 @@ class Part:
 
 
 UNSENT = ("pending", "sending", "held")
-CLAIMED = (
-    "steve_id",
-    "transaction_pk",
-    "seq",
-    "from_wh",
-    "to_wh",
-    "usage_event_id",
-    "external_customer_id",
-    "external_subscription_id",
-    "code",
-    "property_name",
-    "charge_box_id",
-    "timestamp",
-    "final",
-    "attempts",
-    "server_errors",
-    "created_at",
-)
+# What of it is the entry's own.
+CLAIMED = Entry._fields[:-1]
 Key = tuple[str, int]
 _SESSION: Final = ("steve_id", "transaction_pk")
 KEY = (entry.c.steve_id, entry.c.transaction_pk, entry.c.seq)
@@ -155,28 +138,18 @@ async def _take(tx: Write, due: sa.ColumnElement[bool], values: Mapping[str, Any
         )
         .order_by(claimed.c.steve_id, claimed.c.transaction_pk, claimed.c.seq)
     )
-    return [Entry(**row._asdict()) for row in await tx.execute(statement)]
+    return [Entry(*row) for row in await tx.execute(statement)]
 
 
-def _keys(entries: Sequence[Entry]) -> sa.Select[Any]:
-    """The entries' keys as a table, in one parameter a column however many they are."""
-    columns = zip(*((one.steve_id, one.transaction_pk, one.seq, one.attempts) for one in entries), strict=True)
-    texts, pks, seqs, attempts = (list(column) for column in columns)
-    return sa.select(
-        sa.func.unnest(sa.cast(texts, sa.ARRAY(sa.Text))).label("steve_id"),
-        sa.func.unnest(sa.cast(pks, sa.ARRAY(sa.BigInteger))).label("transaction_pk"),
-        sa.func.unnest(sa.cast(seqs, sa.ARRAY(sa.Integer))).label("seq"),
-        sa.func.unnest(sa.cast(attempts, sa.ARRAY(sa.Integer))).label("attempts"),
-    )
+def _keys(entries: Sequence[Entry]) -> sa.TextualSelect:
+    """The entries' keys as a table, and which attempt it is."""
+    columns = (*_SESSION, "seq", "attempts")
+    return bulk.rows(entry, columns, (dict(zip(columns, (*one.key, one.attempts), strict=True)) for one in entries))
 
 
-def _sessions(keys: Collection[Key]) -> sa.Select[Any]:
-    """Keys of sessions as a table, likewise."""
-    steve_ids, pks = zip(*sorted(set(keys)), strict=True)
-    return sa.select(
-        sa.func.unnest(sa.cast(list(steve_ids), sa.ARRAY(sa.Text))).label("steve_id"),
-        sa.func.unnest(sa.cast(list(pks), sa.ARRAY(sa.BigInteger))).label("transaction_pk"),
-    )
+def _sessions(keys: Collection[Key]) -> sa.TextualSelect:
+    """Keys of sessions as a table."""
+    return bulk.rows(session, _SESSION, (dict(zip(_SESSION, one, strict=True)) for one in sorted(set(keys))))
 
 
 async def _lock(tx: Write, keys: Collection[Key]) -> None:
@@ -184,12 +157,14 @@ async def _lock(tx: Write, keys: Collection[Key]) -> None:
     is said by all of them. Always in this order.
     """
     wanted = _sessions(keys).cte("wanted")
-    await tx.execute(
+    locked = (
         sa.select(session.c.transaction_pk)
         .join_from(session, wanted, sa.and_(*(session.c[name] == wanted.c[name] for name in _SESSION)))
         .order_by(session.c.steve_id, session.c.transaction_pk)
         .with_for_update(of=session)
+        .cte("locked")
     )
+    await tx.execute(sa.select(sa.func.count()).select_from(locked))
 
 
 async def finish(tx: Write, entries: Sequence[Entry], **values: Any) -> list[Entry]:  # noqa: ANN401 - the row's columns
