@@ -1,12 +1,16 @@
 """Many rows in one statement: all of them as one JSON parameter, instead of a statement, or an array, a column."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
 from shared.database.engine import Write
+
+# The server looks a foreign key up for each row by itself, and where plans are not kept (docs/decisions/0017) it plans
+# that for each row, too, which costs more than the row. A plan that goes by the key's index is right for any size.
+_PLANS: Final = sa.text("SELECT set_config('plan_cache_mode', :kept, true), set_config('enable_seqscan', :scans, true)")
 
 
 def rows(table: sa.Table, columns: Sequence[str], values: Iterable[Mapping[str, Any]]) -> sa.TextualSelect:
@@ -29,7 +33,11 @@ async def insert(tx: Write, table: sa.Table, values: Sequence[Mapping[str, Any]]
     if not values:
         return
     columns = list(values[0])
+    if table.foreign_keys:
+        await tx.execute(_PLANS, {"kept": "force_generic_plan", "scans": "off"})
     await tx.execute(sa.insert(table).from_select(columns, rows(table, columns, _only(columns, values))))
+    if table.foreign_keys:
+        await tx.execute(_PLANS, {"kept": "force_custom_plan", "scans": "on"})
 
 
 async def update(
