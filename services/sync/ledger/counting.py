@@ -29,23 +29,26 @@ class Counting:
         self._database, self._outbox, self._clock, self._new_id = database, outbox, clock, new_id
         self._read_back = ReadBack(lago)
 
-    async def count(self) -> int:
-        """Read back what is due; returns how many entries were found to be counted.
+    async def count(self) -> None:
+        """Read back all that is due.
 
         :raises UpstreamError: Lago does not answer; they are looked for again when the lease has ended.
         """
-        counted = 0
-        while (some := await self.count_some()) is not None:
-            counted += some
-        return counted
+        while await self.count_some():
+            pass
 
-    async def count_some(self) -> int | None:
-        """The same for some of them; None where nothing is due. Errors as in `count`."""
+    async def count_some(self) -> bool:
+        """The same for some of it; True: there may be more. Errors as in `count`.
+
+        As many at once as there are: Lago is asked once for all those of a subscription.
+        """
         async with self._database.write() as tx:
             due = await store.claim_uncounted(tx, self._clock(), limit=BATCH, lease=LEASE)
-        return await self._look_for(due) if due else None
+        if due:
+            await self._look_for(due)
+        return len(due) == BATCH
 
-    async def _look_for(self, due: Sequence[Entry]) -> int:
+    async def _look_for(self, due: Sequence[Entry]) -> None:
         verdicts = await self._read_back.compare(due)
         there = [one for one in due if verdicts[one.key].same and verdicts[one.key].counted]
         missing = [one for one in due if not (verdicts[one.key].same and verdicts[one.key].counted)]
@@ -63,7 +66,6 @@ class Counting:
                 example=missing[0].usage_event_id,
                 why=verdicts[missing[0].key].explanation or "Lago shows it without a subscription",
             )
-        return len(found)
 
 
 def _counted(one: Entry) -> TransactionCounted:

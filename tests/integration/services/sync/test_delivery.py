@@ -248,11 +248,11 @@ async def test_a_delivered_session_becomes_counted(world: World) -> None:
     await world.link("A")
     pk = world.charge("A", 1_000).pk
     await world.turn()
-    assert await world.rooms.counting.count() == 1
-    assert (await world.session(pk)).billing == "counted"
-    [counted] = await world.events("transaction.counted")
-    assert counted.data["usage_event_id"] == f"steve:main:{pk}:1"
-    assert await world.rooms.counting.count() == 0
+    for _ in range(2):
+        await world.rooms.counting.count()
+        assert (await world.session(pk)).billing == "counted"
+        [counted] = await world.events("transaction.counted")
+        assert counted.data["usage_event_id"] == f"steve:main:{pk}:1"
 
 
 async def test_what_lago_does_not_count_is_looked_for_again(world: World) -> None:
@@ -263,7 +263,7 @@ async def test_what_lago_does_not_count_is_looked_for_again(world: World) -> Non
     stored = list(world.lago.state.events)
     stored[0].external_subscription_id = "gone"
     world.lago.state.events._by_subscription.clear()
-    assert await world.rooms.counting.count() == 0
+    await world.rooms.counting.count()
     assert (await world.session(pk)).billing == "synced"
     [row] = await world.rows("SELECT looked_for, due_at FROM sync.ledger_entry")
     assert row.looked_for == 1
