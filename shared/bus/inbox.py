@@ -40,6 +40,10 @@ _LINK_DOWN: Final = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError,
 DATABASE_RETRY_S: Final = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
+def _any_one(_: Event) -> bool:
+    return True
+
+
 class Consumer:
     """Handles a service's events; restarted by its supervisor when the broker goes away."""
 
@@ -58,7 +62,7 @@ class Consumer:
         self._database, self._url, self._service, self._topology = database, amqp_url, service, topology
         self._inbox = metadata.tables[f"{metadata.schema}.inbox"]
         self._queue = events_queue(service)
-        self._handlers: dict[type[Event], list[Handler]] = {}
+        self._handlers: dict[type[Event], list[tuple[Callable[[Any], bool], Handler]]] = {}
         self._any: list[AnyHandler] = []
         self._publisher: Publisher | None = None
         self._broken = asyncio.Event()
@@ -67,9 +71,22 @@ class Consumer:
             "inbox_messages_total", "Messages by outcome", labelnames=("outcome",), registry=registry
         )
 
-    def on(self, event: type[E], handler: Callable[[Write, E, Envelope], Awaitable[None]]) -> None:
-        """Call `handler` for each such event, inside the transaction that marks it as handled."""
-        self._handlers.setdefault(event, []).append(handler)
+    def on(
+        self,
+        event: type[E],
+        handler: Callable[[Write, E, Envelope], Awaitable[None]],
+        *,
+        where: Callable[[E], bool] = _any_one,
+    ) -> None:
+        """Call `handler` for each such event, inside the transaction that marks it as handled.
+
+        :param where: those of them that concern it. The others cost no transaction.
+        """
+        self._handlers.setdefault(event, []).append((where, handler))
+
+    def handlers(self, event: Event) -> list[Handler]:
+        """Those that have to do with this event."""
+        return [handler for where, handler in self._handlers.get(type(event), ()) if where(event)]
 
     def on_any(self, handler: AnyHandler) -> None:
         """Call `handler` for every event, also of types and versions this program does not know (event is None)."""
@@ -154,7 +171,7 @@ class Consumer:
         except MalformedMessageError as error:
             await self._park(message, error.reason)
             return
-        handlers = self._handlers.get(type(event), []) if event is not None else []
+        handlers = self.handlers(event) if event is not None else []
         if not handlers and not self._any:
             await self._finish(message, "ignored")
             return

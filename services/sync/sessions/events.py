@@ -10,6 +10,11 @@ from shared.database.engine import Write, after_commit
 from shared.runtime.clock import Clock
 
 
+def is_blocked_start(event: TapDecided) -> bool:
+    """Of all taps, sync has to do with these, which are few."""
+    return event.kind == "start" and event.told == "blocked" and event.in_time
+
+
 class ChargerHints:
     """`look` has SteVe asked now, about `want`ed sessions too. A new session lies past the cursor, where any look finds
     it; what was heard itself is believed only for what a start was answered, which SteVe's REST does not tell.
@@ -24,9 +29,8 @@ class ChargerHints:
 
     async def tapped(self, tx: Write, event: TapDecided, _: Envelope) -> None:
         """A start that the hook had answered Blocked is a session in SteVe all the same, and nothing says so there."""
-        if event.kind == "start" and event.told == "blocked" and event.in_time:
-            await starts.keep_blocked(tx, self._steve_id, event.charge_box_id, event.id_tag, event.tapped_at)
-            after_commit(tx, self._look)
+        await starts.keep_blocked(tx, self._steve_id, event.charge_box_id, event.id_tag, event.tapped_at)
+        after_commit(tx, self._look)
 
     async def stopped(self, tx: Write, event: ChargerSessionStopped, _: Envelope) -> None:
         after_commit(tx, partial(self._want, event.transaction_id))

@@ -17,7 +17,7 @@ from services.sync.runs.cadence import Intervals
 from services.sync.runs.handlers import Runs
 from services.sync.runs.loop import Lanes, Loop
 from services.sync.runs.runner import Runner
-from services.sync.sessions.events import ChargerHints
+from services.sync.sessions.events import ChargerHints, is_blocked_start
 from services.sync.sessions.handlers import SessionQueries
 from services.sync.sessions.observe import Observer
 from services.sync.sessions.poll import Poller
@@ -158,7 +158,7 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
     hints = ChargerHints(look=look_now, want=poller.want, steve_id=settings.steve_id, clock=clock)
     service.consumer.on(ChargerSessionStarted, hints.started)
     service.consumer.on(ChargerSessionStopped, hints.stopped)
-    service.consumer.on(TapDecided, hints.tapped)
+    service.consumer.on(TapDecided, hints.tapped, where=is_blocked_start)
     service.parts += [
         look,
         Loop("sessions.stuck", poller.hold_stuck, 60.0),

@@ -108,7 +108,12 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    database_url: str, amqp_url: str, *, handler: Handler | None = None, wire: Callable[[Service], None] | None = None
+    database_url: str,
+    amqp_url: str,
+    *,
+    handler: Handler | None = None,
+    where: Callable[[CardDiscovered], bool] = lambda _: True,
+    wire: Callable[[Service], None] | None = None,
 ) -> AsyncIterator[Running]:
     """A toy service that writes each card.discovered into `toy.handled`, or does what `handler` does."""
     metadata, handled = toy_metadata()
@@ -123,7 +128,7 @@ async def running(
     async def remember(tx: Write, event: CardDiscovered, envelope: Envelope) -> None:
         await tx.execute(handled.insert().values(event_id=envelope.id, subject=event.subject()))
 
-    service.consumer.on(CardDiscovered, handler or remember)
+    service.consumer.on(CardDiscovered, handler or remember, where=where)
     if wire is not None:
         wire(service)
     stop = asyncio.Event()

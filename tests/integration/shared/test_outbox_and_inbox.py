@@ -118,6 +118,20 @@ async def test_the_subject_version_counts_up_per_subject(database: TestDatabase,
     assert sorted(versions) == [("card/CARD-1", 1), ("card/CARD-1", 2), ("card/CARD-1", 3), ("card/CARD-2", 1)]
 
 
+async def test_an_event_that_concerns_nobody_costs_no_transaction(database: TestDatabase, broker: str) -> None:
+    """A handler says which of its events it has to do with; the others leave the queue, and no row."""
+    async with running(database.admin_url, broker, where=lambda event: event.ocpp_tag_pk % 2 == 0) as toy:
+        await toy.publish(1, 2, 3, 4)
+        await until(lambda: _handled(toy, 2))
+        await until(lambda: _empty_queue(broker))
+        assert [row.subject for row in await toy.rows()] == ["card/CARD-2", "card/CARD-4"]
+        assert await toy.scalar("SELECT count(*) FROM toy.inbox") == 2
+
+
+async def _empty_queue(broker: str) -> bool:
+    return await depth(broker, events_queue(NAME)) == 0
+
+
 async def test_a_repeated_message_is_handled_once(database: TestDatabase, broker: str) -> None:
     """The same event delivered three times changes the state once."""
     body = seal(card(1), event_id=uuid4(), subject_version=1, at=utc_now(), cause=CAUSE)

@@ -41,7 +41,7 @@ async def happen(preauth: Preauth, event: Event, version: int = 1) -> None:
         data=event.model_dump(mode="json"),
     )
     async with preauth.service.database.write() as tx:
-        for handler in preauth.service.consumer._handlers[type(event)]:
+        for handler in preauth.service.consumer.handlers(event):
             await handler(tx, event, envelope)
 
 

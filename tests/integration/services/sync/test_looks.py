@@ -180,7 +180,8 @@ async def told_tapped(world: World, at: datetime, **given: Any) -> None:  # noqa
         }
     )
     async with world.service.database.write() as tx:
-        await hints(world).tapped(tx, event, envelope(event))
+        for handler in world.service.consumer.handlers(event):
+            await handler(tx, event, envelope(event))
 
 
 async def test_what_is_handled_is_what_is_listened_to(world: World) -> None:
