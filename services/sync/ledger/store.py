@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
@@ -68,6 +69,23 @@ CLAIMED = Entry._fields[:-1]
 Key = tuple[str, int]
 _SESSION: Final = ("steve_id", "transaction_pk")
 KEY = (entry.c.steve_id, entry.c.transaction_pk, entry.c.seq)
+_ATTEMPT: Final = (*_SESSION, "seq", "attempts")
+_MINE: Final = bulk.rows(entry, _ATTEMPT, "my_entries").cte("mine")
+_WANTED: Final = bulk.rows(session, _SESSION, "sessions").cte("wanted")
+
+
+def _mine(entries: Sequence[Entry]) -> dict[str, str]:
+    """The entries as _MINE has them: their keys, and which attempt it is."""
+    return {
+        "my_entries": bulk.encoded(
+            _ATTEMPT, (dict(zip(_ATTEMPT, (*one.key, one.attempts), strict=True)) for one in entries)
+        )
+    }
+
+
+def _wanted(keys: Collection[Key]) -> dict[str, str]:
+    """Keys of sessions as _WANTED has them."""
+    return {"sessions": bulk.encoded(_SESSION, (dict(zip(_SESSION, one, strict=True)) for one in sorted(set(keys))))}
 
 
 async def add_entries(tx: Write, values: Sequence[Mapping[str, Any]]) -> None:
@@ -79,13 +97,12 @@ async def chains(tx: Read, sessions: Sequence[Key]) -> dict[Key, list[Part]]:
     found: dict[Key, list[Part]] = {}
     if not sessions:
         return found
-    wanted = _sessions(sessions).cte("wanted")
     statement = (
         sa.select(entry.c.steve_id, entry.c.transaction_pk, *(entry.c[one.name] for one in fields(Part)))
-        .join_from(wanted, entry, sa.and_(*(entry.c[name] == wanted.c[name] for name in _SESSION)))
+        .join_from(_WANTED, entry, sa.and_(*(entry.c[name] == _WANTED.c[name] for name in _SESSION)))
         .order_by(*KEY)
     )
-    for steve_id, pk, *part in await tx.execute(statement):
+    for steve_id, pk, *part in await tx.execute(statement, _wanted(sessions)):
         found.setdefault((steve_id, pk), []).append(Part(*part))
     return found
 
@@ -95,6 +112,21 @@ async def claim(tx: Write, now: datetime, *, limit: int, lease: timedelta) -> li
     # A claim that a crash of the database forgets is a claim that was never made: the entries are sent again, under the
     # same ids. So its commit need not wait for the disk.
     await tx.execute(sa.text("SET LOCAL synchronous_commit = off"))
+    return await _take(tx, _claiming(), now, limit=limit, lease=lease)
+
+
+async def claim_uncounted(tx: Write, now: datetime, *, limit: int, lease: timedelta) -> list[Entry]:
+    """Take delivered entries that are to be looked for in Lago, and nobody else until the lease ends."""
+    return await _take(tx, _claiming_uncounted(), now, limit=limit, lease=lease)
+
+
+async def _take(tx: Write, taking: sa.Select[Any], now: datetime, *, limit: int, lease: timedelta) -> list[Entry]:
+    rows = await tx.execute(taking, {"now": now, "until": now + lease, "most": limit})
+    return [Entry(*row) for row in rows]
+
+
+@cache
+def _claiming() -> sa.Select[Any]:
     earlier = entry.alias("earlier")
     after_unsent = sa.exists().where(
         earlier.c.steve_id == entry.c.steve_id,
@@ -102,34 +134,36 @@ async def claim(tx: Write, now: datetime, *, limit: int, lease: timedelta) -> li
         earlier.c.seq < entry.c.seq,
         earlier.c.state.in_(UNSENT),
     )
+    # What is taken back must be there first.
     due = sa.and_(
-        entry.c.state.in_(["pending", "sending"]),
-        entry.c.due_at <= now,
-        # What is taken back must be there first.
-        sa.or_(entry.c.to_wh >= entry.c.from_wh, sa.not_(after_unsent)),
+        entry.c.state.in_(["pending", "sending"]), sa.or_(entry.c.to_wh >= entry.c.from_wh, sa.not_(after_unsent))
     )
-    values = {"state": "sending", "attempts": entry.c.attempts + 1, "due_at": now + lease}
-    return await _take(tx, due, values, limit=limit)
+    return _taking(due, {"state": "sending", "attempts": entry.c.attempts + 1})
 
 
-async def claim_uncounted(tx: Write, now: datetime, *, limit: int, lease: timedelta) -> list[Entry]:
-    """Take delivered entries that are to be looked for in Lago, and nobody else until the lease ends."""
-    due = sa.and_(entry.c.state == "delivered", entry.c.due_at <= now)
-    return await _take(tx, due, {"due_at": now + lease}, limit=limit)
+@cache
+def _claiming_uncounted() -> sa.Select[Any]:
+    return _taking(entry.c.state == "delivered", {})
 
 
-async def _take(tx: Write, due: sa.ColumnElement[bool], values: Mapping[str, Any], *, limit: int) -> list[Entry]:
+def _taking(which: sa.ColumnElement[bool], values: Mapping[str, Any]) -> sa.Select[Any]:
+    """Those of them that are due `now`, which are then due again at `until`."""
     taken = (
-        sa.select(*KEY).where(due).order_by(entry.c.due_at).limit(limit).with_for_update(skip_locked=True).cte("taken")
+        sa.select(*KEY)
+        .where(which, entry.c.due_at <= sa.bindparam("now"))
+        .order_by(entry.c.due_at)
+        .limit(sa.bindparam("most", type_=sa.Integer))
+        .with_for_update(skip_locked=True)
+        .cte("taken")
     )
     claimed = (
         sa.update(entry)
         .where(*(column == taken.c[column.name] for column in KEY))
-        .values(**values)
+        .values(**values, due_at=sa.bindparam("until"))
         .returning(*(entry.c[name] for name in CLAIMED))
         .cte("claimed")
     )
-    statement = (
+    return (
         sa.select(claimed, session.c.id_tag)
         .join_from(
             claimed,
@@ -138,33 +172,23 @@ async def _take(tx: Write, due: sa.ColumnElement[bool], values: Mapping[str, Any
         )
         .order_by(claimed.c.steve_id, claimed.c.transaction_pk, claimed.c.seq)
     )
-    return [Entry(*row) for row in await tx.execute(statement)]
 
 
-def _keys(entries: Sequence[Entry]) -> sa.TextualSelect:
-    """The entries' keys as a table, and which attempt it is."""
-    columns = (*_SESSION, "seq", "attempts")
-    return bulk.rows(entry, columns, (dict(zip(columns, (*one.key, one.attempts), strict=True)) for one in entries))
+_LOCKED: Final = (
+    sa.select(session.c.transaction_pk)
+    .join_from(session, _WANTED, sa.and_(*(session.c[name] == _WANTED.c[name] for name in _SESSION)))
+    .order_by(session.c.steve_id, session.c.transaction_pk)
+    .with_for_update(of=session)
+    .cte("locked")
+)
+_LOCK: Final = sa.select(sa.func.count()).select_from(_LOCKED)
 
 
-def _sessions(keys: Collection[Key]) -> sa.TextualSelect:
-    """Keys of sessions as a table."""
-    return bulk.rows(session, _SESSION, (dict(zip(_SESSION, one, strict=True)) for one in sorted(set(keys))))
-
-
-async def _lock(tx: Write, keys: Collection[Key]) -> None:
+async def _lock(tx: Write, wanted: Mapping[str, str]) -> None:
     """Whoever decides about these sessions comes before or after, and is seen: what is said of a session by its entries
     is said by all of them. Always in this order.
     """
-    wanted = _sessions(keys).cte("wanted")
-    locked = (
-        sa.select(session.c.transaction_pk)
-        .join_from(session, wanted, sa.and_(*(session.c[name] == wanted.c[name] for name in _SESSION)))
-        .order_by(session.c.steve_id, session.c.transaction_pk)
-        .with_for_update(of=session)
-        .cte("locked")
-    )
-    await tx.execute(sa.select(sa.func.count()).select_from(locked))
+    await tx.execute(_LOCK, wanted)
 
 
 async def finish(tx: Write, entries: Sequence[Entry], **values: Any) -> list[Entry]:  # noqa: ANN401 - the row's columns
@@ -174,18 +198,17 @@ async def finish(tx: Write, entries: Sequence[Entry], **values: Any) -> list[Ent
     """
     if not entries:
         return []
-    mine = _keys(entries).cte("mine")
     statement = (
         sa.update(entry)
         .where(
-            *(column == mine.c[column.name] for column in KEY),
-            entry.c.attempts == mine.c.attempts,
+            *(column == _MINE.c[column.name] for column in KEY),
+            entry.c.attempts == _MINE.c.attempts,
             entry.c.state == "sending",
         )
         .values(**values)
         .returning(*KEY)
     )
-    ended = {tuple(row) for row in await tx.execute(statement)}
+    ended = {tuple(row) for row in await tx.execute(statement, _mine(entries))}
     return [one for one in entries if one.key in ended]
 
 
@@ -193,46 +216,48 @@ async def mark_counted(tx: Write, entries: Sequence[Entry], at: datetime) -> lis
     """Lago counts these; a session of which it counts all is counted. Returns those that were not counted before."""
     if not entries:
         return []
-    mine = _keys(entries).cte("mine")
     statement = (
         sa.update(entry)
-        .where(*(column == mine.c[column.name] for column in KEY), entry.c.state == "delivered")
+        .where(*(column == _MINE.c[column.name] for column in KEY), entry.c.state == "delivered")
         .values(state="counted", counted_at=at)
         .returning(*KEY)
     )
-    ended = {tuple(row) for row in await tx.execute(statement)}
+    ended = {tuple(row) for row in await tx.execute(statement, _mine(entries))}
     counted = [one for one in entries if one.key in ended]
     if counted:
-        concerned = {(one.steve_id, one.transaction_pk) for one in counted}
-        await _lock(tx, concerned)
-        done = _delivered_whole(concerned)
-        await tx.execute(
-            sa.update(session)
-            .where(
-                *(session.c[name] == done.c[name] for name in _SESSION),
-                session.c.billing == "synced",
-                done.c.all_counted,
-            )
-            .values(billing="counted")
-        )
+        wanted = _wanted({(one.steve_id, one.transaction_pk) for one in counted})
+        await _lock(tx, wanted)
+        await tx.execute(_COUNTED, wanted)
     return counted
 
 
-def _delivered_whole(sessions: Collection[Key]) -> sa.CTE:
-    """Those of these sessions all of whose entries are delivered, since when, and whether Lago counts them all."""
-    wanted = _sessions(sessions).cte("wanted")
-    return (
-        sa.select(
-            entry.c.steve_id,
-            entry.c.transaction_pk,
-            sa.func.max(entry.c.delivered_at).label("delivered_at"),
-            sa.func.bool_and(entry.c.state == "counted").label("all_counted"),
-        )
-        .join_from(wanted, entry, sa.and_(*(entry.c[name] == wanted.c[name] for name in _SESSION)))
-        .group_by(entry.c.steve_id, entry.c.transaction_pk)
-        .having(sa.not_(sa.func.bool_or(entry.c.state.in_(UNSENT))))
-        .cte("done")
+# Those of these sessions all of whose entries are delivered, since when, and whether Lago counts them all.
+_DONE: Final = (
+    sa.select(
+        entry.c.steve_id,
+        entry.c.transaction_pk,
+        sa.func.max(entry.c.delivered_at).label("delivered_at"),
+        sa.func.bool_and(entry.c.state == "counted").label("all_counted"),
     )
+    .join_from(_WANTED, entry, sa.and_(*(entry.c[name] == _WANTED.c[name] for name in _SESSION)))
+    .group_by(entry.c.steve_id, entry.c.transaction_pk)
+    .having(sa.not_(sa.func.bool_or(entry.c.state.in_(UNSENT))))
+    .cte("done")
+)
+_COUNTED: Final = (
+    sa.update(session)
+    .where(*(session.c[name] == _DONE.c[name] for name in _SESSION), session.c.billing == "synced", _DONE.c.all_counted)
+    .values(billing="counted")
+)
+_BILLED: Final = (
+    sa.update(session)
+    .where(
+        *(session.c[name] == _DONE.c[name] for name in _SESSION),
+        session.c.billing == "pending",
+        session.c.settle_at.is_(None),
+    )
+    .values(billing=sa.case((_DONE.c.all_counted, "counted"), else_="synced"), billed_at=_DONE.c.delivered_at)
+)
 
 
 async def look_again(
@@ -241,12 +266,12 @@ async def look_again(
     """Put the next look off, twice as long each time."""
     if not entries:
         return
-    mine = _keys(entries).cte("mine")
     pause = sa.func.least(first * sa.func.power(2, sa.func.least(entry.c.looked_for, 16)), longest)
     await tx.execute(
         sa.update(entry)
-        .where(*(column == mine.c[column.name] for column in KEY), entry.c.state == "delivered")
-        .values(looked_for=entry.c.looked_for + 1, due_at=now + pause)
+        .where(*(column == _MINE.c[column.name] for column in KEY), entry.c.state == "delivered")
+        .values(looked_for=entry.c.looked_for + 1, due_at=now + pause),
+        _mine(entries),
     )
 
 
@@ -254,17 +279,9 @@ async def mark_billed(tx: Write, sessions: Collection[Key]) -> None:
     """Sessions with nothing left to decide or deliver are synced, or counted where Lago counts them already."""
     if not sessions:
         return
-    await _lock(tx, sessions)
-    done = _delivered_whole(sessions)
-    await tx.execute(
-        sa.update(session)
-        .where(
-            *(session.c[name] == done.c[name] for name in _SESSION),
-            session.c.billing == "pending",
-            session.c.settle_at.is_(None),
-        )
-        .values(billing=sa.case((done.c.all_counted, "counted"), else_="synced"), billed_at=done.c.delivered_at)
-    )
+    wanted = _wanted(sessions)
+    await _lock(tx, wanted)
+    await tx.execute(_BILLED, wanted)
 
 
 async def hold_sessions(
@@ -276,26 +293,26 @@ async def hold_sessions(
     """
     if not entries:
         return set()
-    concerned = {(one.steve_id, one.transaction_pk) for one in entries}
-    await _lock(tx, concerned)
-    wanted = _sessions(concerned).cte("wanted")
+    wanted = _wanted({(one.steve_id, one.transaction_pk) for one in entries})
+    await _lock(tx, wanted)
     held = await tx.execute(
         sa.update(session)
-        .where(*(session.c[name] == wanted.c[name] for name in _SESSION), session.c.billing != "ignored")
+        .where(*(session.c[name] == _WANTED.c[name] for name in _SESSION), session.c.billing != "ignored")
         .values(billing="held", hold_reason=reason, hold_explanation=explanation, held_at=at)
-        .returning(session.c.steve_id, session.c.transaction_pk)
+        .returning(session.c.steve_id, session.c.transaction_pk),
+        wanted,
     )
     # What would take back some of it waits with it. It is not on its way: see `claim`.
-    mine = _keys(entries).cte("mine")
     await tx.execute(
         sa.update(entry)
         .where(
-            *(entry.c[name] == mine.c[name] for name in _SESSION),
-            entry.c.seq > mine.c.seq,
+            *(entry.c[name] == _MINE.c[name] for name in _SESSION),
+            entry.c.seq > _MINE.c.seq,
             entry.c.to_wh < entry.c.from_wh,
             entry.c.state == "pending",
         )
-        .values(state="held", hold_reason=reason, last_error=explanation)
+        .values(state="held", hold_reason=reason, last_error=explanation),
+        _mine(entries),
     )
     return {(row.steve_id, row.transaction_pk) for row in held}
 

@@ -109,11 +109,10 @@ async def outcomes(
     statement = (
         sa.select(session.c.transaction_pk, outcome.label("outcome"), detail.label("detail"))
         .select_from(session.outerjoin(entry, last))
-        .where(
-            bulk.among(session, steve_id, pks),
-        )
+        .where(bulk.among(session))
     )
-    return {row.transaction_pk: (row.outcome, row.detail) for row in await tx.execute(statement)}
+    found = await tx.execute(statement, bulk.these(steve_id, pks))
+    return {pk: (outcome, detail) for pk, outcome, detail in found}
 
 
 async def in_hand(tx: Read, steve_id: str, pks: Sequence[int]) -> set[int]:
@@ -125,10 +124,10 @@ async def in_hand(tx: Read, steve_id: str, pks: Sequence[int]) -> set[int]:
         entry.c.last_error.is_(None),
     )
     statement = sa.select(session.c.transaction_pk).where(
-        bulk.among(session, steve_id, pks),
+        bulk.among(session),
         sa.or_(sa.and_(session.c.settle_at.is_not(None), session.c.settle_attempts == 0), delivering),
     )
-    return set((await tx.execute(statement)).scalars())
+    return set((await tx.execute(statement, bulk.these(steve_id, pks))).scalars())
 
 
 async def keep_outcomes(tx: Write, run_id: UUID, found: Mapping[int, tuple[str, str | None]]) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -32,10 +33,13 @@ async def keep_blocked(tx: Write, steve_id: str, charge_box_id: str, id_tag: str
 
 
 async def intercepted(tx: Read, steve_id: str, pks: Sequence[int]) -> set[int]:
-    """Which of these sessions began with a start that preauth had answered Blocked.
+    """Which of these sessions began with a start that preauth had answered Blocked."""
+    return set((await tx.execute(_intercepted(), bulk.these(steve_id, pks))).scalars())
 
-    One start makes one session, the nearest to it: a driver who was blocked often tries again within the minute.
-    """
+
+@cache
+def _intercepted() -> sa.Select[Any]:
+    """One start makes one session, the nearest to it: a driver who was blocked often tries again within the minute."""
     one, other = session.alias("one"), session.alias("other")
     nearer = (
         sa.exists()
@@ -46,10 +50,7 @@ async def intercepted(tx: Read, steve_id: str, pks: Sequence[int]) -> set[int]:
         )
         .correlate(one, blocked_start)
     )
-    found = sa.select(one.c.transaction_pk).where(
-        bulk.among(one, steve_id, pks), sa.exists().where(_may_be(one), sa.not_(nearer))
-    )
-    return set((await tx.execute(found)).scalars())
+    return sa.select(one.c.transaction_pk).where(bulk.among(one), sa.exists().where(_may_be(one), sa.not_(nearer)))
 
 
 async def forget(tx: Write, *, before: datetime) -> None:

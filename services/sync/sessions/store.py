@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -16,6 +17,8 @@ from shared.contracts.requests.sync import Billing, SearchSessions, SessionView
 from shared.database.engine import Read, Write
 
 KEY: Final = ("steve_id", "transaction_pk")
+
+_BY_PK: Final = sa.select(session).where(bulk.among(session))
 
 # Nothing that ended is longer than a week.
 LONGEST: Final = timedelta(days=7)
@@ -48,30 +51,22 @@ async def set_cursor(tx: Write, steve_id: str, **values: Any) -> None:  # noqa: 
 
 
 async def by_pk(tx: Read, steve_id: str, pks: Collection[int]) -> dict[int, sa.Row[Any]]:
-    statement = sa.select(session).where(bulk.among(session, steve_id, pks))
-    return {row.transaction_pk: row for row in await tx.execute(statement)}
+    return {row.transaction_pk: row for row in await tx.execute(_BY_PK, bulk.these(steve_id, pks))}
 
 
 async def lock_by_pk(tx: Write, steve_id: str, pks: Collection[int]) -> dict[int, sa.Row[Any]]:
     """The same as they are now, locked for this transaction."""
     if not pks:
         return {}
-    statement = (
-        sa.select(session)
-        .where(
-            bulk.among(session, steve_id, pks),
-        )
-        .order_by(session.c.transaction_pk)
-        .with_for_update()
-    )
-    return {row.transaction_pk: row for row in await tx.execute(statement)}
+    statement = _BY_PK.order_by(session.c.transaction_pk).with_for_update()
+    return {row.transaction_pk: row for row in await tx.execute(statement, bulk.these(steve_id, pks))}
 
 
 async def insert_sessions(tx: Write, values: Sequence[Mapping[str, Any]]) -> None:
     await bulk.insert(tx, session, values)
 
 
-async def update_sessions(tx: Write, columns: Sequence[str], values: Sequence[Mapping[str, Any]]) -> None:
+async def update_sessions(tx: Write, columns: tuple[str, ...], values: Sequence[Mapping[str, Any]]) -> None:
     """Set `columns` of each session, whose key stands among the values."""
     await bulk.update(tx, session, KEY, columns, values)
 
@@ -215,8 +210,8 @@ def _beside(
     return found.where(lasts_long(other)) if only_long else found
 
 
-async def around(tx: Read, steve_id: str, pks: Sequence[int], *, tolerance: timedelta) -> dict[int, Any]:
-    """For each session, the one before it on its connector, and one that ran at the same time."""
+@cache
+def _around(tolerance: timedelta) -> sa.Select[Any]:
     previous = (
         sa.select(session.c.start_wh, session.c.stop_wh)
         .where(
@@ -236,7 +231,7 @@ async def around(tx: Read, steve_id: str, pks: Sequence[int], *, tolerance: time
         .limit(1)
         .lateral("overlapping")
     )
-    statement = (
+    return (
         sa.select(
             one.c.transaction_pk,
             previous.c.start_wh.label("previous_start_wh"),
@@ -255,11 +250,14 @@ async def around(tx: Read, steve_id: str, pks: Sequence[int], *, tolerance: time
                 ),
             )
         )
-        .where(
-            bulk.among(one, steve_id, pks),
-        )
+        .where(bulk.among(one))
     )
-    return {row.transaction_pk: row for row in await tx.execute(statement)}
+
+
+async def around(tx: Read, steve_id: str, pks: Sequence[int], *, tolerance: timedelta) -> dict[int, Any]:
+    """For each session, the one before it on its connector, and one that ran at the same time."""
+    found = await tx.execute(_around(tolerance), bulk.these(steve_id, pks))
+    return {row.transaction_pk: row for row in found}
 
 
 def view(row: Any) -> SessionView:  # noqa: ANN401 - a row of session, perhaps joined with its last entry
