@@ -124,7 +124,7 @@ async def test_an_event_that_concerns_nobody_costs_no_transaction(database: Test
         await toy.publish(1, 2, 3, 4)
         await until(lambda: _handled(toy, 2))
         await until(lambda: _empty_queue(broker))
-        assert [row.subject for row in await toy.rows()] == ["card/CARD-2", "card/CARD-4"]
+        assert {row.subject for row in await toy.rows()} == {"card/CARD-2", "card/CARD-4"}
         assert await toy.scalar("SELECT count(*) FROM toy.inbox") == 2
 
 
