@@ -84,7 +84,7 @@ def money(cents: int | None, currency: str | None) -> str:
 
 
 def _change(what: str, body: Json, *, as_json: bool) -> int:
-    """Exit code 0: all were taken up, 1: some were refused, or there are more."""
+    """Exit code 0: all were taken up, 1: some were refused."""
     with Api() as api:
         made = api.change(f"/held/{what}", body)
     if as_json:
@@ -96,6 +96,6 @@ def _change(what: str, body: Json, *, as_json: bool) -> int:
             show.plain(session, "refused", why)
         if not made["sessions"] and not made["refused"]:
             show.say("Nothing is held that fits.")
-        if made["more"]:
-            show.say("There are more of them; give the command again.")
-    return FINDING if made["refused"] or made["more"] else FINE
+        if (unnamed := made["count"] - len(made["sessions"])) > 0:
+            show.say(f"And {unnamed} more: {made['count']} sessions in all.")
+    return FINDING if made["refused"] else FINE

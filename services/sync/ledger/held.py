@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 from services.sync.ledger import held_store as store
 from services.sync.ledger import rules
 from services.sync.ledger import store as ledger
-from services.sync.ledger.held_store import Key
+from services.sync.ledger.held_store import NOT_HELD, Key
 from services.sync.ledger.repair import Missing, Repair
 from services.sync.links import store as links
 from services.sync.links.rules import OWNERLESS, Owner, resolve
@@ -42,9 +43,10 @@ from shared.runtime.log import get_logger
 log = get_logger(__name__)
 
 REMEDIES: Final[dict[str, str]] = {str(name): words for name, words in anomalies.REMEDIES.items()} | rules.REMEDIES
-NOT_HELD: Final = {"hold_reason": None, "hold_explanation": None, "held_at": None}
 # Whoever asked does not wait for long.
 REREAD_WITHIN_S: Final = 4.0
+# Sessions whose entries are sent again at a time.
+BATCH: Final = 500
 # What an operator may let pass.
 MAY_PASS: Final = frozenset({*anomalies.REMEDIES, "card_inactive", "late"}) - {"meter_unreadable", "negative_energy"}
 
@@ -103,30 +105,39 @@ class HeldQueue:
         """
         if [bool(request.sessions), request.reason is not None, request.everything].count(True) != 1:
             raise Invalid("Give either sessions, or a reason, or everything.")
-        more = False
-        if request.sessions:
-            keys = [parse_session(one) for one in request.sessions]
-        else:
-            keys = await store.keys_of_class(tx, request.reason, limit=MAX_ROWS + 1)
-            more = len(keys) > MAX_ROWS
-            keys = keys[:MAX_ROWS]
-        await self._ask_steve([pk for steve_id, pk in keys if steve_id == self._steve_id])
-        missing = await self._repair.missing(keys) if request.sessions else {}
+        if not request.sessions:
+            return await self._retry_class(tx, request.reason, cause)
+        keys = [parse_session(one) for one in request.sessions]
+        await self._ask_steve(keys)
+        missing = await self._repair.missing(keys)
         changed, refused, events = await self._held(tx, keys)
-        repaired = await self._repaired(tx, keys, missing, refused) if request.sessions else {}
-        now = self._clock()
-        for key, row in changed.items():
-            again = {"settle_at": now, "settle_attempts": 0}
-            if await store.retry_entries(tx, key, now):
-                await store.update(tx, key, **NOT_HELD, **again, billing=unbilled(stopped=row.stopped_at is not None))
-                events.append(_released(row))
-                after_commit(tx, self._deliver)
-            else:
-                await store.update(tx, key, **again)
+        repaired = await self._repaired(tx, keys, missing, refused)
+        await store.retry(tx, changed, self._clock())
+        events += await self._send_again(tx, changed.values())
+        if changed:
             # What changed since, or stands against the rest, is decided as well.
             after_commit(tx, self._settle)
         await self._outbox.add_all(tx, events, cause)
-        return _changed(changed | repaired, refused, more=more)
+        return _changed(changed | repaired, refused)
+
+    async def _retry_class(self, tx: Write, reason: str | None, cause: Cause) -> HeldChanged:
+        await self._ask_steve(await store.keys_of_class(tx, reason))
+        count, named = await store.retry_class(tx, reason, self._clock())
+        if count:
+            after_commit(tx, self._settle)
+        # Those with a held entry leave the queue, so that each look finds the next ones.
+        while rows := await store.stuck(tx, reason, limit=BATCH):
+            await self._outbox.add_all(tx, await self._send_again(tx, rows), cause)
+        return HeldChanged(sessions=[session_id(*key) for key in named], count=count)
+
+    async def _send_again(self, tx: Write, rows: Collection[Any]) -> list[Event]:
+        """Have the held entries of these sessions delivered; returns what is to be told of those that have any."""
+        stuck = [row for row in rows if row.has_held_entries]
+        if not stuck:
+            return []
+        await store.send_held(tx, [(row.steve_id, row.transaction_pk) for row in stuck], self._clock())
+        after_commit(tx, self._deliver)
+        return [_released(row) for row in stuck]
 
     async def _repaired(
         self, tx: Write, keys: Collection[Key], missing: Missing | str, refused: dict[str, str]
@@ -146,8 +157,9 @@ class HeldQueue:
             after_commit(tx, self._deliver)
         return repaired
 
-    async def _ask_steve(self, pks: Sequence[int]) -> None:
-        """What was corrected there counts. Without its answer, what was read last does."""
+    async def _ask_steve(self, keys: Collection[Key]) -> None:
+        """What was corrected there counts. Without its answer in time, what was read last does."""
+        pks = [pk for steve_id, pk in keys if steve_id == self._steve_id]
         try:
             async with asyncio.timeout(REREAD_WITHIN_S):
                 await self._reread(pks)
@@ -186,12 +198,9 @@ class HeldQueue:
 
     async def release_held(self, tx: Write, request: ReleaseHeld, cause: Cause) -> HeldChanged:
         """:raises Invalid: unless either sessions, or id_tag and since are given."""
-        more = False
         if request.id_tag is not None and request.since is not None and not request.sessions:
             family = await store.descendants(tx, request.id_tag)
-            keys = await store.keys_of_card(tx, family, OWNERLESS, since=request.since, limit=MAX_ROWS + 1)
-            more = len(keys) > MAX_ROWS
-            keys = keys[:MAX_ROWS]
+            keys = await store.keys_of_card(tx, family, OWNERLESS, since=request.since)
         elif request.sessions and request.id_tag is None:
             keys = [parse_session(one) for one in request.sessions]
         else:
@@ -214,7 +223,7 @@ class HeldQueue:
             after_commit(tx, self._settle)
         # What else stands against it holds it again, and is told then.
         await self._outbox.add_all(tx, events, cause)
-        return _changed(changed, refused, more=more)
+        return _changed(changed, refused)
 
     @staticmethod
     async def _take_back(tx: Write, row: Any) -> dict[str, Any] | None:  # noqa: ANN401 - a row of session
@@ -265,8 +274,12 @@ class HeldQueue:
         return {key: row for key, row in rows.items() if row.billing == "held"}, refused, []
 
 
-def _changed(changed: dict[Key, Any], refused: dict[str, str], *, more: bool = False) -> HeldChanged:
-    return HeldChanged(sessions=[session_id(*key) for key in changed], refused=refused, more=more)
+def _changed(changed: Collection[Key], refused: dict[str, str]) -> HeldChanged:
+    return HeldChanged(
+        sessions=[session_id(*key) for key in islice(changed, MAX_ROWS)],
+        refused=dict(islice(refused.items(), MAX_ROWS)),
+        count=len(changed),
+    )
 
 
 def _released(row: Any) -> TransactionReleased:  # noqa: ANN401 - a row of session

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -11,14 +11,18 @@ from services.sync.cards.tables import card
 from services.sync.lago.tables import subscription
 from services.sync.ledger.store import CLAIMED, Entry
 from services.sync.ledger.tables import entry
+from services.sync.sessions.rules import unbilled
 from services.sync.sessions.store import viewed
 from services.sync.sessions.tables import session
+from shared.contracts.request import MAX_ROWS
 from shared.contracts.requests.sync_work import SearchHeld
 from shared.database.engine import Read, Write
 
 Key = tuple[str, int]
+NOT_HELD: Final = {"hold_reason": None, "hold_explanation": None, "held_at": None}
 
 _KEY = sa.tuple_(session.c.steve_id, session.c.transaction_pk)
+_ENTRY_KEY = sa.tuple_(entry.c.steve_id, entry.c.transaction_pk)
 # What waits: the whole use, less what is billed. A held entry is not, though the chain has reached its end.
 _UNSENT = (
     sa.select(sa.func.coalesce(sa.func.sum(entry.c.to_wh - entry.c.from_wh), 0))
@@ -30,11 +34,25 @@ _UNSENT = (
     .correlate(session)
     .scalar_subquery()
 )
+_HAS_HELD_ENTRIES = sa.exists().where(
+    entry.c.steve_id == session.c.steve_id,
+    entry.c.transaction_pk == session.c.transaction_pk,
+    entry.c.state == "held",
+)
 WAITING_WH = (
     sa.func.coalesce(session.c.stop_wh - sa.func.coalesce(session.c.billed_wh, session.c.start_wh), 0) + _UNSENT
 )
 # Lago's price is in the currency's unit and per kWh: Wh * price / 10 is cents.
 _CENTS = sa.func.round(sa.cast(WAITING_WH, sa.Numeric) * subscription.c.unit_price / 10)
+
+
+def _those(keys: Collection[Key]) -> sa.Select[tuple[str, int]]:
+    """These keys as a table, in two parameters however many they are."""
+    steve_ids, pks = zip(*sorted(keys), strict=True) if keys else ((), ())
+    return sa.select(
+        sa.func.unnest(sa.cast(list(steve_ids), sa.ARRAY(sa.Text))),
+        sa.func.unnest(sa.cast(list(pks), sa.ARRAY(sa.BigInteger))),
+    )
 
 
 async def search(tx: Read, request: SearchHeld, *, after: tuple[datetime, int] | None) -> list[sa.Row[Any]]:
@@ -96,35 +114,70 @@ async def amounts(tx: Read) -> defaultdict[str, dict[str, int]]:
 
 async def locked(tx: Write, keys: Collection[Key]) -> dict[Key, sa.Row[Any]]:
     """These sessions, locked, with `waiting_wh` and whether entries of theirs are held."""
-    entries = sa.exists().where(
-        entry.c.steve_id == session.c.steve_id,
-        entry.c.transaction_pk == session.c.transaction_pk,
-        entry.c.state == "held",
-    )
     statement = (
-        sa.select(session, WAITING_WH.label("waiting_wh"), entries.label("has_held_entries"))
-        .where(_KEY.in_(sorted(keys)))
+        sa.select(session, WAITING_WH.label("waiting_wh"), _HAS_HELD_ENTRIES.label("has_held_entries"))
+        .where(_KEY.in_(_those(keys)))
         .order_by(session.c.steve_id, session.c.transaction_pk)
         .with_for_update(of=session)
     )
     return {(row.steve_id, row.transaction_pk): row for row in await tx.execute(statement)}
 
 
-async def keys_of_class(tx: Read, reason: str | None, *, limit: int) -> list[Key]:
+def _class(reason: str | None) -> sa.ColumnElement[bool]:
+    """Held for this reason, or for any."""
+    is_held = session.c.billing == "held"
+    return is_held if reason is None else sa.and_(is_held, session.c.hold_reason == reason)
+
+
+async def keys_of_class(tx: Read, reason: str | None) -> list[Key]:
+    """All of them, longest held first."""
     statement = (
         sa.select(session.c.steve_id, session.c.transaction_pk)
-        .where(session.c.billing == "held")
+        .where(_class(reason))
         .order_by(session.c.held_at, session.c.transaction_pk)
-        .limit(limit)
     )
-    if reason is not None:
-        statement = statement.where(session.c.hold_reason == reason)
     return [(row.steve_id, row.transaction_pk) for row in await tx.execute(statement)]
 
 
-async def keys_of_card(
-    tx: Read, id_tags: Sequence[str], reasons: Collection[str], *, since: datetime, limit: int
-) -> list[Key]:
+async def retry(tx: Write, keys: Collection[Key], at: datetime) -> None:
+    """Have these sessions, which are locked, decided again at `at`."""
+    await tx.execute(sa.update(session).where(_KEY.in_(_those(keys))).values(settle_at=at, settle_attempts=0))
+
+
+async def retry_class(tx: Write, reason: str | None, at: datetime) -> tuple[int, list[Key]]:
+    """Have a whole class decided again at `at`, however many there are; returns how many, and the first ones."""
+    taken = (
+        sa.select(session.c.steve_id, session.c.transaction_pk)
+        .where(_class(reason))
+        .order_by(session.c.steve_id, session.c.transaction_pk)
+        .with_for_update()
+        .cte("taken")
+    )
+    done = (
+        sa.update(session)
+        .where(session.c.steve_id == taken.c.steve_id, session.c.transaction_pk == taken.c.transaction_pk)
+        .values(settle_at=at, settle_attempts=0)
+        .returning(session.c.steve_id, session.c.transaction_pk)
+        .cte("done")
+    )
+    statement = sa.select(done, sa.func.count().over().label("in_all")).order_by(*done.c).limit(MAX_ROWS)
+    rows = (await tx.execute(statement)).all()
+    return rows[0].in_all if rows else 0, [(row.steve_id, row.transaction_pk) for row in rows]
+
+
+async def stuck(tx: Write, reason: str | None, *, limit: int) -> list[sa.Row[Any]]:
+    """Some of a class that have held entries, as `locked` gives them."""
+    statement = (
+        sa.select(session.c.steve_id, session.c.transaction_pk)
+        .where(_class(reason), _HAS_HELD_ENTRIES)
+        .order_by(session.c.steve_id, session.c.transaction_pk)
+        .limit(limit)
+    )
+    keys = [(row.steve_id, row.transaction_pk) for row in await tx.execute(statement)]
+    return list((await locked(tx, keys)).values()) if keys else []
+
+
+async def keys_of_card(tx: Read, id_tags: Sequence[str], reasons: Collection[str], *, since: datetime) -> list[Key]:
     statement = (
         sa.select(session.c.steve_id, session.c.transaction_pk)
         .where(
@@ -133,8 +186,7 @@ async def keys_of_card(
             session.c.hold_reason.in_(sorted(reasons)),
             session.c.started_at >= since,
         )
-        .order_by(session.c.started_at)
-        .limit(limit)
+        .order_by(session.c.started_at, session.c.transaction_pk)
     )
     return [(row.steve_id, row.transaction_pk) for row in await tx.execute(statement)]
 
@@ -152,14 +204,16 @@ async def update(tx: Write, key: Key, **values: Any) -> None:  # noqa: ANN401 - 
     )
 
 
-async def retry_entries(tx: Write, key: Key, at: datetime) -> int:
-    """Have held entries tried again, unchanged; returns how many there were."""
-    result = await tx.execute(
+async def send_held(tx: Write, keys: Collection[Key], at: datetime) -> None:
+    """Have the held entries of these sessions tried again, unchanged. The sessions are held no longer."""
+    mine = _ENTRY_KEY.in_(_those(keys))
+    await tx.execute(
         sa.update(entry)
-        .where(entry.c.steve_id == key[0], entry.c.transaction_pk == key[1], entry.c.state == "held")
+        .where(mine, entry.c.state == "held")
         .values(state="pending", hold_reason=None, due_at=at, server_errors=0)
     )
-    return result.rowcount
+    billing = sa.case((session.c.stopped_at.is_(None), unbilled(stopped=False)), else_=unbilled(stopped=True))
+    await tx.execute(sa.update(session).where(_KEY.in_(_those(keys))).values(billing=billing, **NOT_HELD))
 
 
 _SENT = ("delivered", "counted")
@@ -170,7 +224,7 @@ async def sent(tx: Read, keys: Collection[Key], *, before: datetime) -> list[Ent
     statement = (
         sa.select(*(entry.c[name] for name in CLAIMED))
         .where(
-            sa.tuple_(entry.c.steve_id, entry.c.transaction_pk).in_(sorted(keys)),
+            _ENTRY_KEY.in_(_those(keys)),
             entry.c.state.in_(_SENT),
             entry.c.delivered_at < before,
         )
@@ -182,7 +236,7 @@ async def sent(tx: Read, keys: Collection[Key], *, before: datetime) -> list[Ent
 async def late(tx: Read, keys: Collection[Key]) -> list[Entry]:
     """What of these sessions is held for being late."""
     statement = sa.select(*(entry.c[name] for name in CLAIMED)).where(
-        sa.tuple_(entry.c.steve_id, entry.c.transaction_pk).in_(sorted(keys)), entry.c.hold_reason == "late"
+        _ENTRY_KEY.in_(_those(keys)), entry.c.hold_reason == "late"
     )
     return [Entry(*row) for row in await tx.execute(statement)]
 

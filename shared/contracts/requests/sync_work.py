@@ -63,11 +63,13 @@ class SearchHeld(Request[HeldPage]):
 
 
 class HeldChanged(Frozen):
-    """The sessions that were taken up, and why others were not."""
+    """The sessions that were taken up, and why others were not. All that were meant are decided about; of many, only
+    some are named.
+    """
 
-    sessions: list[str]
-    refused: dict[str, str] = Field(default_factory=dict)
-    more: bool = Field(default=False, description="there are more of that class; repeat it with a new key")
+    sessions: list[str] = Field(max_length=MAX_ROWS)
+    refused: dict[str, str] = Field(default_factory=dict, max_length=MAX_ROWS)
+    count: int = Field(0, description="how many were taken up, named or not")
 
 
 class RetryHeld(Request[HeldChanged]):

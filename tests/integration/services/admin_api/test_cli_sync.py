@@ -159,6 +159,10 @@ async def test_held_sessions_are_retried_ignored_and_released(cli: Cli) -> None:
     assert owners.requests(IgnoreHeld)[0].data["note"] == "a test"
     assert owners.requests(ReleaseHeld)[0].data["id_tag"] == CARD
     assert owners.requests(ReleaseHeld)[0].data["since"].startswith("2026-05-01T00:00:00")
+    owners.answer(RetryHeld, HeldChanged(sessions=["main:42"], count=206))
+    many = await cli("sync", "retry", "--all")
+    assert (many.code, many.lines) == (0, [["main:42", "retry"]])
+    assert "205 more: 206 sessions in all" in many.err
     owners.answer(ReleaseHeld, HeldChanged(sessions=[], refused={"main:43": "It is not held but counted."}))
     refused = await cli("sync", "release", "main:43")
     assert (refused.code, refused.lines) == (1, [["main:43", "refused", "It is not held but counted."]])
