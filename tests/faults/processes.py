@@ -1,4 +1,4 @@
-"""The real services as processes, each behind a proxy of its own to the database and to the broker."""
+"""The real services as processes, each behind proxies of its own: to the database, to the broker, and to Lago."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tests.ports import free_port
 from tests.waiting import until
 
 HOOK_KEY = "hook-key-of-the-fault-tests"
+LAGO_URL = "EXPRESSYNC_SYNC_LAGO_URL"
 UP_WITHIN_S = 60.0
 # Readiness that changes its mind tells no truth.
 HELD_FOR_S = 3.0
@@ -36,6 +37,12 @@ class Process:
     port: int
     ops_port: int
     http: httpx.AsyncClient = field(repr=False)
+    lago: Proxy | None = None
+    """Where the service speaks to one."""
+
+    @property
+    def proxies(self) -> list[Proxy]:
+        return [self.database, self.broker, *([self.lago] if self.lago is not None else [])]
 
     @property
     def alive(self) -> bool:
@@ -56,7 +63,7 @@ class Process:
         assert process.alive, f"{self.name} ended before it was killed:\n{self.log[-3000:]}"
         await asyncio.to_thread(process.kill)
         self.program.process = None
-        for proxy in (self.database, self.broker):
+        for proxy in self.proxies:
             await proxy.cut()
             proxy.resume()
 
@@ -172,12 +179,15 @@ async def prepare(
         **{f"{prefix}{key}": value for key, value in own.items()},
         **(more or {}),
     }
+    lago_proxy = None
+    if name == "sync" and more and LAGO_URL in more:
+        lago_proxy, given[LAGO_URL] = await stack.enter_async_context(in_front_of(more[LAGO_URL]))
     program = Program(name, f"services.{name}", Environment({}, given).of(name), folder / f"{name}.log")
-    process = Process(name, program, database_proxy, broker_proxy, port, ops_port, http)
+    process = Process(name, program, database_proxy, broker_proxy, port, ops_port, http, lago_proxy)
 
     async def end() -> None:
         # Not held up by its own network.
-        for proxy in (database_proxy, broker_proxy):
+        for proxy in process.proxies:
             proxy.resume()
         await asyncio.to_thread(program.stop)
 

@@ -112,7 +112,7 @@ class World:
         await do(self.postgres.thaw, self.rabbitmq.thaw)
         await do(self.postgres.start, self.rabbitmq.start)
         for service in self.services.values():
-            for proxy in (service.database, service.broker):
+            for proxy in service.proxies:
                 proxy.resume()
                 await proxy.accept()
         await asyncio.gather(*(service.start() for service in self.services.values()))
