@@ -66,7 +66,10 @@ SENTENCES: Final[dict[Reason, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known about one tap at the moment it is decided. Pairing facts are of the charger's latest pairing."""
+    """What is known about one tap at the moment it is decided.
+
+    Pairing facts are of the pairing at the charger that the tap repeats, or else of the latest one.
+    """
 
     stale: bool = False
     switched_off: bool = False
@@ -79,10 +82,8 @@ class Facts:
     """The pairing has been matched by a card already."""
     same_card: bool = False
     """... by this card."""
-    blocked_then: bool = False
-    """... and Blocked was told in time."""
-    within_repeat: bool = False
-    """... and that is a few seconds ago, inside the pairing's window."""
+    repeats: bool = False
+    """... and Blocked was told in time, a few seconds ago, inside the pairing's window."""
     cancelled: bool = False
     expired: bool = False
     other_connector: bool = False
@@ -110,7 +111,7 @@ RULES: Final[Sequence[Rule]] = (
     Rule(Reason.NOT_ANSWERED_HERE, ("not_answerable",)),
     Rule(Reason.NOTHING_ARMED, ("unpaired",)),
     Rule(Reason.REMOTE_START_PENDING, ("remote_start_pending",)),
-    Rule(Reason.REPEATED, ("taken", "same_card", "blocked_then", "within_repeat"), "intercept"),
+    Rule(Reason.REPEATED, ("repeats",), "intercept"),
     Rule(Reason.ALREADY_SCANNED, ("taken", "same_card")),
     Rule(Reason.OTHER_CARD_MATCHED, ("taken",)),
     Rule(Reason.CANCELLED, ("cancelled",)),

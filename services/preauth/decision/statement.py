@@ -91,7 +91,7 @@ def _case() -> str:
 
 CASE: Final = _case()
 
-# The facts' definitions. `t` is the tap, `p` the latest pairing at its charger.
+# The facts' definitions. `t` is the tap, `p` the pairing at its charger that it repeats, or else the latest one.
 FACTS: Final[dict[str, str]] = {
     "stale": "t.is_stale",
     "switched_off": "EXISTS (SELECT FROM interception_off o WHERE o.charge_box_id IN ('', t.charge_box_id))",
@@ -103,8 +103,7 @@ FACTS: Final[dict[str, str]] = {
     "unpaired": "p.pairing_id IS NULL",
     "taken": "p.state IN ('matched', 'intercepted', 'consumed', 'void')",
     "same_card": "p.id_tag = t.id_tag",
-    "blocked_then": "p.state IN ('intercepted', 'consumed')",
-    "within_repeat": ("t.received_at < LEAST(p.matched_at + make_interval(secs => {repeat_s}), p.expires_at)"),
+    "repeats": "p.repeats",
     "cancelled": "p.state = 'cancelled'",
     "expired": "p.state = 'expired' OR (p.state = 'armed' AND p.expires_at <= t.received_at)",
     "other_connector": "p.connector_id <> t.connector_id",
@@ -136,7 +135,8 @@ _FACT_COLUMNS: Final = ", ".join(f"COALESCE({definition}, false) AS {name}" for 
 # Everything about a group of taps, in one round trip and one commit:
 # - `closed` and the outbox rows: what was told since the last group; the tap's id names its trace, too: no span is made
 #   while a driver waits, and whoever handles the event goes on from it;
-# - `asked`: the facts of each waiting tap, with the call it repeats, if any;
+# - `asked`: the facts of each waiting tap, with the call it repeats, if any. A card that was just scanned is told the
+#   same again, also where the next scan waits already: its second tap must not log in whoever armed that one;
 # - `decided`, `ranked`: the reason, which of several taps at one pairing came first, and which taps wait until it is
 #   known what another one was told (at another replica, a moment ago);
 # - `free`, `matched`: the pairing goes to the tap that came first, if nobody else holds or had it meanwhile. A row that
@@ -174,10 +174,14 @@ WITH told AS (
         id_tag text, id_tag_as_sent text, kind text, via text, message_id text, is_stale bool, is_remote bool
     )
     LEFT JOIN LATERAL (
-        SELECT * FROM pairing q WHERE q.charge_box_id = t.charge_box_id
+        SELECT *, (
+            q.id_tag = t.id_tag AND q.state IN ('intercepted', 'consumed')
+            AND t.received_at < LEAST(q.matched_at + make_interval(secs => {{repeat_s}}), q.expires_at)
+        ) IS TRUE AS repeats
+        FROM pairing q WHERE q.charge_box_id = t.charge_box_id
         AND q.armed_at > t.received_at - make_interval(secs => {{longest_s}})
         AND q.expires_at > t.received_at - make_interval(secs => {{remembered_s}})
-        ORDER BY q.armed_at DESC LIMIT 1
+        ORDER BY repeats DESC, q.armed_at DESC LIMIT 1
     ) p ON true
     LEFT JOIN LATERAL (
         SELECT j.tap_id, j.received_at, j.reason, j.told, j.via FROM tap j

@@ -218,6 +218,36 @@ async def test_a_scan_begun_beside_a_revocation_ends_with_it(preauth: Preauth) -
     assert preauth.rows("SELECT state, result FROM pairing") == [{"state": "cancelled", "result": "kiosk_revoked"}]
 
 
+@pytest.mark.parametrize("presence", ["operator", "qr"])
+async def test_a_second_tap_is_not_taken_for_the_next_drivers_scan(
+    preauth: Preauth, sync: SyncDouble, presence: str
+) -> None:
+    """A card that was just scanned is told Blocked again though the next scan waits there; that one takes it later."""
+    sync.know(CARD)
+    await preauth.done(SetCardPin(id_tag=CARD, pin="2468"))
+    async with browser(preauth) as kiosk, browser(preauth) as phone:
+        await kiosk_of(preauth, kiosk)
+        first = await scan(preauth, kiosk)
+        if presence == "qr":
+            assert (await arm(phone, key=await qr_of(preauth))).status_code == 201
+        else:
+            await preauth.done(ArmPairing(charge_box_id=CP, purpose="link_card"))
+        preauth.clock.ahead += timedelta(seconds=3)
+        assert await preauth.tap(CARD, CP) == "BLOCKED"
+        assert (await log_in(kiosk, first)).status_code == 200
+        preauth.clock.ahead += timedelta(seconds=3)
+        assert await preauth.tap(CARD, CP) == "BLOCKED"
+        await preauth.until("SELECT FROM tap WHERE told = 'blocked' HAVING count(*) = 3")
+        assert [row["state"] for row in preauth.rows("SELECT state FROM pairing ORDER BY armed_at")] == [
+            "consumed",
+            "armed",
+        ]
+        preauth.clock.ahead += timedelta(seconds=5)
+        assert await preauth.tap(CARD, CP) == "BLOCKED"
+    reasons = [row["reason"] for row in preauth.rows("SELECT reason FROM tap ORDER BY received_at")]
+    assert reasons == ["matched", "repeated", "repeated", "matched"]
+
+
 async def test_an_operator_takes_a_weak_scan_over(preauth: Preauth) -> None:
     """Nor does a photo of the code keep an operator from reading a card."""
     key = await qr_of(preauth)

@@ -344,10 +344,28 @@ class Taps(RuleBasedStateMachine):
         return decision
 
     def _was_allowed(self, decision: Decision, charger: str, card: str, at: datetime) -> None:
-        """Nothing is intercepted without a scan that waits, except the same card again, seconds after its scan."""
+        """Nothing is intercepted without a scan that waits, except the same card again, seconds after its scan; and
+        then always, whatever else waits there.
+        """
+        here = [scan for scan in self.scans if scan.charger == charger]
+
+        def again(at: datetime) -> bool:
+            return any(
+                scan.scanned is not None
+                and scan.scanned[0] == card
+                and at < min(scan.scanned[1] + REPEAT, scan.expires_at)
+                for scan in here
+            )
+
+        if again(self.now()) and decision.journalled and not decision.repeat:
+            told_again = "repeated"
+            if self.off:
+                told_again = "switched_off"
+            elif decision.tap.kind == "start" and decision.tap.via == "gateway":
+                told_again = "not_answered_here"
+            assert decision.reason == told_again, "a repeat was not told what was told"
         if not decision.block:
             return
-        here = [scan for scan in self.scans if scan.charger == charger]
         if decision.repeat:
             # The same tap on its other way: it is told what it was told before.
             told = [scan.scanned for scan in here if scan.scanned is not None]
@@ -355,12 +373,8 @@ class Taps(RuleBasedStateMachine):
             return
         assert not self.off, "intercepted although switched off"
         assert decision.tap.kind == "authorize" or decision.tap.via == "hook", "a start was kept from SteVe"
-        again = any(
-            scan.scanned is not None and scan.scanned[0] == card and at < min(scan.scanned[1] + REPEAT, scan.expires_at)
-            for scan in here
-        )
         waiting = [scan for scan in here if scan.scanned is None and not scan.ended and at < scan.expires_at]
-        assert again or (waiting and decision.tap.kind == "authorize"), "intercepted without a scan that waits"
+        assert again(at) or (waiting and decision.tap.kind == "authorize"), "intercepted without a scan that waits"
         if decision.reason == "matched":
             assert (charger, card) not in self.charging, "a stop was taken for a scan"
             scan = next(scan for scan in waiting if scan.pairing_id == decision.pairing_id)

@@ -32,12 +32,11 @@ def facts(*names: str) -> Facts:
         (facts("switched_off"), Reason.SWITCHED_OFF, "pass"),
         (facts("not_answerable", "is_start"), Reason.NOT_ANSWERED_HERE, "pass"),
         (facts("remote_start_pending"), Reason.REMOTE_START_PENDING, "pass"),
-        (facts("taken", "same_card", "blocked_then", "within_repeat"), Reason.REPEATED, "intercept"),
-        (facts("taken", "same_card", "blocked_then", "within_repeat", "is_start"), Reason.REPEATED, "intercept"),
-        (facts("taken", "same_card", "blocked_then", "within_repeat", "switched_off"), Reason.SWITCHED_OFF, "pass"),
-        (facts("taken", "same_card", "blocked_then"), Reason.ALREADY_SCANNED, "pass"),
-        (facts("taken", "same_card", "within_repeat"), Reason.ALREADY_SCANNED, "pass"),
-        (facts("taken", "blocked_then", "within_repeat"), Reason.OTHER_CARD_MATCHED, "pass"),
+        (facts("taken", "same_card", "repeats"), Reason.REPEATED, "intercept"),
+        (facts("taken", "same_card", "repeats", "is_start"), Reason.REPEATED, "intercept"),
+        (facts("taken", "same_card", "repeats", "switched_off"), Reason.SWITCHED_OFF, "pass"),
+        (facts("taken", "same_card"), Reason.ALREADY_SCANNED, "pass"),
+        (facts("taken"), Reason.OTHER_CARD_MATCHED, "pass"),
         (facts("cancelled"), Reason.CANCELLED, "pass"),
         (facts("expired"), Reason.EXPIRED, "pass"),
         (facts("other_connector"), Reason.OTHER_CONNECTOR, "pass"),
@@ -60,11 +59,10 @@ def test_each_situation_has_one_reason(known: Facts, reason: Reason, outcome: st
 def test_nothing_is_intercepted_without_an_open_scan(known: Facts) -> None:
     """Whatever else is known: with no scan, a scan that is over, or the switch off, nobody is intercepted."""
     rule = decide(known)
-    repeat = known.taken and known.same_card and known.blocked_then and known.within_repeat
     waits = not (known.taken or known.cancelled or known.expired or known.other_connector or known.untrusted)
     if rule.outcome == "intercept":
         assert not any((known.unpaired, known.switched_off, known.stale, known.remote_start_pending))
-        assert repeat or (waits and not known.is_start and not known.own_session_here)
+        assert known.repeats or (waits and not known.is_start and not known.own_session_here)
 
 
 def test_the_set_of_reasons_is_closed() -> None:
