@@ -17,7 +17,7 @@ from shared.runtime.log import get_logger
 
 log = get_logger(__name__)
 
-BATCH: Final = 1000
+BATCH: Final = 2000
 # Lago assigns events in the background: looked for again after 5 s, doubling up to an hour.
 FIRST_PAUSE: Final = timedelta(seconds=5)
 LONGEST_PAUSE: Final = timedelta(hours=1)

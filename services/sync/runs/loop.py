@@ -20,6 +20,9 @@ class Loop:
 
     `drain`: after a turn that returned a number above 0 the next one follows at once, so that a stop comes between two
     turns and not in the middle of a backlog.
+
+    `rest`: the pause is at least so many times what the turn took, up to LONGEST_PAUSE_S: its work gives way to other
+    work where there is much of both.
     """
 
     def __init__(
@@ -29,8 +32,9 @@ class Loop:
         interval_s: Callable[[], float] | float,
         *,
         drain: bool = False,
+        rest: float = 0.0,
     ) -> None:
-        self.name, self._job, self._drain = name, job, drain
+        self.name, self._job, self._drain, self._rest = name, job, drain, rest
         self._interval_s = interval_s if callable(interval_s) else lambda: float(interval_s)
         self._wanted = asyncio.Event()
 
@@ -39,9 +43,10 @@ class Loop:
         self._wanted.set()
 
     async def run(self, stop: asyncio.Event) -> None:
-        failures = 0
+        failures, time = 0, asyncio.get_running_loop().time
         while not stop.is_set():
             self._wanted.clear()
+            began = time()
             did: object = None
             try:
                 with turn(self.name):
@@ -58,10 +63,10 @@ class Loop:
             else:
                 failures = 0
             if not (self._drain and isinstance(did, int) and did > 0):
-                await self._pause(stop, failures)
+                await self._pause(stop, failures, min(self._rest * (time() - began), LONGEST_PAUSE_S))
 
-    async def _pause(self, stop: asyncio.Event, failures: int) -> None:
-        pause = self._interval_s()
+    async def _pause(self, stop: asyncio.Event, failures: int, at_least_s: float) -> None:
+        pause = max(self._interval_s(), at_least_s)
         if failures:
             pause = max(pause, min(0.5 * 2.0 ** min(failures, 10), LONGEST_PAUSE_S)) * random.uniform(0.7, 1.0)  # noqa: S311 - jitter
         waits = [asyncio.ensure_future(stop.wait())]
