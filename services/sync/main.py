@@ -1,5 +1,6 @@
 """Sync speaks to SteVe's REST and to Lago. The composition root: its rooms are wired in `wiring`, and here to one."""
 
+import gc
 from dataclasses import dataclass
 from functools import partial
 
@@ -25,6 +26,9 @@ from shared.web.tracing import Traced
 POOL_SIZE = 20
 # Billing comes first: a backlog of sessions is told to the others at a quarter of the pace at which it could be.
 RELAY_REST = 3.0
+# Objects made before the collector looks through them. A batch in hand is some ten thousand of them, all of which live
+# until it is done and then go by themselves; to look every 700 took a tenth of the service's time.
+YOUNG = 20_000
 
 
 @dataclass(frozen=True)
@@ -81,4 +85,5 @@ def wire_operations(service: Service, upstreams: Upstreams) -> Operations:
 
 
 def main() -> None:
+    gc.set_threshold(YOUNG, 20, 50)
     run("sync", SyncSettings, build)
