@@ -87,7 +87,7 @@ def as_event(one: Entry) -> UsageEvent:
 
 
 class Delivery:
-    """`deliver_due` may run in any number of tasks and replicas."""
+    """May be asked to deliver in any number of tasks and replicas; `in_flight` batches of this one are on their way."""
 
     def __init__(
         self,
@@ -106,6 +106,8 @@ class Delivery:
         self._database, self._outbox = database, outbox
         self._in_flight, self._count_after, self._clock, self._new_id = in_flight, count_after, clock, new_id
         self._read_back = ReadBack(lago)
+        # Shared by whoever delivers: lanes of the service's own, and those of a run.
+        self._free = asyncio.Semaphore(in_flight)
 
     async def deliver(self, until: Callable[[], bool] = lambda: False) -> int:
         """Deliver what is due, several batches at once, or some, where `until()` says that it is enough; returns how
@@ -145,7 +147,8 @@ class Delivery:
         batches = [claimed[at : at + MAX_BATCH] for at in range(0, len(claimed), MAX_BATCH)]
         well = True
         while batches and well:
-            well = await self._deliver_batch(batches.pop(0), acknowledged)
+            async with self._free:
+                well = await self._deliver_batch(batches.pop(0), acknowledged)
         await self._delivered(acknowledged, by="acknowledged")
         for batch in batches:
             await self._release(batch)

@@ -1,5 +1,6 @@
 """Each Wh is counted once, whatever happens between us and Lago."""
 
+import asyncio
 import contextlib
 from datetime import datetime, timedelta
 
@@ -11,7 +12,8 @@ from services.sync.lago.models import StoredEvent, UsageEvent
 from services.sync.ledger import delivery
 from services.sync.ledger.store import Entry
 from services.sync.upstreams.errors import RefusedError, UpstreamError
-from tests.integration.services.sync.conftest import LAGO_SEED, Build, World, ago, eventually
+from shared.contracts.requests.sync_work import StartRun
+from tests.integration.services.sync.conftest import ADA, LAGO_SEED, Build, World, ago, eventually
 
 BATCH = "/api/v1/events/batch"
 
@@ -180,6 +182,25 @@ async def test_a_whole_backlog_goes_in_batches(build_world: Build) -> None:
     await eventually(all_counted, within_s=20)
     assert world.lago.requests.most_in_flight <= 4
     assert 11 <= world.lago.requests.count("POST", BATCH) < 40
+
+
+async def test_a_run_and_the_service_itself_share_what_may_be_in_flight(build_world: Build) -> None:
+    """A run's deliveries come on top of those that go on by themselves, and no more is on its way to Lago for it."""
+    world = await build_world(in_flight=1)
+    await world.link("A")
+    for _ in range(delivery.CLAIM + 200):
+        world.charge("A", 1_000)
+    await world.rooms.poller.poll()
+    while await world.rooms.settler.settle():
+        pass
+    assert await world.rooms.gate.is_open()
+    world.lago.faults.add("slow", 100, path=BATCH)
+    world.lago.requests.most_in_flight = 0
+    async with world.service.database.write() as tx:
+        await world.rooms.runs.start_run(tx, StartRun(segments=["deliver"]), ADA)
+    await asyncio.gather(world.rooms.delivery.lane(), world.rooms.runner.turn())
+    assert world.counted() == (1_000 * (delivery.CLAIM + 200), delivery.CLAIM + 200)
+    assert world.lago.requests.most_in_flight == 1
 
 
 async def test_clickhouse_takes_each_event_once(build_world: Build) -> None:
