@@ -1,6 +1,9 @@
 """The policy `enforce`: cards that nobody would pay for, or that are inactive, are blocked in SteVe."""
 
+from typing import Any
+
 from services.sync.cards.commands import Cards
+from services.sync.cards.problems import CardExpired, UpstreamSilent
 from services.sync.cards.wanted import all_wanted
 from shared.contracts.identity import Actor, Cause
 from shared.contracts.problem import Problem
@@ -16,25 +19,38 @@ POLICY = Actor(kind="system", id="card-policy")
 class Policy:
     def __init__(self, database: Database, cards: Cards, *, clock: Clock, new_id: NewId) -> None:
         self._database, self._cards, self._clock, self._new_id = database, cards, clock, new_id
+        # Why a card is not as the policy wants it, by card: told once, and not at every turn.
+        self._told: dict[str, str] = {}
 
     async def enforce(self) -> int:
         """Bring SteVe's blocks to what the policy wants; returns how many cards were changed.
 
-        A block of an operator's, here or in SteVe, is never lifted.
+        A block of an operator's, here or in SteVe, is never lifted. An expired card is left as it is: SteVe writes
+        none (facts 5), and lets none charge.
+
+        :raises UpstreamError: SteVe does not answer; the rest waits for a turn when it does.
         """
-        changed = 0
-        for id_tag, reason in await self._differing():
+        changed, failed = 0, dict[str, str]()
+        for row, reason in await self._differing():
             try:
-                changed += await self._apply(id_tag, reason)
+                if row.expiry is not None and row.expiry <= self._clock():
+                    # As the writer would, with SteVe unasked.
+                    raise CardExpired(row.id_tag, row.expiry)
+                changed += await self._apply(row.id_tag, reason)
+            except UpstreamSilent as silent:
+                raise silent.error from silent
             except Problem as problem:
-                log.warning("The policy could not be applied.", action="policy.failed", why=problem.detail)
+                failed[row.id_tag] = problem.code
+                if self._told.get(row.id_tag) != problem.code:
+                    log.warning("The policy could not be applied.", action="policy.failed", why=problem.detail)
+        self._told = failed
         return changed
 
-    async def _differing(self) -> list[tuple[str, str | None]]:
+    async def _differing(self) -> list[tuple[Any, str | None]]:
         async with self._database.read() as tx:
             found = await all_wanted(tx, self._clock())
         return [
-            (row.id_tag, reason)
+            (row, reason)
             for row, reason in found
             if (reason is not None and row.max_active != 0) or (reason is None and row.block_kind == "policy")
         ]

@@ -118,6 +118,7 @@ class UpstreamSilent(Problem):
 
     def __init__(self, error: UpstreamError) -> None:
         super().__init__(f"{NAMES[error.upstream]} could not be asked: it {error.explanation}. Try again later.")
+        self.error = error
 
 
 class OutcomeUnknown(Problem):

@@ -19,10 +19,15 @@ from shared.runtime.clock import Clock
 
 
 class TagWriter:
-    """`same_steve` raises where the SteVe that answers is another one: nothing is written to it."""
+    """`same_steve` raises where the SteVe that answers is another one: nothing is written to it.
 
-    def __init__(self, steve: SteveClient, clock: Clock, *, same_steve: Callable[[], Awaitable[None]]) -> None:
-        self._steve, self._clock, self._same_steve = steve, clock, same_steve
+    `urgent`: a person waits, so it is asked even while the circuit is open.
+    """
+
+    def __init__(
+        self, steve: SteveClient, clock: Clock, *, same_steve: Callable[[], Awaitable[None]], urgent: bool
+    ) -> None:
+        self._steve, self._clock, self._same_steve, self._urgent = steve, clock, same_steve, urgent
 
     async def read(self, id_tag: str) -> Tag:
         """:raises CardGone, UpstreamSilent:"""
@@ -35,7 +40,7 @@ class TagWriter:
         """:raises UpstreamSilent:"""
         try:
             await self._same_steve()
-            return await self._steve.find_tag(id_tag, urgent=True)
+            return await self._steve.find_tag(id_tag, urgent=self._urgent)
         except UpstreamError as error:
             raise UpstreamSilent(error) from error
 

@@ -56,7 +56,7 @@ def wire_cards(service: Service, settings: SyncSettings, upstreams: Upstreams) -
     dispatcher.query(card_requests.SnapshotCards, queries.snapshot_cards)
 
     enforce = settings.card_policy == "enforce"
-    writer = TagWriter(steve, clock, same_steve=same_steve)
+    writer = TagWriter(steve, clock, same_steve=same_steve, urgent=True)
     cards = Cards(database, writer, outbox, enforce=enforce, clock=clock, new_id=new_id)
     dispatcher.effect(card_requests.CreateCard, cards.create_card)
     dispatcher.command(card_requests.ChangeCard, cards.change_card)
@@ -64,7 +64,10 @@ def wire_cards(service: Service, settings: SyncSettings, upstreams: Upstreams) -
     dispatcher.effect(card_requests.UnblockCard, cards.unblock_card)
     dispatcher.effect(card_requests.ChangeParent, cards.change_parent)
     dispatcher.effect(card_requests.SetExpiry, cards.set_expiry)
-    policy = Policy(database, cards, clock=clock, new_id=new_id)
+    # Nobody waits for the policy: a SteVe that fails is left alone by it.
+    patient = TagWriter(steve, clock, same_steve=upstreams.identity.check, urgent=False)
+    policy_cards = Cards(database, patient, outbox, enforce=enforce, clock=clock, new_id=new_id)
+    policy = Policy(database, policy_cards, clock=clock, new_id=new_id)
     if enforce:
         service.parts.append(Loop("cards.policy", policy.enforce, settings.cards_every_s))
 

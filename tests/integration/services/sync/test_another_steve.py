@@ -60,7 +60,8 @@ async def test_nothing_is_taken_from_another_steve_or_written_to_it(
     assert len(await world.rows("SELECT 1 FROM sync.session")) == 3
     async with world.service.database.write() as tx:
         await world.rooms.cards.change_card(tx, ChangeCard(id_tag="A", changes={"active": False}), ADA)
-    await world.rooms.policy.enforce()
+    with pytest.raises(UpstreamError, match="is not the SteVe database"):
+        await world.rooms.policy.enforce()
     with pytest.raises(problems.UpstreamSilent, match="is not the SteVe database"):
         async with world.service.database.write() as tx:
             await world.rooms.cards.block_card(tx, BlockCard(id_tag="A", reason="lost"), ADA, effect(world))
