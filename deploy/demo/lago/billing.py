@@ -87,10 +87,20 @@ def is_late(subscription: Subscription, event: Event) -> bool:
 
 def usage_of(charge: Charge, metric: Metric, events: Iterable[Event]) -> ChargeUsage:
     """What a charge counts in events that its subscription owns, none of them late, of any metric."""
+    events = list(events)
     values = _values(metric, events)
     total = _highest_total(values) if charge.pay_in_advance else sum((number for _, number in values), _ZERO)
     total = max(total, _ZERO)
+    if charge.charge_model == "dynamic":
+        # The price came with each event; without one it was free.
+        return ChargeUsage(charge, metric, total, len(values), _sent_cents(metric, events))
     return ChargeUsage(charge, metric, total, len(values), cents(total * Decimal(charge.amount)))
+
+
+def _sent_cents(metric: Metric, events: Iterable[Event]) -> int:
+    counted = (event for event in events if event.code == metric.code and _value_of(event, metric) is not None)
+    sent = (counted_number(event.precise_total_amount_cents) for event in counted)
+    return cents(sum((number for number in sent if number is not None), _ZERO) / 100)
 
 
 def net_of(metric: Metric, events: Iterable[Event]) -> tuple[Decimal, int]:

@@ -9,6 +9,7 @@ Status = Literal["pending", "active", "terminated", "canceled", "incomplete"]
 STATUSES: Final = ("pending", "active", "terminated", "canceled", "incomplete")
 Interval = Literal["weekly", "monthly", "quarterly", "semiannual", "yearly"]
 Aggregation = Literal["sum_agg", "count_agg"]  # the others are not simulated
+ChargeModel = Literal["standard", "dynamic"]  # the others are not simulated
 
 
 def new_id() -> str:
@@ -34,6 +35,7 @@ class Metric(msgspec.Struct, kw_only=True):
     lago_id: str = msgspec.field(default_factory=new_id)
     aggregation_type: Aggregation = "sum_agg"
     field_name: str | None = None
+    recurring: bool = False  # its sum is carried over into each next period
     expression: str | None = None  # its variables must be in the event, else the event is refused
 
 
@@ -41,7 +43,8 @@ class Charge(msgspec.Struct, kw_only=True):
     metric_code: str
     created_us: int
     lago_id: str = msgspec.field(default_factory=new_id)
-    amount: str = "0"  # price of a unit in the currency, a decimal string; the standard model
+    charge_model: ChargeModel = "standard"
+    amount: str = "0"  # price of a unit in the currency, a decimal string; the dynamic model has none
     pay_in_advance: bool = False
     invoice_display_name: str | None = None
 

@@ -146,7 +146,13 @@ class LagoState:
         if cached is not None and cached[:2] == (version, self.catalog_version):
             return cached[2]
         events = self._billable(subscription, period)
-        usage = [billing.usage_of(charge, metric, events) for charge, metric in self._charges(subscription)]
+        charges = self._charges(subscription)
+        carried = events
+        if any(metric.recurring for _, metric in charges):
+            carried = self._billable(subscription, Period(_BEGINNING, period.to_us))
+        usage = [
+            billing.usage_of(charge, metric, carried if metric.recurring else events) for charge, metric in charges
+        ]
         self._usage_cache[key] = (version, self.catalog_version, usage)
         return usage
 

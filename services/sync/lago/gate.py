@@ -16,7 +16,9 @@ CLOSED_FOR: Final = timedelta(seconds=10)
 
 
 class Gate:
-    """Open when the metric exists, sums up, and sums up the property that is sent. Plans are checked one by one."""
+    """Open when the metric exists, sums up the property that is sent, and begins anew in each period. Plans are checked
+    one by one.
+    """
 
     def __init__(
         self,
@@ -59,6 +61,11 @@ class Gate:
         elif metric.field_name != self._property:
             problem = (
                 f"sums up {metric.field_name!r} in the metric {self._code}, and {self._property!r} is what is sent"
+            )
+        elif metric.recurring:
+            problem = (
+                f"carries the sum of the metric {self._code} over into each next period (recurring), where it is billed"
+                " again; it must be metered"
             )
         self._checked_at = self._clock()
         self.problem = problem

@@ -53,6 +53,11 @@ class Charge(_Model):
     pay_in_advance: bool = False
     properties: dict[str, Any] = {}
 
+    @property
+    def bills(self) -> bool:
+        """Whether it bills what is sent: the dynamic model wants a price with each event, and bills 0 without."""
+        return self.charge_model != "dynamic"
+
     def unit_price(self) -> Decimal | None:
         """The price of one unit in the plan's currency; None for models where a unit has no single price."""
         amount = self.properties.get("amount") if self.charge_model == "standard" else None

@@ -64,13 +64,13 @@ class Subscriptions:
         return none | {"gone_at": now}
 
     def _charge(self, plan: Plan | None) -> dict[str, Any]:
-        charge = (
-            next((one for one in plan.charges if one.billable_metric_code == self._metric_code), None) if plan else None
-        )
+        charges = [one for one in plan.charges if one.billable_metric_code == self._metric_code] if plan else []
+        prices = [price for one in charges if one.bills and (price := one.unit_price()) is not None]
         return {
-            "has_charge": charge is not None,
-            "pay_in_advance": charge.pay_in_advance if charge is not None else False,
-            "unit_price": charge.unit_price() if charge is not None else None,
+            "has_charge": any(one.bills for one in charges),
+            # Each of them bills each event, so what one of them was paid in advance cannot be taken back.
+            "pay_in_advance": any(one.pay_in_advance for one in charges),
+            "unit_price": sum(prices) if prices and len(prices) == sum(one.bills for one in charges) else None,
             "currency": plan.amount_currency if plan is not None else None,
         }
 

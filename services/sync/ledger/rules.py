@@ -23,7 +23,8 @@ REMEDIES: Final = {
     "subscription_invoiced": "Bill it by hand in Lago and ignore it, or relink the card and release the session.",
     "start_changed": "Correct the difference by hand in Lago, then ignore it; or restore the start in SteVe and retry.",
     "late": "Its billing period is over. Bill it by hand, or allow bill_in_current_period and retry.",
-    "plan_without_charge": "The plan has no charge on the metric: it would be free. Add one in Lago.",
+    "plan_without_charge": "The plan has no charge on the metric that bills what is sent (a dynamic one wants a"
+    " price with each event): it would be free. Add one in Lago.",
     "needs_credit_note": "Less was used than was billed. Write a credit note in Lago, then ignore it.",
     "id_conflict": "Lago has another event under this id. Compare the two; ignore the session when it is billed.",
     "lago_refused": "Lago refuses the event. Repair what it names, then retry.",
@@ -120,7 +121,9 @@ def _against(subscribed: Subscribed, customer: str, timestamp: datetime) -> Hold
     if subscribed.ended_at is not None and timestamp > subscribed.ended_at:
         return Hold("after_subscription", f"Subscription {name} ends at {_words(subscribed.ended_at)}.", recheck=True)
     if not subscribed.has_charge:
-        what = f"Plan {subscribed.plan_code} has no charge on the metric: Lago would not bill it."
+        what = (
+            f"Plan {subscribed.plan_code} has no charge on the metric, or a dynamic one only: Lago would not bill it."
+        )
         return Hold("plan_without_charge", what, recheck=True)
     return None
 

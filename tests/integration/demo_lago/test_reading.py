@@ -1,10 +1,11 @@
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from deploy.demo.lago import SimulatedLago
 
-from .conftest import Client, event
+from .conftest import SEED, Client, Run, event
 
 
 async def test_a_wrong_key_is_unauthorized(client: Client) -> None:
@@ -83,6 +84,27 @@ async def test_a_correction_clamps_at_zero_and_refunds_nothing_paid_in_advance(c
         )
     assert await client.current_units("sub_1") == ("0.0", 2)
     assert await client.current_units("sub_now") == ("5.0", 2)
+
+
+async def test_a_recurring_sum_is_carried_over(run: Run) -> None:
+    """What was used in a period that is over is billed again in this one; without `recurring` it is not."""
+    now = datetime.now(UTC)
+    began = {"started_at": (now - timedelta(days=80)).isoformat(), "billing_time": "anniversary"}
+    subscription = {"external_id": "sub_1", "external_customer_id": "cus_1", "plan_code": "ev", **began}
+    metrics = [{**SEED["metrics"][0], "recurring": True}, SEED["metrics"][1]]
+    today = [now - timedelta(days=70)]
+    seed = {**SEED, "metrics": metrics, "subscriptions": [subscription]}
+    lago = await run(seed=seed, clock=lambda: today[0])
+    async with Client(lago) as client:
+        await client.send_batch(event("a", "5", timestamp=f"{today[0].timestamp():.3f}"))
+        today[0] = now
+        await client.send_batch(event("b", "3", timestamp=f"{now.timestamp():.3f}"))
+        metric = (await client.get("/billable_metrics/ev_charging_kwh")).json()["billable_metric"]
+        assert metric["recurring"] is True
+        assert await client.current_units("sub_1") == ("8.0", 2)
+        lago.state.metrics["ev_charging_kwh"].recurring = False
+        lago.state.catalog_version += 1
+        assert await client.current_units("sub_1") == ("3.0", 1)
 
 
 @pytest.mark.parametrize(

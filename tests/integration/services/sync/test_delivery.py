@@ -247,9 +247,13 @@ async def test_what_lago_will_not_say_of_one_event_holds_up_no_other(
         ({"aggregation_type": "count_agg"}, "count_agg"),
         ({"field_name": "energy"}, "'energy'"),
         ({"code": "other"}, "no billable metric"),
+        # Each period's energy would be billed again in every next one.
+        ({"recurring": True}, "recurring"),
     ],
 )
-async def test_billing_is_held_until_lago_is_set_up(build_world: Build, metric: dict[str, str], words: str) -> None:
+async def test_billing_is_held_until_lago_is_set_up(
+    build_world: Build, metric: dict[str, str | bool], words: str
+) -> None:
     """A metric that is missing or would not count what is sent closes the gate; nothing is sent, and it says why."""
     seed = {**LAGO_SEED, "metrics": [{**LAGO_SEED["metrics"][0], **metric}]}
     if "code" in metric:

@@ -133,6 +133,14 @@ def test_only_counted_events_are_counted() -> None:
     assert (usage.units, usage.events_count, usage.amount_cents) == (Decimal("1.5"), 1, 53)
 
 
+def test_a_dynamic_charge_bills_what_the_events_say() -> None:
+    """The price comes with each event; one without is counted, and free."""
+    priced, free = event("1.5"), event("2", 2)
+    priced.precise_total_amount_cents = "1234.56"
+    usage = usage_of(Charge(metric_code="kwh", created_us=0, charge_model="dynamic"), METRIC, [priced, free])
+    assert (usage.units, usage.amount_cents) == (Decimal("3.5"), 1235)
+
+
 @given(st.lists(st.decimals(min_value=-1000, max_value=1000, places=3)))
 def test_net_is_the_exact_sum(values: list[Decimal]) -> None:
     """Thousandths add up without a rounding error, in any order."""
