@@ -13,6 +13,8 @@ from services.admin_api.cli.config import Access
 from services.admin_api.cli.errors import FINDING, FINE, CliError, Refused
 from services.admin_api.cli.times import exact, instant
 from services.admin_api.cli.typed import sure
+from services.admin_api.console.drawing import links as drawing
+from shared.contracts.requests.sync_cards import LinkPreview
 
 POLL_S: Final = 0.5
 WAITING: Final = {"armed", "matched"}
@@ -36,9 +38,9 @@ def link(
         "release_from": exact(release_from, "--release-from") if release_from is not None else None,
     }
     with Api() as api:
-        if show.on_terminal() and not yes:
-            preview = api.get(f"/cards/{quote(card, safe='')}/link-preview", **body)
-            sure(_consequences(preview, releases=release_from is not None), "Link it?", yes=yes)
+        for each in _consequences(api, card, body, releases=release_from is not None):
+            show.say(each)
+        sure([], "Link it?", yes=yes)
         made = api.change(f"/cards/{quote(card, safe='')}/link", body)
     if as_json:
         show.as_json(made)
@@ -55,17 +57,21 @@ def link(
     return FINE
 
 
-def _consequences(preview: Json, *, releases: bool) -> list[str]:
-    """What a link will do to new sessions and to those that are held."""
-    target = f"{preview['external_customer_id']}, {preview['external_subscription_id']}"
-    start, since = show.moment(preview["valid_from"]), show.moment(preview["release_from"])
-    says = [f"Sessions of {preview['id_tag']} that start from {start} on will be billed to {target}."]
-    waiting = f"{preview['held_to_release']} held sessions since {since}, {show.kwh(preview['held_wh'])} kWh,"
-    if releases:
-        says.append(f"{waiting} will be released and billed to it. What Lago has counted is not taken back.")
-    elif preview["held_to_release"]:
-        says.append(f"{waiting} stay held: --release-from DATE releases them.")
-    return [*says, *preview["problems"]]
+def _consequences(api: Api, card: str, body: Json, *, releases: bool) -> list[str]:
+    """What a link will do, in the words of the console's page; nothing of it has happened yet."""
+    try:
+        given = api.get(f"/cards/{quote(card, safe='')}/link-preview", **body)
+    except Refused as silent:
+        if silent.status < 500:
+            raise
+        # The change itself is checked by its owner all the same; only the counting is missing.
+        return ["What this will change is not known right now: sync did not count it."]
+    preview = LinkPreview.model_validate(given)
+    drawn = drawing.preview(preview)
+    held = (
+        f"{drawn.release}." if releases else f"{drawn.release}: --release-from DATE does it, without it they stay held."
+    )
+    return [*drawn.consequences, *([held] if drawn.release else []), *preview.problems]
 
 
 def pair(charger: str, *, purpose: str, connector: int | None, window_s: int, as_json: bool) -> int:

@@ -1,5 +1,6 @@
 """Linking cards to Lago's customers, and asking Lago about them."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -58,9 +59,8 @@ class Links:
         since = (request.valid_from or self._clock()).astimezone(UTC)
         await self.active_subscription(request.external_customer_id, request.external_subscription_id)
         row = await self._cards.take(tx, request.id_tag)
-        for other in await store.of_card(tx, row.pk):
-            if other.valid_to is None or other.valid_to > since:
-                raise AlreadyLinked(request.id_tag, other.external_subscription_id, other.valid_from, other.valid_to)
+        if (overlap := _overlap(request.id_tag, await store.of_card(tx, row.pk), since)) is not None:
+            raise overlap
         target = (request.external_customer_id, request.external_subscription_id)
         await self.begin(tx, row, target, since, cause)
         return await self._done(tx, request.id_tag, since)
@@ -232,6 +232,8 @@ class Links:
             current = next((one for one in links if one.valid_to is None), None)
             if current is not None and current.valid_from >= since:
                 problems.append(LinkTooYoung(request.id_tag, current.valid_from).detail)
+            elif current is None and (overlap := _overlap(request.id_tag, links, since)) is not None:
+                problems.append(overlap.detail)
             release_from = (request.release_from or since).astimezone(UTC)
             effect = await store.effect(tx, request.id_tag, since, release_from=release_from)
         view = None
@@ -304,6 +306,14 @@ class Links:
                 # A dot in the id ends the path in Lago.
                 problem = f"Lago gives no portal address for {name}: open the portal from the customer's page there."
         return PortalAnswer(answered=True, url=url, problem=problem)
+
+
+def _overlap(id_tag: str, links: Iterable[Any], since: datetime) -> AlreadyLinked | None:
+    """Why a link cannot begin beside these of the card's, newest first."""
+    for other in links:
+        if other.valid_to is None or other.valid_to > since:
+            return AlreadyLinked(id_tag, other.external_subscription_id, other.valid_from, other.valid_to)
+    return None
 
 
 def _target(link: Any) -> tuple[str, str]:  # noqa: ANN401 - a row of link

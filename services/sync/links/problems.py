@@ -11,9 +11,9 @@ class AlreadyLinked(Conflict):
 
     def __init__(self, id_tag: str, subscription: str, since: datetime, until: datetime | None) -> None:
         end = f"until {until:%Y-%m-%d %H:%M} UTC" if until else "without end"
+        todo = "Choose a time after that." if until else "Relink it, or unlink it first."
         super().__init__(
-            f"Card {id_tag} is linked to {subscription} from {since:%Y-%m-%d %H:%M} UTC {end}."
-            " Relink it, or unlink it first.",
+            f"Card {id_tag} is linked to {subscription} from {since:%Y-%m-%d %H:%M} UTC {end}. {todo}",
             external_subscription_id=subscription,
         )
 

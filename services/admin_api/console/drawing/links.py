@@ -37,6 +37,10 @@ def subscription(view: SubscriptionView) -> Subscription:
 def preview(made: LinkPreview) -> Preview:
     """The consequences as sync counted them."""
     says = [_from(made.external_customer_id, made.external_subscription_id, made.valid_from)]
+    if (now := made.current) is not None:
+        says.append(
+            f"Until then it stays linked to {now.external_customer_id}, subscription {now.external_subscription_id}."
+        )
     if made.open_sessions:
         says.append(f"{fmt.count(len(made.open_sessions), 'session')} running now stay with their owner.")
     if made.sessions_that_stay:

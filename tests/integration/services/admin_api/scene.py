@@ -25,6 +25,7 @@ from shared.contracts.requests.sync import (
     SteveAnswer,
     SubscriptionAnswer,
 )
+from shared.contracts.requests.sync_cards import LinkPreview, PreviewLink
 from tests.integration.services.admin_api.stubs import Owners
 from tests.unit.services.admin_api.diagnosis import cases, things
 
@@ -69,3 +70,24 @@ def _linked(request: LinkCard) -> dict[str, Any]:
         "external_subscription_id": request.external_subscription_id,
         "valid_from": request.valid_from or now(),
     }
+
+
+def preview(request: PreviewLink, **given: Any) -> LinkPreview:  # noqa: ANN401
+    """What sync would say of a link: three held sessions wait for it."""
+    return LinkPreview(
+        **{
+            "id_tag": request.id_tag,
+            "current": None,
+            "valid_from": request.valid_from,
+            "release_from": request.release_from or request.valid_from,
+            "external_customer_id": request.external_customer_id,
+            "external_subscription_id": request.external_subscription_id,
+            "children": [],
+            "open_sessions": [],
+            "sessions_that_stay": 0,
+            "held_to_release": 3,
+            "held_wh": 21_400,
+            "problems": [],
+            **given,
+        }
+    )

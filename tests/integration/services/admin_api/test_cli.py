@@ -21,11 +21,13 @@ from shared.contracts.requests.preauth import (
 from shared.contracts.requests.sync import (
     GetSubscription,
     LinkCard,
+    LinkView,
     ReadCardInSteve,
     SearchCards,
     SearchSessions,
     SessionPage,
 )
+from shared.contracts.requests.sync_cards import PreviewLink
 from tests.integration.services.admin_api import scene
 from tests.integration.services.admin_api.commands import Cli, three_lines
 from tests.integration.services.admin_api.scene import CARD, all_is_well
@@ -91,8 +93,17 @@ async def test_what_a_charger_sent_cannot_steer_the_terminal(cli: Cli) -> None:
 
 
 async def test_cards_are_linked(cli: Cli) -> None:
-    """A local date is sent as an instant; piped, nobody is asked."""
+    """A local date is sent as an instant; piped, nobody is asked, and it is said all the same what the link changes."""
     all_is_well(cli.house.owners)
+    current = LinkView(
+        external_customer_id="bob",
+        external_subscription_id="sub_b",
+        valid_from=cases.ago(days=9),
+        valid_to=None,
+        linked_by="mia",
+    )
+    told = {"current": current, "children": ["LOW"], "open_sessions": ["main:7"], "sessions_that_stay": 2}
+    cli.house.owners.answer(PreviewLink, lambda request: scene.preview(request, **told))
     ended = await cli(
         "cards",
         "link",
@@ -112,6 +123,15 @@ async def test_cards_are_linked(cli: Cli) -> None:
     assert (asked.data["external_customer_id"], asked.data["external_subscription_id"]) == ("eve", "sub_e")
     assert asked.data["valid_from"] is not None
     assert asked.data["release_from"] < asked.data["valid_from"]
+    for sentence in (
+        "UTC, new sessions are billed to eve, subscription sub_e.",
+        "Until then it stays linked to bob, subscription sub_b.",
+        "1 session running now stay with their owner.",
+        "2 sessions of that time belong to somebody already, and stay.",
+        "New sessions of 1 card below it, which have no link of their own, follow.",
+        "Release and bill 3 held sessions that began since",
+    ):
+        assert sentence in ended.err
 
 
 async def test_an_unknown_outcome_is_asked_about_again_with_the_same_key(cli: Cli) -> None:

@@ -19,7 +19,7 @@ from shared.contracts.requests.sync import (
     SearchCustomers,
     SearchSessions,
 )
-from shared.contracts.requests.sync_cards import LinkPreview, PreviewLink, RelinkCard
+from shared.contracts.requests.sync_cards import PreviewLink, RelinkCard
 from tests.integration.services.admin_api import scene
 from tests.integration.services.admin_api.console import Console, words
 from tests.integration.services.admin_api.scene import CARD, all_is_well
@@ -318,23 +318,7 @@ STEPS = {"q": "ada", "customer": "ada", "subscription": "sub_fleet", "valid_from
 def unlinked(admin: House) -> House:
     admin.owners.answer(GetCard, cases.known(link=None))
     admin.owners.answer(SearchCustomers, CustomerPage(answered=True, customers=[ADA]))
-    admin.owners.answer(
-        PreviewLink,
-        lambda request: LinkPreview(
-            id_tag=CARD,
-            current=None,
-            valid_from=request.valid_from,
-            release_from=request.release_from or request.valid_from,
-            external_customer_id="ada",
-            external_subscription_id="sub_fleet",
-            children=[],
-            open_sessions=[],
-            sessions_that_stay=0,
-            held_to_release=3,
-            held_wh=21_400,
-            problems=[],
-        ),
-    )
+    admin.owners.answer(PreviewLink, scene.preview)
     return admin
 
 

@@ -233,6 +233,24 @@ async def test_a_link_needs_an_active_subscription_of_that_customer(card: World)
         await do(card, link)
 
 
+async def test_a_preview_tells_of_links_that_have_ended(card: World) -> None:
+    """A link that would begin before another one had ended is refused, and the preview says so in the same words."""
+    await card.link("04A1B2C3", valid_from=ago(days=30))
+    await do(card, UnlinkCard(id_tag="04A1B2C3", valid_to=ago(days=10)))
+    link = LinkCard(
+        id_tag="04A1B2C3",
+        external_customer_id="cus_bob",
+        external_subscription_id="sub_bob",
+        valid_from=ago(days=20),
+    )
+    preview = await card.rooms.links.preview_link(PreviewLink(**link.model_dump()), ADA)
+    with pytest.raises(AlreadyLinked) as refused:
+        await do(card, link)
+    assert preview.problems == [refused.value.detail]
+    later = link.model_copy(update={"valid_from": ago(days=5)})
+    assert (await card.rooms.links.preview_link(PreviewLink(**later.model_dump()), ADA)).problems == []
+
+
 async def test_relinking_never_moves_a_session(card: World) -> None:
     """A session belongs to the link valid when it began, whatever happens to links afterwards."""
     await card.link("04A1B2C3", valid_from=ago(days=30))
