@@ -80,7 +80,10 @@ def class_rows(classes: list[Json]) -> tuple[list[str], list[Sequence[object]]]:
 
 def money(cents: int | None, currency: str | None) -> str:
     """An amount in its unit; empty where no price is known."""
-    return f"{cents // 100}.{cents % 100:02} {currency or ''}".rstrip() if cents else ""
+    if not cents:
+        return ""
+    units, rest = divmod(abs(cents), 100)
+    return f"{'-' if cents < 0 else ''}{units}.{rest:02} {currency or ''}".rstrip()
 
 
 def _change(what: str, body: Json, *, as_json: bool) -> int:
