@@ -13,8 +13,10 @@ from shared.runtime.log import get_logger
 
 log = get_logger(__name__)
 
-LEASE: Final = timedelta(seconds=60)
 BEAT_S: Final = 1.0
+# Ten beats. A loop, or a database, that stands still for some seconds keeps its claim; and what begins while a process
+# dies in a turn is still seen within 30 s: these, the start of the next process and the time of a look.
+LEASE: Final = timedelta(seconds=10)
 
 
 class ClaimLostError(Exception):

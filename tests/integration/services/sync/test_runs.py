@@ -96,7 +96,7 @@ async def test_a_dead_replicas_claim_ends_by_itself(world: World) -> None:
     async with AsyncExitStack() as stack:
         _, second = await a_replica(stack, world.settings, world.clock)
         assert await second.runner.turn() is None
-        world.clock.advance(seconds=61)
+        world.clock.advance(seconds=claim.LEASE.total_seconds() + 1)
         assert await second.runner.turn() is not None
     assert world.counted() == (1_000, 1)
     assert sorted(one.state for one in await runs(world)) == ["failed", "finished"]
@@ -117,8 +117,8 @@ async def test_a_run_that_was_taken_over_leaves_the_new_owner_alone(world: World
     await until_running(world)
     async with AsyncExitStack() as stack:
         _, second = await a_replica(stack, world.settings, world.clock)
-        # The first one could not renew for a minute.
-        world.clock.advance(seconds=61)
+        # The first one could not renew for longer than that.
+        world.clock.advance(seconds=claim.LEASE.total_seconds() + 1)
         other = asyncio.create_task(second.runner.turn())
         async with asyncio.timeout(10):
             assert await first is None
@@ -143,7 +143,7 @@ async def test_a_run_outlives_its_lease(world: World, monkeypatch: pytest.Monkey
         _, second = await a_replica(stack, world.settings, world.clock)
         second.runner.hurry()
         for _ in range(4):
-            world.clock.advance(seconds=45)
+            world.clock.advance(seconds=claim.LEASE.total_seconds() * 0.75)
             await asyncio.sleep(0.2)
             assert await second.runner.turn() is None
         assert await first is not None
