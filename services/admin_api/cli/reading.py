@@ -63,11 +63,24 @@ def card(id_tag: str, *, as_json: bool) -> int:
             ("name", _of(found["card"], lambda known: (known or {}).get("display_name") or "no name")),
             ("SteVe", _of(found["steve"], lambda steve: _in_steve(steve["card"]))),
             ("linked", _of(found["card"], lambda known: _link((known or {}).get("link")))),
+            ("parents", _of(found["card"], _parents)),
         ]
     )
     if found["sessions"]["answered"]:
         _sessions(found["sessions"]["value"])
     return exit_code(verdict["code"])
+
+
+def _parents(known: Json | None) -> show.Cell | str:
+    """The parent, its parent and so on; that they run in a circle stands before them."""
+    if known is None:
+        return ""
+    way = " → ".join(known["ancestors"]) or "none"
+    return (
+        show.Cell(f"in a circle, which is not followed: {way} and round again", "wrong")
+        if known["parent_cycle"]
+        else way
+    )
 
 
 def sessions(*, card: str | None, charger: str | None, billing: str | None, limit: int, as_json: bool) -> int:

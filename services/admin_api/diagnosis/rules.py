@@ -12,7 +12,7 @@ from services.admin_api.console import format as fmt
 from services.admin_api.diagnosis.charger import charger_facts, charger_troubles
 from services.admin_api.diagnosis.gaps import gap_in_question
 from services.admin_api.diagnosis.model import Answer, Check, CheckId, Diagnosis, Evidence, Fact
-from services.admin_api.diagnosis.standing import is_full, is_valid, standing
+from services.admin_api.diagnosis.standing import circle, is_full, is_valid, standing
 from services.admin_api.diagnosis.verdict import judge
 from shared.contracts.requests.preauth import TapView
 from shared.contracts.requests.sync import LinkView, SessionView, SteveCard
@@ -76,7 +76,8 @@ def linked(evidence: Evidence) -> Check:
         return _check("linked", "no", "ExpresSync does not know this card, so it is linked to nobody.", as_of, [])
     link = card.link
     if link is None:
-        return _check("linked", "no", "The card is linked to no Lago customer; its sessions are held.", as_of, [])
+        why = f"The card is linked to no Lago customer; its sessions are held. {circle(card)}".rstrip()
+        return _check("linked", "no", why, as_of, [])
     facts = [
         Fact(
             source="sync",

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from shared.contracts.requests.sync import LinkView, SteveCard
+from shared.contracts.requests.sync import CardView, LinkView, SteveCard
 
 Standing = Literal["accepted", "blocked", "expired"]
 
@@ -24,3 +24,11 @@ def is_full(card: SteveCard) -> bool:
 
 def is_valid(link: LinkView, now: datetime) -> bool:
     return link.valid_from <= now and (link.valid_to is None or now < link.valid_to)
+
+
+def circle(card: CardView) -> str:
+    """That a card's parents run in a circle, and through which cards, in a sentence; empty where they do not."""
+    if not card.parent_cycle:
+        return ""
+    way = " → ".join([card.id_tag, *card.ancestors])
+    return f"Its parents run in a circle, {way} and round again, which is not followed: change one of them."

@@ -135,6 +135,9 @@ LONG = CardPage(
     ),
     relations=Relations(
         parent=Relation("WWWWWWWWWWWWWWWWWW-P", Mark(State.WRONG, "blocked")),
+        above=("WWWWWWWWWWWWWWWWWW-Q", "WWWWWWWWWWWWWWWWWW-R"),
+        circle="Its parents run in a circle, A → WWWWWWWWWWWWWWWWWW-P → WWWWWWWWWWWWWWWWWW-Q and round again, which is"
+        " not followed: change one of them.",
         children=tuple(Relation(f"WWWWWWWWWWWWWWWWW{n:03d}", Mark(State.OK, "accepted")) for n in range(24)),
         total=24,
     ),

@@ -19,7 +19,7 @@ from services.admin_api.console.view.cards import (
 from services.admin_api.console.view.state import Mark, State
 from services.admin_api.console.view.timeline import Timeline, of_entry, of_gap, of_tap, timeline
 from services.admin_api.diagnosis.model import SteveNow
-from services.admin_api.diagnosis.standing import standing
+from services.admin_api.diagnosis.standing import circle, standing
 from shared.contracts.requests.sync import CardView, LinkView, SteveCard, SubscriptionView
 
 _STANDING = {
@@ -65,6 +65,8 @@ def relations(details: CardDetails, now: datetime) -> Relations:
         children=children,
         total=len(known.children) if known else 0,
         parent_silent=isinstance(details.steve, Silent),
+        above=tuple(known.ancestors[1:]) if known else (),
+        circle=circle(known) if known else "",
     )
 
 

@@ -119,6 +119,10 @@ class Relations:
     total: int = 0
     actions: tuple[Action, ...] = ()
     parent_silent: bool = False
+    above: tuple[str, ...] = ()
+    """The parent's parent, and so on, nearest first."""
+    circle: str = ""
+    """Where the parents run in a circle: that they do, in a sentence."""
 
     @property
     def parent_unknown(self) -> bool:

@@ -19,6 +19,7 @@ from shared.contracts.requests.preauth import (
     TapPage,
 )
 from shared.contracts.requests.sync import (
+    GetCard,
     GetSubscription,
     LinkCard,
     LinkView,
@@ -82,6 +83,9 @@ async def test_lists_are_lines_with_tabs_when_piped(cli: Cli) -> None:
     cards = await cli("cards", "list", "--json")
     assert isinstance(cards.json, list)
     assert (await cli("cards", "show", CARD)).out.startswith(f"card\t{CARD}\n")
+    cli.house.owners.answer(GetCard, cases.known(ancestors=["META", "TOP"], parent_cycle=True))
+    circle = "parents\tin a circle, which is not followed: META → TOP and round again\n"
+    assert circle in (await cli("cards", "show", CARD)).out
 
 
 async def test_what_a_charger_sent_cannot_steer_the_terminal(cli: Cli) -> None:

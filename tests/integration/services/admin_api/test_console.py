@@ -310,6 +310,16 @@ async def test_the_audit_log_shows_what_was_recorded(console: Console, admin: Ho
     assert (bad.status_code, "'yesterday' is no date" in words(bad)) == (422, True)
 
 
+async def test_parents_that_run_in_a_circle_are_told(console: Console, admin: House) -> None:
+    """Among the relations with the way they take, and where it is said why the card is linked to nobody."""
+    circle = {"ancestors": ["META", "TOP"], "parent_cycle": True}
+    admin.owners.answer(GetCard, cases.known(link=None, **circle))
+    admin.owners.answer(ReadCardInSteve, scene.in_steve(parent_id_tag="META"))
+    text = words(await console.get(f"/cards/{CARD}"))
+    assert text.count(f"Its parents run in a circle, {CARD} → META → TOP and round again") == 2
+    assert "above it TOP" in text
+
+
 ADA = CustomerView(external_customer_id="ada", name="Ada GmbH", subscriptions=[cases.subscription()])
 STEPS = {"q": "ada", "customer": "ada", "subscription": "sub_fleet", "valid_from": "2026-05-01T00:00", "review": "1"}
 
