@@ -1,7 +1,8 @@
-from typing import Literal
+import json
+from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from services.sync.steve.client import SteveVersion
 from shared.runtime.settings import ServiceSettings
@@ -63,6 +64,11 @@ class SyncSettings(ServiceSettings):
         "observe", description="enforce blocks cards in SteVe that are unlinked or inactive; observe leaves SteVe alone"
     )
     connector_kw: int = Field(400, ge=1, description="The most that any connector can deliver, in kW")
+    charger_kw: Annotated[dict[str, Annotated[int, Field(ge=1)]], NoDecode] = Field(
+        {},
+        description="Chargers whose connectors deliver another most than that, by their names in SteVe, in kW as JSON:"
+        ' {"CP-7": 22}. What is more than a connector can deliver is held instead of billed',
+    )
     open_hours: int = Field(48, ge=1, description="Hours after which a transaction that is still open is held")
     count_after_s: float = Field(
         2.0, ge=0, description="Seconds after which a delivered event is read back from Lago as counted"
@@ -76,6 +82,14 @@ class SyncSettings(ServiceSettings):
         0, ge=0, description="Bill running sessions every so many minutes; 0 bills at the end only"
     )
     incremental_kwh: int = Field(0, ge=0, description="Bill running sessions every so many kWh; 0: not by energy")
+
+    @field_validator("charger_kw", mode="before")
+    @classmethod
+    def _is_json(cls, given: object) -> object:
+        try:
+            return json.loads(given) if isinstance(given, str) else given
+        except ValueError as error:
+            raise ValueError('it must be JSON, like {"CP-7": 22}') from error
 
     @field_validator("steve_version")
     @classmethod

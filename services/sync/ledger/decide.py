@@ -138,7 +138,10 @@ def decide_reading(row: Any, wh: int, read_at: datetime, known: Known, terms: Te
         # Another replica had a later one: a step never takes anything back.
         return Settled()
     found = anomalies.find(
-        Recorded(row.started_at, row.start_wh, read_at, wh), _around(row, known), now=known.now, limits=terms.limits
+        Recorded(row.started_at, row.start_wh, read_at, wh),
+        _around(row, known),
+        now=known.now,
+        limits=terms.limits.at(row.charge_box_id),
     )
     if found or _against_card(row, known.cards.get(row.id_tag), owner) is not None:
         return Settled()
@@ -187,7 +190,7 @@ def _against_record(row: Any, known: Known, terms: Terms) -> Hold | None:  # noq
         Recorded(row.started_at, row.start_wh, row.stopped_at, row.stop_wh),
         _around(row, known),
         now=known.now,
-        limits=terms.limits,
+        limits=terms.limits.at(row.charge_box_id),
     )
     # What was billed may turn out to be nothing, and is then taken back.
     passing = {*row.accepted_anomalies, *(["no_energy"] if row.last_seq else [])}

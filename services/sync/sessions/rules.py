@@ -1,6 +1,7 @@
 """What can be wrong with a finished session: its name, its cause, and what to do about it. Pure."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
@@ -51,10 +52,16 @@ def unbilled(*, stopped: bool) -> Literal["open", "pending"]:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is plausible here."""
+    """What is plausible here. `charger_kw`: chargers whose connectors have another limit than the rest."""
 
     connector_kw: int
     open_for: timedelta
+    charger_kw: Mapping[str, int] = field(default_factory=dict)
+
+    def at(self, charge_box_id: str) -> "Limits":
+        """What is plausible at this charger."""
+        most_kw = self.charger_kw.get(charge_box_id)
+        return self if most_kw is None else replace(self, connector_kw=most_kw)
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         metric_property=settings.metric_property,
         terms=Terms(
             settings.late_policy,
-            Limits(settings.connector_kw, timedelta(hours=settings.open_hours)),
+            Limits(settings.connector_kw, timedelta(hours=settings.open_hours), settings.charger_kw),
             timedelta(seconds=settings.subscription_age_s),
         ),
         clock=clock,

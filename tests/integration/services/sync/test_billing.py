@@ -1,7 +1,11 @@
 """A finished session is billed once, to whom it belongs."""
 
+from typing import Any
+
+import pytest
+
 from deploy.demo.steve.model import Stop, StopActor
-from tests.integration.services.sync.conftest import World, ago
+from tests.integration.services.sync.conftest import Build, World, ago
 
 
 async def test_a_finished_session_is_counted_by_lago(world: World) -> None:
@@ -84,3 +88,17 @@ async def test_a_childs_session_is_its_parents(world: World) -> None:
     await world.turn()
     assert world.counted() == (3_000, 1)
     assert (await world.session(pk)).owner_id_tag == "META"
+
+
+async def test_more_than_this_charger_can_deliver_is_held(build_world: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit of a charger that is named in the settings holds there, and no more than there."""
+    monkeypatch.setenv("EXPRESSYNC_SYNC_CHARGER_KW", '{"CP-7": 11}')
+    world = await build_world()
+    await world.link("A")
+    hour: dict[str, Any] = {"start_at": ago(hours=3), "stop_at": ago(hours=2), "start_wh": 1_000, "stop_wh": 301_000}
+    elsewhere = world.charge("A", charge_box_id="CP-1", **hour).pk
+    small = world.charge("A", charge_box_id="CP-7", **hour).pk
+    await world.turn()
+    assert (await world.session(small)).hold_reason == "too_much_energy"
+    assert (await world.session(elsewhere)).hold_reason is None
+    assert world.counted() == (300_000, 1)

@@ -61,3 +61,12 @@ def test_each_anomaly_has_its_name(one: Recorded, around: Around, expected: list
 def test_each_anomaly_has_a_remedy_that_says_what_to_do() -> None:
     """Every name comes with a sentence for the operator."""
     assert all(words.endswith(".") and len(words) > 10 for words in REMEDIES.values())
+
+
+def test_a_charger_may_have_a_limit_of_its_own() -> None:
+    """300 kWh in two hours is plausible somewhere in the house, and not at a charger of 11 kW."""
+    limits = Limits(connector_kw=400, open_for=timedelta(hours=48), charger_kw={"CP-7": 11})
+    found = {box: find(recorded(0, 300_000), Around(), now=NOW, limits=limits.at(box)) for box in ("CP-1", "CP-7")}
+    assert [one.anomaly for one in found["CP-7"]] == ["too_much_energy"]
+    assert "a connector of 11 kW" in found["CP-7"][0].explanation
+    assert found["CP-1"] == []
