@@ -127,6 +127,27 @@ async def test_a_blocked_card_is_unblocked_with_the_limit_that_is_remembered_or_
     assert [asked.data["limit"] for asked in admin.owners.requests(UnblockCard)] == [None, -1]
 
 
+async def test_an_operator_blocks_what_the_policy_or_steve_blocks_already(console: Console, admin: House) -> None:
+    """A stolen card that the policy blocks would open with its next link: an operator's own block can be put on top,
+    and on top of that there is only the unblocking.
+    """
+    admin.owners.answer(ReadCardInSteve, scene.blocked_in_steve())
+    admin.owners.answer(BlockCard, STANDS)
+    policy = {"block_kind": "policy", "block_reason": "it is linked to nobody", "blocked_by": "card-policy"}
+    admin.owners.answer(GetCard, cases.known(remembered_limit=2, **policy))
+    page = await console.get(EDIT)
+    assert "It stays blocked when the policy no longer wants it" in words(page)
+    assert (await console.submit(page, f"{EDIT}/block", reason="stolen")).status_code == 303
+    (asked,) = admin.owners.requests(BlockCard)
+    assert asked.data["reason"] == "stolen"
+    admin.owners.answer(GetCard, cases.known())
+    assert "It stays blocked as it is, with a reason and your name" in words(await console.get(EDIT))
+    admin.owners.answer(GetCard, cases.known(**policy | {"block_kind": "operator"}))
+    page = await console.get(EDIT)
+    assert "Unblock this card" in words(page)
+    assert f'action="{EDIT}/block"' not in page.text
+
+
 async def test_a_refusal_and_a_silence_are_told_beside_their_form(console: Console, admin: House) -> None:
     """The owner's own sentence with its status; without an answer the same key is sent again, and nothing is lost."""
 
