@@ -26,7 +26,7 @@ ChargerPath = Annotated[str, StringConstraints(min_length=1, max_length=255)]
 
 
 class OperationBody(Frozen):
-    """`parameters` as SteVe's form of the operation names them, such as `{"type": "Soft"}` for a Reset."""
+    """`parameters` as SteVe's form of the operation names them, such as `{"resetType": "Soft"}` for a Reset."""
 
     operation: ChargerOperation
     parameters: dict[str, Any] = Field(default_factory=dict, max_length=20)

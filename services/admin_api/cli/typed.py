@@ -21,7 +21,7 @@ def parameters(given: list[str]) -> dict[str, Any]:
         if not equals or not name.removesuffix(":"):
             raise CliError(
                 f"{each!r} is no parameter.",
-                "It has to look like type=Soft, or with a number or JSON like connectorId:=1.",
+                "It has to look like resetType=Soft, or with a number or JSON like connectorId:=1.",
                 "Name it as SteVe's form of the operation does.",
                 code=USAGE,
             )

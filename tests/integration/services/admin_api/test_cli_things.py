@@ -145,9 +145,10 @@ async def test_a_charger_is_operated_once(cli: Cli) -> None:
     """Parameters as text or JSON; the exit code says what became of it, and no answer is not asked about again."""
     owners = cli.house.owners
     owners.answer(OperateCharger, result("accepted", response={"status": "Accepted"}))
-    ended = await cli("charger", "operate", "CP-7", "Reset", "type=Soft", "connectorId:=1")
+    form = ["availType=Inoperative", "connectorId:=1"]
+    ended = await cli("charger", "operate", "CP-7", "ChangeAvailability", *form)
     assert (ended.code, ended.lines[-1]) == (0, ["status", "Accepted"])
-    assert owners.requests(OperateCharger)[0].data["parameters"] == {"type": "Soft", "connectorId": 1}
+    assert owners.requests(OperateCharger)[0].data["parameters"] == {"availType": "Inoperative", "connectorId": 1}
     owners.answer(OperateCharger, result("not_connected", problem="SteVe says it is not connected."))
     assert (await cli("charger", "operate", "CP-7", "Reset")).code == 1
     owners.answer(OperateCharger, result("unknown"))

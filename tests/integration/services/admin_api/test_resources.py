@@ -121,9 +121,9 @@ CHANGES: Final[list[tuple[str, dict[str, Any], type[Request[Any]], dict[str, Any
     ("PUT /cadence", {"mode": "idle"}, PinCadence, {"mode": "idle"}, CADENCE),
     (
         "POST /chargers/CP%2F7%20%C3%BC/operations",
-        {"operation": "Reset", "parameters": {"type": "Soft"}},
+        {"operation": "Reset", "parameters": {"resetType": "Soft"}},
         OperateCharger,
-        {"charge_box_id": "CP/7 ü", "operation": "Reset", "parameters": {"type": "Soft"}},
+        {"charge_box_id": "CP/7 ü", "operation": "Reset", "parameters": {"resetType": "Soft"}},
         OperationResult(charge_box_id="CP/7 ü", operation="Reset", outcome="accepted", asked_at=NOW, answered_at=NOW),
     ),
     ("POST /chargers/CP%2F7/qr", {}, RotateChargerQr, {"charge_box_id": "CP/7"}, QR),
