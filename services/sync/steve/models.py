@@ -57,6 +57,8 @@ class Tag(_Model):
             blocked=self.blocked,
             expiry=self.expiry_date,
             note=self.note,
+            user_pk=self.user_pk,
+            parent_ocpp_tag_pk=self.parent_ocpp_tag_pk,
         )
 
 

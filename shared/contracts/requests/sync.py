@@ -14,7 +14,10 @@ CardType = Literal["ev_card", "keytag", "app", "meta"]
 
 
 class SteveCard(Frozen):
-    """SteVe's own record of a tag. `max_active_transaction_count`: 0 blocked, negative unlimited."""
+    """SteVe's own record of a tag. `max_active_transaction_count`: 0 blocked, negative unlimited.
+
+    `user_pk` and `parent_ocpp_tag_pk` are known where SteVe has just been asked; the mirror does not keep them.
+    """
 
     ocpp_tag_pk: int
     id_tag: str
@@ -25,6 +28,8 @@ class SteveCard(Frozen):
     blocked: bool
     expiry: AwareDatetime | None
     note: str | None
+    user_pk: int | None = Field(None, description="the user in SteVe whose tag it is")
+    parent_ocpp_tag_pk: int | None = None
 
 
 class LinkView(Frozen):

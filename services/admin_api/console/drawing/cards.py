@@ -141,6 +141,8 @@ def _record(tag: SteveCard, read_at: datetime | None) -> SteveRecord | None:
         in_transaction=tag.in_transaction,
         active_transaction_count=tag.active_transaction_count,
         read_at=read_at,
+        user_pk=tag.user_pk,
+        parent_ocpp_tag_pk=tag.parent_ocpp_tag_pk,
     )
 
 

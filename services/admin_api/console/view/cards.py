@@ -80,6 +80,8 @@ class SteveRecord:
     in_transaction: bool
     active_transaction_count: int
     read_at: datetime
+    user_pk: int | None = None
+    parent_ocpp_tag_pk: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

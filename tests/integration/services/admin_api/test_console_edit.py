@@ -40,12 +40,18 @@ async def console(admin: House) -> Console:
     return browser
 
 
-async def test_the_edit_page_shows_the_whole_record_and_what_each_change_will_do(console: Console) -> None:
+async def test_the_edit_page_shows_the_whole_record_and_what_each_change_will_do(
+    console: Console, admin: House
+) -> None:
     """SteVe's record of now, the fields that only ExpresSync keeps, the consequences, and the last change."""
+    record = {"user_pk": 41, "parent_id_tag": "META", "parent_ocpp_tag_pk": 12, "note": "fleet"}
+    admin.owners.answer(ReadCardInSteve, scene.in_steve(**record))
     assert EDIT in (await console.get(f"/cards/{CARD}")).text
     page = await console.get(EDIT)
     text = words(page)
     assert "1 session at once" in text
+    for given in ("User 41", "META key 12", "Key 7", "Note fleet"):
+        assert given in text
     assert "SteVe refuses it at every charger from the next tap on" in text
     assert "billed to nobody, unless a parent is linked" in text
     assert "Card blocked" in text

@@ -47,6 +47,13 @@ def test_only_the_whole_register_counts(
     assert reading.register_wh() == wh
 
 
+def test_a_record_is_told_with_all_that_steve_gives() -> None:
+    """Also the keys that mean something in SteVe's own pages only."""
+    given = {"ocppTagPk": 7, "idTag": "A", "userPk": 41, "parentOcppTagPk": 12, "maxActiveTransactionCount": 1}
+    told = Tag.model_validate(given).view()
+    assert (told.ocpp_tag_pk, told.user_pk, told.parent_ocpp_tag_pk) == (7, 41, 12)
+
+
 def test_the_form_of_a_tag_has_every_field() -> None:
     """What is left out of a PUT is erased, so nothing is."""
     tag = Tag(
