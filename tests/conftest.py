@@ -1,1 +1,1 @@
-pytest_plugins = ["tests.infra", "tests.browser.chromium"]
+pytest_plugins = ["tests.infra", "tests.browser.chromium", "tests.costs"]

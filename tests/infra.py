@@ -47,10 +47,11 @@ class Infra:
     verbs of `deploy.local.infra.server.Server`: kill, restart, freeze, thaw, stop, start. They block.
     """
 
-    def __init__(self, folder: Path, *, given: bool = True, ways: tuple[str, ...] = WAYS) -> None:
+    def __init__(self, folder: Path, *, given: bool = True, ways: tuple[str, ...] = WAYS, fsync: bool = True) -> None:
         self._folder = folder
         self._given = given
         self._ways = ways
+        self._fsync = fsync
         self._postgres: Server | None = None
         self._rabbitmq: Server | None = None
 
@@ -99,7 +100,7 @@ class Infra:
         if way == LOCAL:
             # Asks only whether there are any.
             binaries()
-            return Postgres(self._folder / "postgres")
+            return Postgres(self._folder / "postgres", fsync=self._fsync)
         return postgres_in_container()
 
     def _rabbitmq_by(self, way: str) -> Server:
@@ -144,8 +145,9 @@ def pytest_configure() -> None:
 
 
 @contextlib.contextmanager
-def provided(folder: Path, *, given: bool = True, ways: tuple[str, ...] = WAYS) -> Iterator[Infra]:
-    infra = Infra(folder, given=given, ways=ways)
+def provided(folder: Path, *, given: bool = True, ways: tuple[str, ...] = WAYS, fsync: bool = True) -> Iterator[Infra]:
+    """Without `fsync` a commit survives the death of any process, and not that of the machine, which no test kills."""
+    infra = Infra(folder, given=given, ways=ways, fsync=fsync)
     try:
         yield infra
     finally:
@@ -155,7 +157,7 @@ def provided(folder: Path, *, given: bool = True, ways: tuple[str, ...] = WAYS) 
 @pytest.fixture(scope="session")
 def infra(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Infra]:
     """The session's PostgreSQL and RabbitMQ: shared, so no test may stop or break them."""
-    with provided(tmp_path_factory.mktemp("infra")) as shared:
+    with provided(tmp_path_factory.mktemp("infra"), fsync=False) as shared:
         yield shared
 
 
@@ -171,5 +173,5 @@ async def broker(infra: Infra) -> AsyncIterator[str]:
 @pytest.fixture
 def own_infra(tmp_path: Path) -> Iterator[Infra]:
     """A PostgreSQL and a RabbitMQ for one test, which may kill, freeze and restart them."""
-    with provided(tmp_path / "infra", given=False) as own:
+    with provided(tmp_path / "infra", given=False, fsync=False) as own:
         yield own

@@ -3,16 +3,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.databases import TestDatabase, fresh_database
+from tests.databases import TestDatabase, copied_database, fresh_database
 from tests.infra import Infra
 from tests.integration.services.preauth.sync_double import SyncDouble
 from tests.integration.services.preauth.world import Preauth, running
 
 
+@pytest.fixture(scope="session")
+def template(infra: Infra) -> Iterator[TestDatabase]:
+    """A migrated database to make copies of."""
+    with fresh_database(infra.postgres.url, ["preauth"]) as migrated:
+        yield migrated
+
+
 @pytest.fixture
-def database(infra: Infra) -> Iterator[TestDatabase]:
-    with fresh_database(infra.postgres.url, ["preauth"]) as fresh:
-        yield fresh
+def database(template: TestDatabase) -> Iterator[TestDatabase]:
+    with copied_database(template) as copied:
+        yield copied
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -57,6 +57,7 @@ class Preauth:
     taps: TapParts
     drivers: DriverParts
     stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _admin: psycopg.Connection[dict[str, Any]] | None = None
 
     async def ask(self, request: Request[Any], actor: Actor = OPERATOR, key: str | None = None) -> ReplyEnvelope:
         """Send a request the way the bus would hand it over."""
@@ -112,14 +113,31 @@ class Preauth:
 
     def rows(self, sql: str, *parameters: object) -> list[dict[str, Any]]:
         """Look into the database with the administrator's eyes."""
-        with psycopg.connect(self.database.admin_url, row_factory=dict_row, autocommit=True) as connection:
-            connection.execute("SET search_path = preauth")
-            return list(connection.execute(sql.encode(), parameters))
+        return self._execute(sql, parameters).fetchall()
 
     def run(self, sql: str, *parameters: object) -> None:
-        with psycopg.connect(self.database.admin_url, autocommit=True) as connection:
-            connection.execute("SET search_path = preauth")
-            connection.execute(sql.encode(), parameters)
+        self._execute(sql, parameters)
+
+    def _execute(self, sql: str, parameters: Sequence[object]) -> psycopg.Cursor[dict[str, Any]]:
+        try:
+            return self._looking().execute(sql.encode(), parameters)
+        except psycopg.OperationalError:
+            # The server may have been away since the last look.
+            self.look_away()
+            return self._looking().execute(sql.encode(), parameters)
+
+    def _looking(self) -> psycopg.Connection[dict[str, Any]]:
+        # It lasts: to open one costs both sides more than any of the queries, and some tests look every 20 ms.
+        if self._admin is None:
+            self._admin = psycopg.connect(
+                self.database.admin_url, row_factory=dict_row, autocommit=True, options="-c search_path=preauth"
+            )
+        return self._admin
+
+    def look_away(self) -> None:
+        if self._admin is not None:
+            self._admin.close()
+            self._admin = None
 
     def events(self, event_type: str) -> list[dict[str, Any]]:
         """What waits in the outbox (no broker takes it), oldest first."""
@@ -180,6 +198,7 @@ async def running(
                 await asyncio.sleep(0.01)
             yield preauth
         finally:
+            preauth.look_away()
             stop.set()
             await task
 
