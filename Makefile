@@ -25,12 +25,15 @@ up: setup ## The four services, against the SteVe and Lago of .env
 down: setup ## Stop what runs, delete the private data of the demo
 	$(BIN)/expressync down
 
-# Two files at a time, each process with servers of its own: most tests wait most of the time.
+# Four files at a time, each process with servers of its own: most tests wait most of the time. They come in the order of
+# their folders, so that what is long (tests/browser, e2e, faults) begins first and what is short (tests/unit) fills up.
+PYTEST := $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
+
 test: setup ## The test suite, large cases scaled down
-	$(BIN)/pytest -m "not full" -n 2 --dist loadfile
+	$(PYTEST) -m "not full"
 
 test-full: setup ## The test suite with the large cases as written
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(PYTEST)
 
 check: setup ## Formatting, lint, types, the rules of the house, current schemas
 	$(BIN)/ruff format --check .

@@ -9,7 +9,9 @@ from tests.faults.taps import check_answers
 from tests.faults.world import World, do
 
 
-@pytest.mark.parametrize("way", ["stopped", "killed", pytest.param("frozen", marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "way", ["stopped", *(pytest.param(way, marks=pytest.mark.full) for way in ("killed", "frozen"))]
+)
 async def test_the_database_goes_away_under_load_and_comes_back(world: World, way: str) -> None:
     """The hook answers all the time, readiness says so and recovers by itself, and every tap ends up in the journal."""
     before = len(world.taps.answers)

@@ -88,9 +88,11 @@ FIRST_ADMIN_API = ("admin_api", "audit", "preauth", "sync")
 @pytest.mark.parametrize(
     ("order", "missing", "how"),
     [
-        pytest.param(FIRST_PREAUTH, (DATABASE, BROKER), REFUSED, id="preauth first, all missing"),
+        pytest.param(
+            FIRST_PREAUTH, (DATABASE, BROKER), REFUSED, id="preauth first, all missing", marks=pytest.mark.full
+        ),
         pytest.param(FIRST_AUDIT, (BROKER, DATABASE), REFUSED, id="audit first, all missing"),
-        pytest.param(FIRST_SYNC, (BROKER,), REFUSED, id="sync first, without a broker"),
+        pytest.param(FIRST_SYNC, (BROKER,), REFUSED, id="sync first, without a broker", marks=pytest.mark.full),
         pytest.param(FIRST_ADMIN_API, (DATABASE,), REFUSED, id="admin_api first, without a database"),
         pytest.param(FIRST_PREAUTH, (BROKER, DATABASE), SILENT, id="preauth first, all silent"),
     ],

@@ -81,7 +81,7 @@ async def test_a_backlog_adds_up(world: World, count: int) -> None:
 @pytest.mark.parametrize(
     ("small", "large"),
     [
-        pytest.param(2_000, 10_000, marks=pytest.mark.timeout(600)),
+        pytest.param(1_000, 4_000, marks=pytest.mark.timeout(600)),
         pytest.param(10_000, 100_000, marks=[pytest.mark.full, pytest.mark.timeout(3600)]),
     ],
 )
