@@ -54,23 +54,21 @@ def is_doubtful(believed: Subscribed | None, now: datetime, *, waited: bool) -> 
     believed_for = BELIEVED_OF_WAITING_FOR if waited else BELIEVED_FOR
     if believed is None or not believed.active or now - believed.checked_at > believed_for:
         return True
-    return believed.period_to is not None and believed.period_to <= now
+    return any(over is not None and over <= now for over in (believed.period_to, believed.ended_at))
 
 
 def too_late(subscription: Subscribed, at: datetime) -> tuple[str, str] | None:
     """Why Lago would take an event of that moment and never bill it, as a reason and in words."""
-    name, stamped = subscription.external_subscription_id, f"{at:%Y-%m-%d %H:%M} UTC"
     if subscription.active:
         if subscription.period_from is None or at >= subscription.period_from:
             return None
-        return "late", f"It is stamped {stamped}, in a period that ended while it waited."
-    if subscription.ended_at is None:
+        return "late", f"It is stamped {at:%Y-%m-%d %H:%M} UTC, in a period that ended while it waited."
+    name, ended_at = subscription.external_subscription_id, subscription.ended_at
+    if ended_at is None:
         return "after_subscription", f"Lago has no active subscription {name} any more."
-    reason = "subscription_invoiced" if subscription.ended_at >= at else "after_subscription"
-    return (
-        reason,
-        f"It is stamped {stamped}, and subscription {name} ended at {subscription.ended_at:%Y-%m-%d %H:%M} UTC.",
-    )
+    reason = "subscription_invoiced" if ended_at >= at else "after_subscription"
+    what = f"It is stamped {at:%Y-%m-%d %H:%M} UTC, and subscription {name} ended at {ended_at:%Y-%m-%d %H:%M} UTC."
+    return reason, what
 
 
 def as_event(one: Entry) -> UsageEvent:
@@ -188,18 +186,22 @@ class Delivery:
         names = {one.external_subscription_id for one in batch}
         waited = {one.external_subscription_id for one in batch if one.attempts > 1 or now - one.created_at > WAITED}
         doubtful = {name for name in names if is_doubtful(believed.get(name), now, waited=name in waited)}
-        if not doubtful:
-            return batch
-        answered = await self._subscriptions.refresh(doubtful)
-        async with self._database.read() as tx:
-            known = await subscribed(tx, answered)
-        unsure = [one for one in batch if one.external_subscription_id in doubtful - answered]
+        answered = await self._subscriptions.refresh(doubtful) if doubtful else set[str]()
+        if answered:
+            async with self._database.read() as tx:
+                believed |= await subscribed(tx, answered)
+        silent = doubtful - answered
+        unsure = [one for one in batch if one.external_subscription_id in silent]
         await self._release(unsure)
+        # Also where nothing had to be asked: what is retried may be known to be late.
         why = {
             one.key: reason
             for one in batch
-            if (its := known.get(one.external_subscription_id)) and (reason := too_late(its, one.timestamp))
+            if one.external_subscription_id not in silent
+            and (reason := too_late(believed[one.external_subscription_id], one.timestamp))
         }
+        if not why and not unsure:
+            return batch
         late = [one for one in batch if one.key in why]
         verdicts = await self._read_back.compare(late)
         await self._delivered([one for one in late if verdicts[one.key].same], by="read_back")

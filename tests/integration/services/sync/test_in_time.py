@@ -180,7 +180,9 @@ async def test_a_link_ends_when_lago_has_its_subscription_no_longer(world: World
 
 
 async def test_what_comes_just_after_the_end_of_its_period_is_late(build_world: Build) -> None:
-    """Made a minute before the period ended and not delivered until after: Lago would not bill it, so it is held."""
+    """Made a minute before the period ended and not delivered until after: Lago would not bill it, so it is held, and a
+    retry does not send it either, however fresh what Lago said of the period is.
+    """
     plans = [{**LAGO_SEED["plans"][0], "interval": "weekly"}]
     subscription = {**LAGO_SEED["subscriptions"][0], "started_at": ago(days=100).isoformat()}
     world = await build_world(lago=LagoSettings(seed={**LAGO_SEED, "plans": plans, "subscriptions": [subscription]}))
@@ -196,6 +198,11 @@ async def test_what_comes_just_after_the_end_of_its_period_is_late(build_world: 
     assert len(await world.entries(pk)) == 1
     world.clock.advance(minutes=2)
     world.rooms.lago._caller._breaker.succeeded()
+    await world.rooms.delivery.deliver()
+    row = await world.session(pk)
+    assert (row.billing, row.hold_reason) == ("held", "late")
+    async with world.service.database.write() as tx:
+        await world.rooms.held.retry_held(tx, RetryHeld(everything=True), ADA)
     await world.rooms.delivery.deliver()
     row = await world.session(pk)
     assert (row.billing, row.hold_reason) == ("held", "late")
