@@ -1,0 +1,390 @@
+"""Plays a history on a real sync, its database and the simulators, and tells the model what happened."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import httpx
+from hypothesis import note
+from starlette.applications import Starlette
+
+from deploy.demo.lago import lifecycle
+from deploy.demo.lago.values import to_datetime
+from deploy.demo.lago.webhooks import Delivery
+from deploy.demo.steve.model import MeterValue, Stop, StopActor
+from services.sync.main import Rooms
+from services.sync.upstreams.errors import UpstreamError
+from shared.contracts.problem import Problem
+from shared.contracts.requests.sync import LinkCard
+from shared.contracts.requests.sync_cards import ChangeParent, RelinkCard, UnlinkCard
+from shared.contracts.requests.sync_work import IgnoreHeld, ReleaseHeld
+from tests.integration.services.sync.conftest import ADA, World, effect
+from tests.integration.services.sync.invariant import books
+from tests.integration.services.sync.invariant.history import SUBSCRIPTIONS, Action
+from tests.integration.services.sync.invariant.model import PASSABLE, UNOWNED, Policy, Session
+from tests.integration.services.sync.invariant.stage import WEEK, Stage
+
+START_WH: Final = 1_000
+# For so long Lago's word about a subscription is believed: nothing is sent sooner after one ended unheard.
+BELIEVED: Final = timedelta(minutes=3)
+# An entry that Lago never had, made before its time was over, may be waiting for these.
+TOO_LATE: Final = UNOWNED - {"card_unlinked", "card_unknown"} | {"late"}
+
+
+class Play(Stage):
+    async def step(self, name: str, *given: Any) -> None:  # noqa: ANN401 - each action has its own
+        self.world.clock.advance(seconds=1)
+        await getattr(self, f"do_{name}")(*given)
+
+    # What chargers do
+
+    async def do_charge(self, card: str, energy_wh: int, kind: str) -> None:
+        actor = StopActor.MANUAL if kind == "manual" else StopActor.STATION
+        self._add(card, START_WH, None if kind == "open" else START_WH + energy_wh, actor=actor)
+
+    async def do_late(self, card: str, energy_wh: int, hours: int) -> None:
+        """A station that was offline uploads what it has: ids in order of arrival, times of long ago."""
+        self._add(card, START_WH, START_WH + energy_wh, ago=timedelta(hours=hours))
+
+    async def do_wrong(self, card: str, anomaly: str) -> None:
+        """Something impossible, stopped by hand: the station's own stop may put it right."""
+        by_hand = StopActor.MANUAL
+        match anomaly:
+            case "no_energy":
+                self._add(card, START_WH, START_WH, actor=by_hand)
+            case "negative_energy":
+                self._add(card, START_WH, START_WH - 500, actor=by_hand)
+            case "too_much_energy":
+                self._add(card, START_WH, START_WH + 900_000, actor=by_hand)
+            case "meter_unreadable":
+                self._add(card, START_WH, "full", actor=by_hand)
+            case "stop_before_start":
+                self._add(card, START_WH, START_WH + 400, lasts=timedelta(minutes=-9), actor=by_hand)
+            case "meter_went_back":
+                before = self._add(card, START_WH, 9_000)
+                again = self._add(card, 500, 3_500, box=before.one.charge_box_id, actor=by_hand)
+                again.before_wh = 9_000
+            case "card_unknown":
+                self._add(f"GHOST-{len(self.model.sessions)}", START_WH, START_WH + 700)
+
+    def _add(
+        self,
+        card: str,
+        start_wh: int,
+        stop_wh: int | str | None,
+        *,
+        ago: timedelta = timedelta(),
+        lasts: timedelta = timedelta(minutes=30),
+        actor: StopActor = StopActor.STATION,
+        box: str | None = None,
+    ) -> Session:
+        """Each on a charger of its own, unless it is given: what overlaps is not what this is about."""
+        at = (self.world.clock() - ago).replace(microsecond=0)
+        one = self.world.steve.state.add_transaction(
+            charge_box_id=box or f"CP-{len(self.model.sessions)}",
+            id_tag=card.lower(),
+            start_at=at,
+            start_wh=start_wh,
+            stop_at=None if stop_wh is None else at + lasts,
+            stop_wh=stop_wh,
+            stop_actor=actor,
+        )
+        session = self.model.sessions[one.pk] = Session(one, card)
+        self.world.clock.advance(minutes=31)
+        return session
+
+    async def do_stop(self, number: int, energy_wh: int) -> None:
+        still_open = [one for one in self.model.sessions.values() if one.one.active]
+        if still_open:
+            await self._stop(still_open[number % len(still_open)], energy_wh)
+
+    async def do_restop(self, number: int, energy_wh: int) -> None:
+        """The station's own stop, after somebody had stopped it by hand."""
+        by_hand = [
+            one
+            for one in self.model.sessions.values()
+            if one.one.stop
+            and one.one.stop.actor is StopActor.MANUAL
+            and not self.model.verdict(one).reasons & TOO_LATE
+        ]
+        if by_hand:
+            await self._stop(by_hand[number % len(by_hand)], energy_wh)
+
+    async def _stop(self, session: Session, energy_wh: int) -> None:
+        if session.closed:
+            # How much less it may become depends on how much was billed since.
+            await self.calm()
+            session.had_wh = books.of_session(self.world, session.one.pk)
+        one = session.one
+        at = max(self.world.clock(), one.start_at + timedelta(minutes=30)).replace(microsecond=0)
+        value = str(int(one.start_value) + energy_wh)
+        self.world.steve.state.add_stop(one.pk, Stop(at=at, value=value, reason="Local", actor=StopActor.STATION))
+
+    async def do_step(self, number: int, energy_wh: int, replica: int) -> None:
+        """A running session's meter is read, and billed as far as that; the stop may say less."""
+        still_open = [one.one for one in self.model.sessions.values() if one.one.active]
+        if still_open:
+            one = still_open[number % len(still_open)]
+            at = max(self.world.clock(), one.start_at + timedelta(minutes=30)).replace(microsecond=0)
+            value = str(START_WH + energy_wh)
+            reading = MeterValue(at=at, value=value, measurand="Energy.Active.Import.Register", unit="Wh")
+            self.world.steve.state.add_meter_values(one.pk, [reading])
+            with suppress(UpstreamError):
+                await self.replicas[replica].progress.bill_running()
+
+    # What happens to sync
+
+    async def do_turn(self, replica: int) -> None:
+        await self.turn(replica)
+
+    async def do_lago(self, fault: str, count: int, path: str) -> None:
+        self.world.lago.faults.add(fault, path=f"/api/v1{path}", count=count)
+
+    async def do_steve(self, fault: str, times: int) -> None:
+        self.world.steve.faults.set(fault, times=times)  # type: ignore[arg-type]
+
+    async def do_both(self) -> None:
+        await asyncio.gather(self.do_turn(0), self.do_turn(1))
+
+    async def do_count(self, replica: int) -> None:
+        with suppress(UpstreamError):
+            await self.replicas[replica].counting.count()
+
+    async def do_die(self, replica: int, milliseconds: int) -> None:
+        """A replica dies in the middle of a turn: nothing after that moment is done, and nothing is tidied up."""
+        turn = asyncio.create_task(self.do_turn(replica))
+        await asyncio.sleep(milliseconds / 1000)
+        turn.cancel()
+        await asyncio.gather(turn, return_exceptions=True)
+
+    async def do_later(self, minutes: int) -> None:
+        self.world.clock.advance(minutes=minutes)
+
+    # What happens in Lago
+
+    async def do_end(self, subscription: str, how: str, told: bool) -> None:  # noqa: FBT001 - a history's word
+        """It ends, is replaced by one of the same name on another plan, or is gone, as with its customer."""
+        mine = self.model.subscriptions[subscription]
+        if mine.ended_at is not None or mine.gone:
+            return
+        await self._before_lago_closes()
+        state, had, letters = self.world.lago.state, books.of_subscription(self.world, subscription), len(self.letters)
+        self.model.close(subscription, had, for_good=how != "gone")
+        if how == "end":
+            ended = lifecycle.terminate(state, subscription).terminated_us
+            assert ended is not None
+            # Lago tells whole seconds.
+            mine.ended_at = to_datetime(ended).replace(microsecond=0)
+        elif how == "replace":
+            started = lifecycle.upgrade(state, subscription, "other").started_us
+            assert started is not None
+            mine.started_at = mine.open_since = to_datetime(started)
+            mine.replaced = True
+        else:
+            self._active(subscription).status = "canceled"
+            mine.gone = True
+        if told and letters < len(self.letters):
+            for letter in reversed(self.letters[letters:]):
+                await self._bring(letter, self.replicas[0])
+        else:
+            self.world.clock.advance(seconds=BELIEVED.total_seconds())
+
+    async def do_back(self, subscription: str) -> None:
+        """One that was gone is there again."""
+        if self.model.subscriptions[subscription].gone:
+            self._return(subscription)
+            self.model.subscriptions[subscription].gone = False
+            self.world.clock.advance(seconds=BELIEVED.total_seconds())
+
+    async def do_period(self) -> None:
+        """Days pass: the week is over, and its invoices are final."""
+        await self._before_lago_closes()
+        for name, one in self.model.subscriptions.items():
+            if one.ended_at is None:
+                self.model.close(name, books.of_subscription(self.world, name))
+                one.open_since = self.week + WEEK
+        self.week += WEEK
+        self.world.clock.advance(seconds=(self.week - self.world.clock()).total_seconds() + 600)
+
+    async def _before_lago_closes(self) -> None:
+        if self.world.steve.state.meter_values:
+            # Only sync knows whether a reading became an event, which is too late then, or comes with the stop.
+            await self.calm()
+        await self.landed()
+
+    def _active(self, subscription: str) -> Any:  # noqa: ANN401 - the simulator's
+        found = self.world.lago.state.find_subscription(subscription)
+        assert found is not None
+        return found
+
+    def _return(self, subscription: str) -> None:
+        gone = self.world.lago.state.find_subscription(subscription, "canceled")
+        assert gone is not None
+        gone.status = "active"
+        self.world.lago.state.save(gone)
+
+    async def do_webhook(self, number: int, replica: int) -> None:
+        """Lago tells of something that happened: late, again, after what came later, or of some things never."""
+        if self.letters:
+            await self._bring(self.letters[number % len(self.letters)], self.replicas[replica])
+
+    async def do_news(self, subscription: str) -> None:
+        customer = self.world.lago.state.customers[SUBSCRIPTIONS[subscription]]
+        self.world.lago.webhooks.notify("customer.updated", customer)
+
+    async def _bring(self, letter: Delivery, rooms: Rooms) -> None:
+        headers = {
+            "X-Lago-Signature": self.world.lago.webhooks.signer.sign(letter.body, "hmac"),
+            "X-Lago-Signature-Algorithm": "hmac",
+            "X-Lago-Unique-Key": letter.unique_key,
+        }
+        transport = httpx.ASGITransport(Starlette(routes=[rooms.intake.route()]))
+        async with httpx.AsyncClient(transport=transport, base_url="http://sync") as client:
+            answer = await client.post("/webhooks/lago", content=letter.body, headers=headers)
+        assert answer.status_code == 200, answer.text
+        await rooms.dispatch.dispatch()
+
+    async def do_follow(self, replica: int) -> None:
+        """Sync asks whether subscriptions that cards are linked to have ended. Of one that is gone it asks twice."""
+        if any(one.gone for one in self.model.subscriptions.values()):
+            return
+        async with self.well():
+            self.model.seen(await self.seen())
+            self.world.clock.advance(minutes=11)
+            await self.replicas[replica].follow.follow()
+            for name, one in self.model.subscriptions.items():
+                if one.ended_at is not None:
+                    self.model.end_links(name, one.ended_at)
+
+    # What operators do
+
+    async def do_link(self, card: str, subscription: str, back_h: int, release_h: int | None) -> None:
+        """Link it, or to another one; dated back, and with `release_h` what is held since then is released."""
+        if release_h is None:
+            await self._link(card, subscription, back_h, None)
+            return
+        await self.calm()
+        async with self.well():
+            await self._link(card, subscription, back_h, self.world.clock() - timedelta(hours=release_h))
+
+    async def _link(self, card: str, subscription: str, back_h: int, release_from: datetime | None) -> None:
+        self.model.seen(await self.seen())
+        at = self.world.clock() - timedelta(hours=back_h)
+        target = {"external_customer_id": SUBSCRIPTIONS[subscription], "external_subscription_id": subscription}
+        given: dict[str, Any] = {"id_tag": card, "valid_from": at, "release_from": release_from, **target}
+        linking = self.world.rooms.linking
+        told = len(await self.world.events("transaction.released"))
+        try:
+            async with self.world.service.database.write() as tx:
+                if any(one.until is None for one in self.model.links.get(card, ())):
+                    await linking.relink_card(tx, RelinkCard(**given), ADA)
+                else:
+                    await linking.link_card(tx, LinkCard(**given), ADA)
+        except Problem as refused:
+            # Lago is silent or has it no longer, or there is a later link: nothing has changed.
+            note(f"link refused: {refused}")
+            return
+        self.model.link(card, subscription, at)
+        if release_from is not None:
+            released = {one.data["session"] for one in (await self.world.events("transaction.released"))[told:]}
+            self._released(card, release_from, released)
+
+    def _released(self, card: str, since: datetime, released: set[str]) -> None:
+        for pk, session in self.model.sessions.items():
+            if session.card not in self.model.family(card) or session.one.start_at < since or session.one.active:
+                assert f"main:{pk}" not in released, f"{pk} was released, and is none of those that were confirmed"
+                continue
+            reasons = self.model.verdict(session).reasons
+            # An entry that is frozen already keeps its session; only sync knows whether there is one.
+            if f"main:{pk}" in released:
+                assert reasons & UNOWNED, f"{pk} was released, and was held for {set(reasons)}"
+                self.model.release(pk, reasons & UNOWNED, self.world.clock())
+            else:
+                assert not reasons & {"card_unlinked", "card_unknown"}, f"{pk} was not released"
+
+    async def do_unlink(self, card: str) -> None:
+        self.model.seen(await self.seen())
+        at = self.world.clock()
+        with suppress(Problem):
+            async with self.world.service.database.write() as tx:
+                await self.world.rooms.links.unlink_card(tx, UnlinkCard(id_tag=card, valid_to=at), ADA)
+            self.model.link(card, None, at)
+
+    async def do_parent(self, card: str, parent: str | None) -> None:
+        async with self.well():
+            self.model.seen(await self.seen())
+            self.model.put_below(card, parent, self.world.clock())
+            request = ChangeParent(id_tag=card, parent_id_tag=parent)
+            async with self.world.service.database.write() as tx:
+                await self.world.rooms.cards.change_parent(tx, request, ADA, effect(self.world))
+
+    async def do_release(self, number: int) -> None:
+        await self.calm()
+        held = await self.held()
+        if not held:
+            return
+        pk, one = sorted(held.items())[number % len(held)]
+        async with self.well(), self.world.service.database.write() as tx:
+            changed = await self.world.rooms.held.release_held(tx, ReleaseHeld(sessions=[f"main:{pk}"]), ADA)
+        if changed.sessions:
+            assert one.reason in PASSABLE | UNOWNED | {"open_too_long"}, f"{pk} was released from {one.reason}"
+            self.model.release(pk, [one.reason], self.world.clock())
+        else:
+            assert one.reason not in PASSABLE - {"late"}, changed.refused
+
+    async def do_ignore(self, number: int) -> None:
+        await self.calm()
+        held = await self.held()
+        if held:
+            pk = sorted(held)[number % len(held)]
+            async with self.well(), self.world.service.database.write() as tx:
+                await self.world.rooms.held.ignore_held(tx, IgnoreHeld(sessions=[f"main:{pk}"], note="by hand"), ADA)
+            self.model.ignore(pk, books.of_session(self.world, pk))
+
+    async def do_retry(self, how: str, number: int) -> None:
+        """Of what is held; it lets nothing pass."""
+        held = sorted((await self.held()).items())
+        if not held:
+            return
+        pk, one = held[number % len(held)]
+        given: dict[str, dict[str, Any]] = {
+            "one": {"sessions": [f"main:{pk}"]},
+            "class": {"reason": one.reason},
+            "all": {"everything": True},
+        }
+        await self.retry(**given[how])
+
+    async def settle(self) -> None:
+        """The faults are over, what is open ends, and time passes: all is found, and retried where it is held."""
+        self.world.lago.faults.clear()
+        self.world.steve.faults.clear()
+        for session in list(self.model.sessions.values()):
+            if session.one.active:
+                await self._stop(session, 500)
+        async with self.well():
+            for replica in (0, 1):
+                self.world.clock.advance(minutes=6)
+                await self.do_turn(replica)
+            await self.bring_home()
+            self.model.seen(await self.seen())
+            self.agree(await self.held())
+            for name, one in self.model.subscriptions.items():
+                if one.gone:
+                    # What it had is counted when it is there.
+                    self._return(name)
+            self.world.clock.advance(hours=2)
+            await self.replicas[0].counting.count()
+
+
+async def play(
+    world: World, replicas: Sequence[Rooms], policy: Policy, began: datetime, steps: Sequence[Action]
+) -> Play:
+    """A history from beginning to end, and until nothing is left to be done."""
+    played = Play(world, replicas, policy, began)
+    await played.begin()
+    for step in steps:
+        await played.step(*step)
+    await played.settle()
+    return played
