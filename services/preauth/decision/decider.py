@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from services.preauth.decision.events import tap_decided_of
@@ -132,9 +133,11 @@ class TapDecider:
             self._on_match_answered(MatchAnswered(decision, told, at, in_time, duration_us))
             return
         event_id = self._new_id()
-        event = tap_decided_of(decision, event_id=event_id, at=at, told=told, in_time=in_time, duration_us=duration_us)
+        event = msgspec.Raw(
+            tap_decided_of(decision, event_id=event_id, at=at, told=told, in_time=in_time, duration_us=duration_us)
+        )
         self._group.record(
-            Answered(decision.tap_id, decision.received_at, told, at, in_time, duration_us, event_id, event.decode())
+            Answered(decision.tap_id, decision.received_at, told, at, in_time, duration_us, event_id, event)
         )
 
     async def _ask(self, tap: Tap, tap_id: UUID, received_at: datetime) -> Decided | None:

@@ -7,7 +7,6 @@ from typing import Annotated, Final
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge
-from starlette.datastructures import Headers
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
@@ -62,7 +61,7 @@ class Hook:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived = time.monotonic()
         try:
-            tap = await self._read(Headers(scope=scope), receive, arrived)
+            tap = await self._read(_headers(scope), receive, arrived)
         except BadCallError as error:
             self._refused.labels(error.code).inc()
             log.warning("A hook call was refused.", action="hook.refused", code=error.code, why=error.why)
@@ -83,7 +82,7 @@ class Hook:
         finally:
             self._decider.told(decision, told)
 
-    async def _read(self, headers: Headers, receive: Receive, arrived: float) -> Tap | None:
+    async def _read(self, headers: dict[str, str], receive: Receive, arrived: float) -> Tap | None:
         body = await _body(headers, receive)
         if body is None:
             return None
@@ -118,7 +117,12 @@ class Hook:
         )
 
 
-async def _body(headers: Headers, receive: Receive) -> bytes | None:
+def _headers(scope: Scope) -> dict[str, str]:
+    """By lowercase name, decoded once: each is asked for. Where a name comes twice, the first counts."""
+    return {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+
+
+async def _body(headers: dict[str, str], receive: Receive) -> bytes | None:
     """The raw body, or None when the caller left before it was complete.
 
     :raises BadCallError: by its declared length, or as soon as too much has come in.

@@ -37,7 +37,10 @@ def signed(keys: Sequence[bytes], body: bytes, headers: Mapping[str, str]) -> bo
 
 def webhook_time(headers: Mapping[str, str]) -> datetime | None:
     """When the call was signed, by its Standard Webhooks header (seconds since the epoch), or None without one."""
+    timestamp = headers.get("webhook-timestamp")
+    if timestamp is None:
+        return None
     try:
-        return datetime.fromtimestamp(int(headers["webhook-timestamp"]), UTC)
-    except (KeyError, ValueError, OverflowError, OSError):
+        return datetime.fromtimestamp(int(timestamp), UTC)
+    except (ValueError, OverflowError, OSError):
         return None

@@ -5,13 +5,14 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+import msgspec
+
 from services.preauth.decision.rules import Reason
 from shared.contracts.events.preauth import TapKind, Told, Via
 from shared.contracts.identity import IdTag, id_tag_key
 
 
-@dataclass(frozen=True, slots=True)
-class Tap:
+class Tap(msgspec.Struct, frozen=True):
     """A card presented at a charger, as one call told it.
 
     `id_tag_as_sent` has at most 255 characters and no NUL; `charge_box_id` is percent-decoded. `arrived` is
@@ -38,8 +39,7 @@ class Tap:
         return id_tag_key(self.id_tag_as_sent)
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """What to tell. `block` is only what was decided: call `Decider.may_block` at the moment of answering.
 
     `repeat` marks a call for a tap that was answered before: it has no journal row of its own. `journalled` is false

@@ -5,7 +5,6 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -13,6 +12,7 @@ from uuid import uuid4
 import msgspec
 import psycopg
 import pytest
+from msgspec.structs import replace
 
 from services.preauth.decision.decider import TapDecider
 from services.preauth.decision.events import traceparent_of
