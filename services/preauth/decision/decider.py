@@ -8,10 +8,8 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-import msgspec
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
-from services.preauth.decision.events import tap_decided_of
 from services.preauth.decision.group import GroupCommit
 from services.preauth.decision.rules import Reason
 from services.preauth.decision.spool import Spool, Spooled
@@ -132,12 +130,9 @@ class TapDecider:
         if decision.reason is Reason.MATCHED:
             self._on_match_answered(MatchAnswered(decision, told, at, in_time, duration_us))
             return
-        event_id = self._new_id()
-        event = msgspec.Raw(
-            tap_decided_of(decision, event_id=event_id, at=at, told=told, in_time=in_time, duration_us=duration_us)
-        )
+        event_id, correlation_id = self._new_id(), decision.correlation_id
         self._group.record(
-            Answered(decision.tap_id, decision.received_at, told, at, in_time, duration_us, event_id, event)
+            Answered(decision.tap_id, decision.received_at, told, at, in_time, duration_us, event_id, correlation_id)
         )
 
     async def _ask(self, tap: Tap, tap_id: UUID, received_at: datetime) -> Decided | None:

@@ -13,9 +13,9 @@ import msgspec
 import psycopg
 from psycopg.rows import class_row
 
+from services.preauth.decision.events import tell_decided
 from services.preauth.decision.rules import RULES
 from services.preauth.decision.tap import Tap
-from shared.bus.topology import EVENTS
 from shared.contracts.events.preauth import Told
 
 _encoder: Final = msgspec.json.Encoder()
@@ -51,7 +51,7 @@ class Waiting(msgspec.Struct, frozen=True):
 
 
 class Answered(msgspec.Struct, frozen=True):
-    """What was told about a tap that passed, with its event, sealed: JSON that goes as it is into the rows' JSON."""
+    """What was told about a tap that passed, and the id of its event, which is sealed from its row."""
 
     tap_id: UUID
     received_at: datetime
@@ -60,7 +60,7 @@ class Answered(msgspec.Struct, frozen=True):
     in_time: bool
     duration_us: int
     event_id: UUID
-    event: msgspec.Raw
+    correlation_id: UUID | None
 
 
 class Decided(msgspec.Struct, frozen=True):
@@ -167,18 +167,15 @@ _TEMPLATE: Final = f"""
 WITH told AS (
     SELECT * FROM json_to_recordset($1::json) AS x (
         tap_id uuid, received_at timestamptz, told text, told_at timestamptz, in_time bool, duration_us int,
-        event_id uuid, event json
+        event_id uuid, correlation_id uuid
     )
 ), closed AS (
     UPDATE tap SET told = told.told, told_at = told.told_at, in_time = told.in_time, duration_us = told.duration_us
     FROM told WHERE tap.received_at = told.received_at AND tap.tap_id = told.tap_id AND tap.told IS NULL
         AND tap.received_at BETWEEN $3 AND $4
-    RETURNING told.tap_id, told.event_id, told.event
+    RETURNING tap.*, told.event_id, told.correlation_id, told.told_at AS sealed_at
 ), events AS (
-    INSERT INTO outbox (event_id, ordering_key, routing_key, exchange, body, traceparent)
-    SELECT event_id, 'tap/' || tap_id, 'tap.decided', '{EVENTS}', convert_to(event::text, 'UTF8'),
-        '00-' || replace(tap_id::text, '-', '') || '-' || right(replace(tap_id::text, '-', ''), 16) || '-01'
-    FROM closed
+    {{tell_decided}}
 ), asked AS (
     SELECT t.*, p.pairing_id, p.correlation_id, p.state AS pairing_state,
         earlier.tap_id AS earlier_tap_id, earlier.received_at AS earlier_received_at,
@@ -260,7 +257,8 @@ FROM ranked r LEFT JOIN matched m ON m.tap_id = r.tap_id
 
 def flush_sql(windows: Windows) -> str:
     """The statement with the windows written into it: they do not change while a process lives."""
-    return _TEMPLATE.format(**{name: f"{seconds:f}" for name, seconds in asdict(windows).items()})
+    seconds = {name: f"{value:f}" for name, value in asdict(windows).items()}
+    return _TEMPLATE.format(tell_decided=tell_decided("closed"), **seconds)
 
 
 async def flush(

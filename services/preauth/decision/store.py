@@ -9,19 +9,16 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from services.preauth.decision.events import tap_decided, traceparent_of
+from services.preauth.decision.events import tell_decided as tell_decided_sql
 from services.preauth.decision.rules import SENTENCES, Reason, outcome_of
 from services.preauth.decision.spool import Gap, Spooled
 from services.preauth.decision.statement import Windows
 from services.preauth.decision.tap import MatchAnswered
-from services.preauth.tables import NOT_PLAIN, journal_gap, metadata, pairing, sweep, tap
-from shared.bus.topology import EVENTS
-from shared.contracts.events.preauth import TapDecided, Told, Via
+from services.preauth.tables import NOT_PLAIN, journal_gap, pairing, sweep, tap
+from shared.contracts.events.preauth import Told, Via
 from shared.contracts.requests.preauth import GapView, SearchTaps, SessionOutcome, TapView
 from shared.database.engine import Read, Write
 from shared.runtime.clock import NewId
-
-outbox = metadata.tables["preauth.outbox"]
 
 _json: Final = msgspec.json.Encoder()
 
@@ -68,6 +65,15 @@ _REPLAY: Final = sa.text("""
     RETURNING tap.*
 """).columns(*tap.c)
 
+_TELL_DECIDED: Final = sa.text(
+    tell_decided_sql("""
+        (SELECT tap.*, x.event_id, x.sealed_at, CAST(NULL AS uuid) AS correlation_id
+        FROM json_to_recordset(CAST(:told AS json)) AS x (
+            received_at timestamptz, tap_id uuid, event_id uuid, sealed_at timestamptz
+        ) JOIN tap USING (received_at, tap_id)) told
+    """)
+)
+
 # Each is an outage.
 MOST_GAPS: Final = 100
 
@@ -78,42 +84,13 @@ _LONG_AGO: Final = datetime(2000, 1, 1, tzinfo=UTC)
 Row = sa.Row[Any]
 
 
-async def tell_decided(tx: Write, rows: Iterable[Row], *, new_id: NewId, at: datetime) -> int:
-    """Write `tap.decided` for journal rows whose answer has just become known; returns how many."""
-    values = []
-    for row in rows:
-        event_id = new_id()
-        body = tap_decided(
-            event_id=event_id,
-            at=at,
-            tap_id=row.tap_id,
-            received_at=row.received_at,
-            charge_box_id=row.charge_box_id,
-            connector_id=row.connector_id,
-            id_tag=row.id_tag,
-            id_tag_as_sent=row.id_tag_as_sent,
-            kind=row.kind,
-            via=row.via,
-            reason=row.reason,
-            told=row.told,
-            in_time=bool(row.in_time),
-            duration_us=row.duration_us or 0,
-            pairing_id=row.pairing_id,
-            correlation_id=None,
-        )
-        values.append(
-            {
-                "event_id": event_id,
-                "ordering_key": f"tap/{row.tap_id}",
-                "routing_key": TapDecided.type,
-                "exchange": EVENTS,
-                "body": body,
-                "traceparent": traceparent_of(row.tap_id),
-            }
-        )
-    if values:
-        await tx.execute(outbox.insert(), values)
-    return len(values)
+async def tell_decided(tx: Write, rows: Iterable[Row], *, new_id: NewId, at: datetime) -> None:
+    """Write `tap.decided` for journal rows whose answer has just become known."""
+    told = [
+        {"received_at": row.received_at, "tap_id": row.tap_id, "event_id": new_id(), "sealed_at": at} for row in rows
+    ]
+    if told:
+        await tx.execute(_TELL_DECIDED, {"told": _json.encode(told).decode()})
 
 
 async def close_match(tx: Write, answered: MatchAnswered) -> tuple[Row | None, Row | None]:
