@@ -40,6 +40,7 @@ class Desk:
     state: str = "armed"
     result: str | None = None
     other_cards: int = 0
+    other_card: str | None = None
     expires_in_s: int = 90
     arm: Answer | None = None
     login: list[Answer] = field(default_factory=list)
@@ -60,6 +61,7 @@ class Desk:
             "expires_in_s": self.expires_in_s,
             "result": self.result,
             "other_cards": self.other_cards,
+            "other_card": self.other_card,
         }
 
     def event(self) -> str:
@@ -72,11 +74,13 @@ class Desk:
         for stream in self.streams:
             stream.put(self.event())
 
-    def another_card(self) -> None:
+    def another_card(self, which: str = "another_card") -> None:
         """A card was held to the charger that was not taken."""
         self.other_cards += 1
+        self.other_card = which
+        number = f"{STAGES[self.state]}.{self.other_cards}"
         for stream in self.streams:
-            stream.put(f"id: 1.{self.other_cards}\nevent: another_card\ndata: {json.dumps(self.view())}\n\n")
+            stream.put(f"id: {number}\nevent: another_card\ndata: {json.dumps(self.view())}\n\n")
 
     def hang_up(self) -> None:
         """Every stream ends, as a proxy's time limit would end it."""

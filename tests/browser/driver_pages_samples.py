@@ -81,7 +81,15 @@ def scans() -> list[Sample]:
     found += [Sample(f"trouble-{what}", PHONE, Trouble(what)) for what in get_args(What)]
     found += [
         Sample(f"kiosk-{screen.replace('_', '-')}", KIOSK, Scan("CP-7", screen=screen, known=KNOWN))
-        for screen in (Screen.READY, Screen.WAIT, Screen.WORKING, Screen.DONE, Screen.EXPIRED, Screen.REFUSED)
+        for screen in (
+            Screen.READY,
+            Screen.WAIT,
+            Screen.WORKING,
+            Screen.DONE,
+            Screen.EXPIRED,
+            Screen.REFUSED,
+            Screen.CHARGES_HERE,
+        )
     ]
     return found
 

@@ -125,9 +125,11 @@ def test_a_card_that_is_faster_than_cancel_logs_in(page: Page, desk: Desk) -> No
         ("expired", None, "Time is up, try again"),
         ("cancelled", None, "Cancelled"),
         ("void", None, "It did not go through, try again"),
-        ("cancelled", "gave_way", "Somebody else is signing in here"),
+        ("cancelled", "gave_way", "Somebody else goes first"),
+        ("cancelled", "kiosk_revoked", "This screen was switched off"),
+        ("cancelled", "qr_rotated", "We cannot see that you are here"),
         ("consumed", "pins_spent", "None of these PINs was right"),
-        ("consumed", "not_completed", "Time is up, try again"),
+        ("consumed", "not_completed", "Not finished in time"),
         ("consumed", "refused", "This card cannot sign in here now"),
         ("consumed", "something_new", "This sign-in is over"),
     ],
@@ -144,9 +146,13 @@ def test_another_card_is_said_and_the_scan_goes_on(page: Page, desk: Desk) -> No
     """A card that was not taken is told at once, each time, with the code and the time left; then the right one is."""
     start(page)
     until(lambda: desk.streams)
-    for _ in range(2):
-        desk.another_card()
-        says(page, "That was another card")
+    for which, heading in (
+        ("another_card", "That was another card"),
+        ("charges_here", "That card is charging here"),
+        ("another_card", "That was another card"),
+    ):
+        desk.another_card(which)
+        says(page, heading)
         expect(page.locator(HEADING)).to_be_focused()
         expect(page.locator(".code [aria-hidden]")).to_have_text("K7PX")
         expect(page.get_by_role("timer")).to_contain_text("seconds left")
@@ -205,6 +211,47 @@ def test_a_pin_is_asked_for_tried_again_and_locked(page: Page, desk: Desk) -> No
     page.get_by_role("button", name="Sign in").click()
     says(page, "Too many wrong PINs")
     assert [each[2] for each in desk.calls("POST", "/login")] == [{}, {"pin": "1234"}, {"pin": "2345"}]
+
+
+def test_a_pin_that_may_be_another_drivers_says_so(page: Page, desk: Desk) -> None:
+    """A card that is held there after the one that was read is told beside the PIN, which stays as it was typed."""
+    desk.login = [refusal(401, "pin_needed"), refusal(403, "pin_wrong")]
+    start(page)
+    until(lambda: desk.streams)
+    desk.move("intercepted")
+    says(page, "Enter your PIN")
+    note = page.locator("#stage [data-later]")
+    expect(note).to_be_hidden()
+    page.get_by_label("PIN of your card").fill("12")
+    until(lambda: len(desk.calls("GET", "/events")) == 2 and desk.streams)
+    desk.another_card("came_later")
+    expect(note).to_be_visible()
+    expect(page.locator("#said")).to_contain_text("Another card")
+    assert findings(page) == []
+    expect(page.get_by_label("PIN of your card")).to_have_value("12")
+    page.get_by_label("PIN of your card").fill("1234")
+    page.keyboard.press("Enter")
+    says(page, "That PIN is not right")
+    expect(note).to_be_visible()
+    desk.state, desk.other_cards, desk.other_card = "armed", 0, None
+    page.get_by_role("button", name="Start again").click()
+    says(page, "Tap now")
+    assert len(desk.calls("POST", "/api/pairings")) == 2
+
+
+def test_a_pin_that_nobody_enters_ends_the_scan(page: Page, desk: Desk) -> None:
+    """The page does not ask for the PIN of a scan that is over: it says so, and lets one begin again."""
+    desk.login = [refusal(401, "pin_needed")]
+    start(page)
+    until(lambda: desk.streams)
+    desk.move("intercepted")
+    says(page, "Enter your PIN")
+    until(lambda: len(desk.calls("GET", "/events")) == 2 and desk.streams)
+    desk.move("consumed", "not_completed")
+    says(page, "Not finished in time")
+    desk.state, desk.result = "armed", None
+    page.get_by_role("button", name="Try again").click()
+    says(page, "Tap now")
 
 
 def test_a_login_is_refused_with_the_same_words_whatever_the_reason(page: Page, desk: Desk) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -104,13 +104,13 @@ class Api:
             qr_secret=body.key,
         )
         row = await self.arming.arm_as_driver(body.charge_box_id, body.connector_id, driver)
-        response = JSONResponse(self._view(row, other_cards=0), status_code=201, headers=NO_STORE)
+        response = JSONResponse(self._view(row, passed_by=()), status_code=201, headers=NO_STORE)
         self.browsers.keep(response, BROWSER_COOKIE, browser, max_age_s=DEVICE_KEPT_S)
         return response
 
     async def show(self, request: Request) -> Response:
         own = await self._own(request)
-        return JSONResponse(self._view(own, own.other_cards), headers=NO_STORE)
+        return JSONResponse(self._view(own, own.passed_by), headers=NO_STORE)
 
     async def cancel(self, request: Request) -> Response:
         """204, also for one that has ended: then there is nothing left to do."""
@@ -187,11 +187,11 @@ class Api:
             if row is None:
                 return
             stage = rules.STAGE[row.state]
-            now = (stage, row.other_cards)
-            if stage > seen[0] or (now > seen and row.state == "armed"):
+            now = (stage, len(row.passed_by))
+            if stage > seen[0] or (now > seen and row.state in {"armed", "intercepted"}):
                 name = row.state if stage > seen[0] else "another_card"
                 seen = now
-                data = json.dumps(self._view(row, row.other_cards))
+                data = json.dumps(self._view(row, row.passed_by))
                 yield f"id: {rules.event_id(now)}\nevent: {name}\ndata: {data}\n\n"
             if stage == rules.LAST_STAGE:
                 return
@@ -201,7 +201,7 @@ class Api:
             except TimeoutError:
                 yield ": still waiting\n\n"
 
-    def _view(self, row: store.Row, other_cards: int) -> dict[str, Any]:
+    def _view(self, row: store.Row, passed_by: Sequence[str]) -> dict[str, Any]:
         """What the browser may know: nothing of the card."""
         return {
             "pairing_id": str(row.pairing_id),
@@ -212,5 +212,6 @@ class Api:
             "expires_at": row.expires_at.isoformat(),
             "expires_in_s": max(0, round((row.expires_at - self.clock()).total_seconds())),
             "result": row.result if row.state in {"consumed", "cancelled"} else None,
-            "other_cards": other_cards,
+            "other_cards": len(passed_by),
+            "other_card": rules.other_card(passed_by, weak=row.weak),
         }

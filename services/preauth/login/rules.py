@@ -1,9 +1,11 @@
 """What a scan may turn into, and what its page is told."""
 
 import re
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
+from services.preauth.decision.rules import Reason
 from shared.contracts.problem import Conflict, NotFound, Problem
 from shared.contracts.requests.sync import CardView
 
@@ -37,6 +39,29 @@ def progress_of(last_event_id: str) -> Progress:
     """What a page knows already, from its Last-Event-ID; nothing, where that is no id of ours."""
     found = _EVENT_ID.fullmatch(last_event_id)
     return (int(found[1]), int(found[2] or 0)) if found else (0, 0)
+
+
+OtherCard = Literal["another_card", "charges_here", "came_later"]
+"""What a page is told of the latest card that was held to its charger and was not taken for it."""
+
+UNTAKEN: Final = (
+    Reason.WEAK_PRESENCE,
+    Reason.STOPS_OWN_SESSION,
+    Reason.STOPS_GROUP_SESSION,
+    Reason.OTHER_CARD_MATCHED,
+)
+"""Why a card passed by a scan, where its page says so. It is the same whether anybody knows the card."""
+
+
+def other_card(reasons: Sequence[str], *, weak: bool) -> OtherCard | None:
+    """What to say of cards that passed by, in the order in which they came. From afar, where presence is weak, nobody
+    learns which of them charges here.
+    """
+    if not reasons:
+        return None
+    if reasons[-1] == Reason.OTHER_CARD_MATCHED:
+        return "came_later"
+    return "another_card" if weak else "charges_here"
 
 
 # After the match, the page has this long to complete the login: a page that reconnects needs some seconds, and a

@@ -5,6 +5,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
+from services.preauth.login.rules import UNTAKEN
 from services.preauth.tables import binding_offer, driver_session, known_device, login_code, pairing, tap
 from shared.contracts.identity import IdTag
 from shared.database.engine import Read, Write
@@ -12,34 +13,34 @@ from shared.database.engine import Read, Write
 Row = sa.Row[Any]
 
 
-# Cards that were held to the charger while it waited, and were let through because presence is weak. All the same
-# whether anybody knows the card.
-_OTHER_CARDS: Final = (
-    sa.select(sa.func.count())
+# Why cards that were held to the charger since it waited were not taken.
+_PASSED_BY: Final = (
+    sa.select(
+        sa.func.coalesce(sa.func.array_agg(pg.aggregate_order_by(tap.c.reason, tap.c.received_at)), sa.text("'{}'"))
+    )
     .where(
-        pairing.c.weak,
         tap.c.pairing_id == pairing.c.pairing_id,
         tap.c.received_at >= pairing.c.armed_at,
-        tap.c.reason == "weak_presence",
+        tap.c.reason.in_(UNTAKEN),
     )
     .correlate(pairing)
     .scalar_subquery()
-    .label("other_cards")
+    .label("passed_by")
 )
 
 
 async def own_pairing(tx: Read, pairing_id: UUID, browser: bytes) -> Row | None:
-    """The pairing, for the browser that armed it and nobody else, and how many `other_cards` it let through."""
-    statement = sa.select(pairing, _OTHER_CARDS).where(pairing.c.pairing_id == pairing_id, pairing.c.browser == browser)
+    """The pairing, for the browser that armed it and nobody else, and why cards `passed_by` it, in their order."""
+    statement = sa.select(pairing, _PASSED_BY).where(pairing.c.pairing_id == pairing_id, pairing.c.browser == browser)
     found: Row | None = (await tx.execute(statement)).first()
     return found
 
 
 async def states(tx: Read, pairing_ids: list[UUID]) -> dict[UUID, tuple[str, int]]:
-    """Each one's state, and how many other cards it let through."""
-    statement = sa.select(pairing.c.pairing_id, pairing.c.state, _OTHER_CARDS)
+    """Each one's state, and how many cards passed by it."""
+    statement = sa.select(pairing.c.pairing_id, pairing.c.state, _PASSED_BY)
     found = await tx.execute(statement.where(pairing.c.pairing_id.in_(pairing_ids)))
-    return {row.pairing_id: (row.state, row.other_cards) for row in found}
+    return {row.pairing_id: (row.state, len(row.passed_by)) for row in found}
 
 
 async def consume(tx: Write, pairing_id: UUID, *, result: str, at: datetime) -> bool:

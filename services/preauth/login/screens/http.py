@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from services.preauth.login import rules
 from services.preauth.login import store as logins
 from services.preauth.login.account import Account
 from services.preauth.login.attempts import Attempts
@@ -193,7 +194,7 @@ class Pages:
                 row = await logins.own_pairing(tx, wanted, browser)
         if row is None:
             return scan.at(Screen.OVER)
-        screen = stages.of_pairing(row.state, row.result, row.other_cards)
+        screen = stages.of_pairing(row.state, row.result, rules.other_card(row.passed_by, weak=row.weak))
         left_s = max(0, round((row.expires_at - self.clock()).total_seconds()))
         known = {"code": row.code, "spelled": " ".join(row.code), "seconds": left_s}
         return scan.at(screen, pairing_id=str(row.pairing_id), known=known)

@@ -57,7 +57,14 @@ class Screens:
             spoken=dict(words.part("script")),
             looks=stages.LOOKS,
             waiting=stages.WAITING,
-            leads={"states": stages.OF_STATE, "results": stages.OF_RESULT, "problems": stages.OF_PROBLEM},
+            pins=stages.PINS,
+            leads={
+                "states": stages.OF_STATE,
+                "cards": stages.OF_OTHER_CARD,
+                "results": stages.OF_RESULT,
+                "problems": stages.OF_PROBLEM,
+                "pins": sorted(stages.PINS),
+            },
             paths=view,
         )
 

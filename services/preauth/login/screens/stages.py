@@ -19,20 +19,24 @@ class Screen(StrEnum):
     PIN_LOCKED = "pin_locked"
     PINS_SPENT = "pins_spent"
     ANOTHER_CARD = "another_card"
+    CHARGES_HERE = "charges_here"
     EXPIRED = "expired"
+    UNFINISHED = "unfinished"
     CANCELLED = "cancelled"
     VOID = "void"
     REFUSED = "refused"
     UNABLE = "unable"
     BUSY = "busy"
+    GAVE_WAY = "gave_way"
     TOO_MANY = "too_many"
     OFF = "off"
     NOT_PRESENT = "not_present"
+    SCREEN_OFF = "screen_off"
     OVER = "over"
     FAILED = "failed"
 
 
-Doing = Literal["start", "again", "cancel"]
+Doing = Literal["start", "again", "over", "cancel"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,20 +56,24 @@ LOOKS: Final[dict[Screen, Look]] = {
     Screen.WAIT: Look(doing=("cancel",)),
     Screen.WORKING: Look("ok"),
     Screen.DONE: Look("ok"),
-    Screen.PIN: Look(),
-    Screen.PIN_WRONG: Look("attention"),
+    Screen.PIN: Look(doing=("over",)),
+    Screen.PIN_WRONG: Look("attention", doing=("over",)),
     Screen.PIN_LOCKED: Look("wrong", over=True),
     Screen.PINS_SPENT: Look("wrong", AGAIN, over=True),
     Screen.ANOTHER_CARD: Look("attention", doing=("cancel",)),
+    Screen.CHARGES_HERE: Look("attention", doing=("cancel",)),
     Screen.EXPIRED: Look("attention", AGAIN, over=True),
+    Screen.UNFINISHED: Look("attention", AGAIN, over=True),
     Screen.CANCELLED: Look("neutral", AGAIN, over=True),
     Screen.VOID: Look("attention", AGAIN, over=True),
-    Screen.REFUSED: Look("wrong", over=True),
+    Screen.REFUSED: Look("wrong", AGAIN, over=True),
     Screen.UNABLE: Look("attention", over=True),
     Screen.BUSY: Look("attention", AGAIN, over=True),
+    Screen.GAVE_WAY: Look("attention", AGAIN, over=True),
     Screen.TOO_MANY: Look("attention", AGAIN, over=True, wait=True),
     Screen.OFF: Look("attention", over=True),
     Screen.NOT_PRESENT: Look("attention", over=True),
+    Screen.SCREEN_OFF: Look("attention", over=True),
     Screen.OVER: Look("attention", AGAIN, over=True),
     Screen.FAILED: Look("unknown", AGAIN, over=True),
 }
@@ -78,23 +86,31 @@ OF_STATE: Final[dict[str, Screen]] = {
     "cancelled": Screen.CANCELLED,
     "expired": Screen.EXPIRED,
 }
-"""A pairing's state, as its stream tells it. One that waits and let other cards through shows `another_card`."""
+"""A pairing's state, as its stream tells it. One that waits while other cards pass by shows `OF_OTHER_CARD`."""
 
-WAITING: Final = frozenset({Screen.WAIT, Screen.ANOTHER_CARD})
+OF_OTHER_CARD: Final[dict[str, Screen]] = {
+    "another_card": Screen.ANOTHER_CARD,
+    "charges_here": Screen.CHARGES_HERE,
+}
+
+WAITING: Final = frozenset({Screen.WAIT, *OF_OTHER_CARD.values()})
 """With the code and the time that is left."""
 
+PINS: Final = frozenset({Screen.PIN, Screen.PIN_WRONG})
+"""With a field for the card's PIN."""
 
-def of_pairing(state: str, result: str | None, other_cards: int) -> Screen:
+
+def of_pairing(state: str, result: str | None, other_card: str | None) -> Screen:
     """The screen of a scan that stands so. What it came to says more than that it ended."""
     screen = OF_RESULT.get(result or "") or OF_STATE.get(state, Screen.OVER)
-    return Screen.ANOTHER_CARD if screen is Screen.WAIT and other_cards else screen
+    return OF_OTHER_CARD.get(other_card or "", screen) if screen is Screen.WAIT else screen
 
 
 OF_RESULT: Final[dict[str, Screen]] = {
     "refused": Screen.REFUSED,
-    "not_completed": Screen.EXPIRED,
-    "gave_way": Screen.BUSY,
-    "kiosk_revoked": Screen.NOT_PRESENT,
+    "not_completed": Screen.UNFINISHED,
+    "gave_way": Screen.GAVE_WAY,
+    "kiosk_revoked": Screen.SCREEN_OFF,
     "qr_rotated": Screen.NOT_PRESENT,
     "pins_spent": Screen.PINS_SPENT,
 }

@@ -238,6 +238,36 @@ async def test_the_page_learns_that_it_was_another_card(preauth: Preauth, sync: 
         # A page that comes back is told only what it missed.
         resumed = await read_events(phone, pairing_id, last="1.1")
         assert resumed == [("3.2", "intercepted")]
+        # While the PIN is asked for, too: the card that was read may have been somebody else's.
+        assert (await phone.get(place)).json()["other_card"] == "another_card"
+        assert await preauth.tap("04C3", CP) is None
+        assert await read_events(phone, pairing_id, last="3.2") == [("3.3", "another_card")]
+        assert (await phone.get(place)).json()["other_card"] == "came_later"
+
+
+async def test_the_page_learns_that_the_card_charges_there(preauth: Preauth, sync: SyncDouble) -> None:
+    """A driver who wants to sign in with the card that charges there hears why it did not work.
+
+    Behind a QR code, which may be read from afar, it is a card like any other.
+    """
+    sync.know(CARD)
+    said = []
+    async with browser(preauth) as kiosk, browser(preauth) as phone:
+        await kiosk_of(preauth, kiosk)
+        for page, charger, more in ((kiosk, CP, {}), (phone, "CP-8", {"key": await qr_of(preauth, "CP-8")})):
+            preauth.run(
+                "INSERT INTO open_session (charge_box_id, transaction_id, connector_id, id_tag, started_at)"
+                " VALUES (%s, 1, 1, %s, now())",
+                charger,
+                CARD,
+            )
+            place = f"/api/pairings/{(await arm(page, charger, **more)).json()['pairing_id']}"
+            assert await preauth.tap(CARD, charger) is None
+            view = (await page.get(place)).json()
+            said.append((view["state"], view["other_cards"], view["other_card"]))
+            html = (await page.get("/scan", params={"charger": charger, "scan": view["pairing_id"]})).text
+            assert ("That card is charging here" in html.partition("<template")[0]) == (page is kiosk)
+    assert said == [("armed", 1, "charges_here"), ("armed", 1, "another_card")]
 
 
 async def was_told(told: list[tuple[str, str]], event: tuple[str, str]) -> bool:

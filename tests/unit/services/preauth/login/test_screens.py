@@ -136,6 +136,10 @@ def test_every_refusal_of_the_service_has_its_screen() -> None:
             login.LoginRefused,
             login.PinNeeded,
             login.PinWrong,
+            login.PinLocked,
+            login.PinsSpent,
+            pairing.ChargerUnable,
+            pairing.InterceptionOff,
         )
     }
     assert codes <= set(stages.OF_PROBLEM)

@@ -7,6 +7,7 @@ import { returnHome } from "./home.js";
 import { Lost } from "./lost.js";
 import { stayAwake } from "./awake.js";
 import { Stream } from "./stream.js";
+import { say as announce } from "./say.js";
 import { fill, span } from "./words.js";
 
 const PAIRINGS = "/api/pairings";
@@ -158,8 +159,12 @@ export class Scan {
     this.#pairing = found.pairing_id;
     sessionStorage.setItem(`scan:${this.#charger}`, found.pairing_id);
     this.#reached(found);
-    if (this.#pairing === null) return;
-    this.#stream = new Stream(`${PAIRINGS}/${found.pairing_id}/events`, {
+    if (this.#pairing !== null && !this.#completing) this.#listen();
+  }
+
+  #listen() {
+    this.#stream?.stop();
+    this.#stream = new Stream(`${PAIRINGS}/${this.#pairing}/events`, {
       heard: ({ data }) => this.#reached(JSON.parse(data)),
       missed: () => this.#look(),
       lost: this.#lost,
@@ -174,11 +179,16 @@ export class Scan {
     this.#lost.over();
     if (ok) this.#reached(answer);
     else this.#showProblem(answer);
-    return this.#pairing !== null && !this.#completing;
+    return this.#pairing !== null && (!this.#completing || this.#asks);
   }
 
   #reached(found) {
-    if (found.pairing_id !== this.#pairing || this.#completing) return;
+    if (found.pairing_id !== this.#pairing) return;
+    const ended = found.state === "consumed" && found.result !== "login";
+    if (this.#completing && !(this.#asks && ended)) {
+      if (this.#asks) this.#tellLater(found);
+      return;
+    }
     if (found.state === "intercepted" || (found.state === "consumed" && found.result === "login")) {
       this.#complete();
       return;
@@ -194,16 +204,28 @@ export class Scan {
   }
 
   get #waits() {
-    return ["wait", "another_card"].includes(this.#shown);
+    return this.#shown === "wait" || Object.values(this.#leads.cards).includes(this.#shown);
+  }
+
+  get #asks() {
+    return this.#completing && this.#leads.pins.includes(this.#shown);
   }
 
   get #shown() {
     return this.#stage.querySelector(".stage").dataset.screen;
   }
 
+  // The PIN that is asked for may be another driver's. What was typed stays.
+  #tellLater({ other_card }) {
+    const note = this.#stage.querySelector("[data-later]");
+    if (other_card !== "came_later" || !note.hidden) return;
+    note.hidden = false;
+    announce(note.textContent);
+  }
+
   #wait(found) {
     const values = { code: found.code, spelled: [...found.code].join(" "), seconds: found.expires_in_s };
-    this.#show(found.other_cards > 0 ? "another_card" : "wait", values);
+    this.#show(this.#leads.cards[found.other_card] ?? "wait", values);
     this.#countdown = new Countdown(this.#stage.querySelector("[data-ring]"), {
       leftS: found.expires_in_s,
       windowS: Number(this.#main.dataset.window),
@@ -233,7 +255,12 @@ export class Scan {
     this.#show("working");
     this.#stream?.stop();
     const { ok, answer } = await this.#patiently(() => call(`${PAIRINGS}/${pairing}/login`, "POST", body));
-    if (!ok) return this.#showProblem(answer);
+    if (!ok) {
+      this.#showProblem(answer);
+      // Another card may still be held there, or the scan may end, while the PIN is typed in.
+      if (this.#asks) this.#listen();
+      return;
+    }
     this.#forget();
     sessionStorage.removeItem(`key:${this.#charger}`);
     this.#show("done");
