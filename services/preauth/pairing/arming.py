@@ -62,7 +62,7 @@ class Arming:
                 source=driver.source if presence == "qr" else None,
                 since=self._clock() - self._budgets.per,
             )
-            wait_s = rules.wait_s(recent, self._budgets, self._clock())
+            wait_s = rules.wait_s(recent, self._budgets, self._clock(), weak=weak)
             if wait_s > 0:
                 raise rules.TooManyScans(
                     f"Many scans were started here. Wait {math.ceil(wait_s)} s, then try again.",
@@ -95,12 +95,14 @@ class Arming:
         presence: Presence,
         weak: bool = False,
         browser: bytes | None = None,
+        source: str | None = None,
         **more: Any,  # noqa: ANN401 - columns of a pairing
     ) -> store.Row:
         """:raises AlreadyArmed: while another scan waits at this charger that need not give way."""
         at = self._clock()
         await self.expire(tx, charge_box_id=charge_box_id)
-        out = await store.give_way(tx, charge_box_id, to_weak=weak, browser=browser, at=at)
+        since = at - self._budgets.per
+        out = await store.give_way(tx, charge_box_id, to_weak=weak, browser=browser, source=source, since=since, at=at)
         if out is not None:
             await self._outbox.add(
                 tx,
@@ -115,6 +117,7 @@ class Arming:
                 **more,
                 "weak": weak,
                 "browser": browser,
+                "source": source,
                 "pairing_id": self._new_id(),
                 "charge_box_id": charge_box_id,
                 "connector_id": connector_id,

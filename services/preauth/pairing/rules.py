@@ -58,21 +58,27 @@ class Budgets:
 class Recent:
     """When scans were armed lately at this charger, by this kiosk and from this source, newest first; and when a card
     was last scanned here. Of the charger's, only those of the same kind of presence count: weak ones must not use up
-    what drivers who stand there may do.
+    what drivers who stand there may do. Of these, `own` are from this source, and there are `sources` of them with it.
     """
 
     charger: Sequence[datetime] = ()
+    own: int = 0
+    sources: int = 1
     kiosk: Sequence[datetime] = ()
     source: Sequence[datetime] = ()
     last_scan_at: datetime | None = None
 
 
-def wait_s(recent: Recent, budgets: Budgets, now: datetime) -> float:
-    """Seconds until a scan may be armed; 0 when it may now."""
+def wait_s(recent: Recent, budgets: Budgets, now: datetime, *, weak: bool = False) -> float:
+    """Seconds until a scan may be armed; 0 when it may now.
+
+    A charger's budget for weak scans is shared: who used less than a fair part of it is let in also when it is used up.
+    """
+    fair = max(1, budgets.charger // recent.sources)
     free_at = [
         armed[budget - 1] + budgets.per
         for armed, budget in (
-            (recent.charger, budgets.charger),
+            (() if weak and recent.own < fair else recent.charger, budgets.charger),
             (recent.kiosk, budgets.kiosk),
             (recent.source, budgets.source),
         )

@@ -53,8 +53,12 @@ async def recent(
         newest_first = pg.aggregate_order_by(pairing.c.armed_at, pairing.c.armed_at.desc())
         return sa.func.coalesce(sa.func.array_agg(newest_first).filter(where), sa.text("'{}'::timestamptz[]"))
 
+    own = sa.and_(alike, pairing.c.source == source) if source else sa.false()
+    others = sa.and_(alike, pairing.c.source != source) if source else sa.false()
     statement = sa.select(
         times(alike).label("charger"),
+        sa.func.count().filter(own).label("own"),
+        (sa.func.count(sa.distinct(pairing.c.source)).filter(others) + 1).label("sources"),
         times(by_kiosk).label("kiosk"),
         times(from_source).label("source"),
         sa.func.max(pairing.c.told_at).filter(at_charger).label("last_scan_at"),
@@ -63,20 +67,38 @@ async def recent(
     return Recent(**row._asdict())
 
 
-async def give_way(tx: Write, charge_box_id: str, *, to_weak: bool, browser: bytes | None, at: datetime) -> Row | None:
+async def give_way(
+    tx: Write,
+    charge_box_id: str,
+    *,
+    to_weak: bool,
+    browser: bytes | None,
+    source: str | None,
+    since: datetime,
+    at: datetime,
+) -> Row | None:
     """Cancel the armed scan here that has less to show for it than the one that comes now; returns it.
 
-    A photo of a QR code must not keep out who stands there, nor a browser that a card's owner bound.
+    A photo of a QR code must not keep out who stands there, nor a browser that a card's owner bound. Nor must one
+    stranger keep out the others by coming again and again: of two, who had fewer turns here `since` then goes first.
     """
 
     def bound(to: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:
         return sa.exists().where(bound_browser.c.browser == to)
 
+    def turns(of: sa.ColumnElement[Any]) -> sa.ScalarSelect[int]:
+        earlier = pairing.alias()
+        here = (earlier.c.charge_box_id == charge_box_id, earlier.c.weak, earlier.c.armed_at > since)
+        return sa.select(sa.func.count()).where(*here, earlier.c.source == of).scalar_subquery()
+
     statement = pairing.update().where(
         pairing.c.charge_box_id == charge_box_id, pairing.c.state == "armed", pairing.c.weak
     )
     if to_weak:
-        statement = statement.where(bound(sa.literal(browser)), ~bound(pairing.c.browser))
+        mine, theirs = bound(sa.literal(browser)), bound(pairing.c.browser)
+        # The turn that it has now is one of them.
+        had_more = turns(pairing.c.source) - 1 > turns(sa.literal(source))
+        statement = statement.where(sa.or_(sa.and_(mine, ~theirs), sa.and_(mine == theirs, had_more)))
     statement = statement.values(state="cancelled", result="gave_way", ended_at=at).returning(pairing)
     found: Row | None = (await tx.execute(statement)).first()
     return found

@@ -44,8 +44,8 @@ class PairingCancelled(_PairingEvent):
     type: ClassVar[str] = "pairing.cancelled"
     why: Literal["asked", "gave_way", "kiosk_revoked", "qr_rotated"] = Field(
         "asked",
-        description="gave_way: armed with a QR code, it made room for somebody whose presence is surer;"
-        " kiosk_revoked, qr_rotated: what vouched for presence does not any more",
+        description="gave_way: armed with a QR code, it made room for somebody whose presence is surer, or who had"
+        " fewer turns there; kiosk_revoked, qr_rotated: what vouched for presence does not any more",
     )
 
 

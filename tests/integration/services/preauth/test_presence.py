@@ -349,6 +349,54 @@ async def test_a_stolen_code_uses_up_nobody_elses_budget(database: TestDatabase,
         await preauth.done(ArmPairing(charge_box_id=CP, purpose="find_card"))
 
 
+def from_address(client: httpx.AsyncClient, address: str) -> httpx.AsyncClient:
+    client.headers["X-Forwarded-For"] = address
+    return client
+
+
+async def test_a_stranger_holds_a_charger_for_one_window_only(database: TestDatabase, tmp_path: Path) -> None:
+    """Two who hold the same code wait for each other, but who comes back and back gives way to who had fewer turns.
+
+    Under another cookie one is the same stranger.
+    """
+    async with (
+        running(database, tmp_path, cooldown_s=0, trusted_proxies="127.0.0.0/8") as preauth,
+        browser(preauth) as thief,
+        browser(preauth) as again,
+        browser(preauth) as driver,
+    ):
+        key = await qr_of(preauth)
+        for one in (thief, again):
+            from_address(one, "198.51.100.7")
+        from_address(driver, "203.0.113.9")
+        assert (await arm(thief, key=key)).status_code == 201
+        assert (await arm(driver, key=key)).json()["code"] == "pairing_already_armed"
+        preauth.clock.ahead += timedelta(seconds=91)
+        held = (await arm(again, key=key)).json()["pairing_id"]
+        assert (await arm(driver, key=key)).status_code == 201
+        assert (await again.get(f"/api/pairings/{held}")).json()["result"] == "gave_way"
+        assert (await arm(thief, key=key)).json()["code"] == "pairing_already_armed"
+        # Nor is it the other's for ever: as many turns each, and they wait for each other again.
+        preauth.clock.ahead += timedelta(seconds=91)
+        assert (await arm(driver, key=key)).status_code == 201
+        assert (await arm(thief, key=key)).json()["code"] == "pairing_already_armed"
+
+
+async def test_a_budget_that_strangers_used_up_leaves_others_their_part(database: TestDatabase, tmp_path: Path) -> None:
+    """Whoever uses up a charger's budget for its code, from two addresses, is refused; a third has a part of it."""
+    more: dict[str, Any] = {"scans_per_charger": 6, "trusted_proxies": "127.0.0.0/8"}
+    async with running(database, tmp_path, cooldown_s=0, **more) as preauth:
+        key = await qr_of(preauth)
+
+        async def from_(address: str) -> int:
+            async with browser(preauth) as client:
+                return (await armed_and_cancelled(from_address(client, address), key=key)).status_code
+
+        assert [await from_(f"198.51.100.{n % 2}") for n in range(7)] == [201] * 6 + [429]
+        assert [await from_("203.0.113.9") for _ in range(3)] == [201, 201, 429]
+        assert await from_("198.51.100.1") == 429
+
+
 async def test_a_kiosk_has_a_budget_over_all_its_chargers(database: TestDatabase, tmp_path: Path) -> None:
     """A kiosk that arms one charger after the other is slowed down; another kiosk is not."""
     async with (
