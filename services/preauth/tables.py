@@ -42,12 +42,16 @@ tap = sa.Table(
     sa.Column("steve_answer", sa.Text),
     sa.Column("session", sa.Text),
     sa.Column("override_outcome", sa.Text),
+    # True where `told` is 'unknown', else empty, so that these few are found: `told` is in no index, because it changes
+    # with every tap.
+    sa.Column("unclear", sa.Boolean),
     sa.PrimaryKeyConstraint("received_at", "tap_id"),
     sa.Index("ix_tap_id_tag_received_at", "id_tag", "received_at"),
     sa.Index("ix_tap_charge_box_id_received_at", "charge_box_id", "received_at"),
     sa.Index("ix_tap_pairing_id", "pairing_id", postgresql_where=sa.text("pairing_id IS NOT NULL")),
     # What is searched for by its reason is rare; the plain tap stays out, and costs no more to write.
     sa.Index("ix_tap_reason_received_at", "reason", "received_at", postgresql_where=sa.text(NOT_PLAIN)),
+    sa.Index("ix_tap_unclear", "received_at", "tap_id", postgresql_where=sa.text("unclear")),
     sa.CheckConstraint("kind IN ('authorize', 'start')", name="kind"),
     sa.CheckConstraint("told IN ('blocked', 'passed', 'unknown')", name="told"),
     postgresql_partition_by="RANGE (received_at)",

@@ -170,7 +170,8 @@ WITH told AS (
         event_id uuid, correlation_id uuid
     )
 ), closed AS (
-    UPDATE tap SET told = told.told, told_at = told.told_at, in_time = told.in_time, duration_us = told.duration_us
+    UPDATE tap SET told = told.told, told_at = told.told_at, in_time = told.in_time, duration_us = told.duration_us,
+        unclear = NULLIF(told.told = 'unknown', false)
     FROM told WHERE tap.received_at = told.received_at AND tap.tap_id = told.tap_id AND tap.told IS NULL
         AND tap.received_at BETWEEN $3 AND $4
     RETURNING tap.*, told.event_id, told.correlation_id, told.told_at AS sealed_at

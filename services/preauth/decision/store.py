@@ -105,6 +105,7 @@ async def close_match(tx: Write, answered: MatchAnswered) -> tuple[Row | None, R
             .where(tap.c.received_at == decision.received_at, tap.c.tap_id == decision.tap_id, tap.c.told.is_(None))
             .values(
                 told=answered.told,
+                unclear=answered.told == "unknown" or None,
                 told_at=answered.told_at,
                 in_time=answered.in_time,
                 duration_us=answered.duration_us,
@@ -161,7 +162,7 @@ async def close_unanswered(
             tap.c.told.is_(None),
             tap.c.tap_id.not_in(but),
         )
-        .values(told="unknown", in_time=False)
+        .values(told="unknown", unclear=True, in_time=False)
         .returning(tap)
     )
     voided = await tx.execute(
@@ -300,6 +301,8 @@ async def search(
         statement = statement.where(_NOT_PLAIN)
     if request.told == "blocked":
         statement = statement.where(_BLOCKING)
+    if request.told == "unknown":
+        statement = statement.where(tap.c.unclear)
     if request.since is not None:
         statement = statement.where(tap.c.received_at >= request.since)
     if request.until is not None:
