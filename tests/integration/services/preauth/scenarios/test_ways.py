@@ -1,6 +1,8 @@
 """The scenarios of the facts (hook), with real OCPP clients: through the hook, through the gateway, through both."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -12,11 +14,12 @@ from ocpp.v16 import call
 from deploy.demo.chargers.charger import Charger
 from deploy.demo.chargers.wire import NoAnswerError
 from services.preauth.chargers.cache import PAUSE_S
+from services.preauth.decision.tap import Decision, Tap
 from shared.contracts.requests.preauth import ArmPairing, SwitchInterception
 from tests.databases import locked
 from tests.integration.services.preauth.gateway.support import until
 from tests.integration.services.preauth.scenarios.conftest import BOTH, GATEWAY, HOOK
-from tests.integration.services.preauth.scenarios.site import Kiosk, Site
+from tests.integration.services.preauth.scenarios.site import WITHIN_S, Kiosk, Site
 
 
 async def scanned(site: Site, kiosk: Kiosk, charger: Charger, card: str) -> str:
@@ -163,6 +166,33 @@ async def test_the_same_card_twice_is_blocked_twice_and_one_event(site: Site, ch
     assert await site.reasons(charger_id) == ["matched", "repeated", "repeated"]
     assert len(site.events("scan.intercepted", pairing_id)) == 1
     assert site.logins(pairing_id) == 1
+
+
+async def test_a_blocked_that_would_be_late_is_void(
+    site: Site, charger_id: str, card: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Decided Blocked, and no time left to say so: it charges, and event, journal, page and login all say the same."""
+    for replica in site.replicas:
+        decider = replica.taps.decider
+
+        async def late(tap: Tap, decide: Callable[[Tap], Awaitable[Decision]] = decider.decide) -> Decision:
+            decision = await decide(tap)
+            # As if the call had come in long before.
+            return replace(decision, tap=replace(tap, arrived=tap.arrived - WITHIN_S))
+
+        monkeypatch.setattr(decider, "decide", late)
+    async with site.kiosk(charger_id) as kiosk, site.charger(charger_id) as charger:
+        pairing_id = await kiosk.arm(charger_id)
+        waiting = asyncio.create_task(kiosk.notified(pairing_id, "void"))
+        assert (await charger.tap(1, card)).authorize == "Accepted"
+        await waiting
+        assert (await kiosk.log_in(pairing_id)).json()["code"] == "scan_over"
+    [row] = await site.taps(charger_id)
+    assert (row["reason"], row["told"], row["in_time"]) == ("matched", "passed", False)
+    # The start that followed speaks of the scan, too.
+    [told] = [one for one in site.events("tap.decided", pairing_id) if one["data"]["kind"] == "authorize"]
+    assert (told["data"]["told"], told["data"]["in_time"]) == ("passed", False)
+    assert (site.events("scan.intercepted", pairing_id), site.logins(pairing_id)) == ([], 0)
 
 
 async def test_another_card_after_the_match_charges(site: Site, charger_id: str, card: str) -> None:
