@@ -208,6 +208,20 @@ async def test_lifting_ones_own_block_opens_no_card_that_the_policy_wants_shut(b
     assert limit(world) == 1
 
 
+async def test_an_operators_block_over_the_policys_outlasts_a_link(build_world: Build) -> None:
+    """A stolen card that the policy blocks for want of a link stays shut once it has one; the limit it had is kept."""
+    world = await build_world(card_policy="enforce")
+    world.steve.state.add_tag("A", limit=3)
+    await world.rooms.mirror.refresh()
+    assert await world.rooms.policy.enforce() == 1
+    over = await do(world, BlockCard(id_tag="A", reason="stolen"))
+    assert (over.block_kind, over.block_reason, over.remembered_limit) == ("operator", "stolen", 3)
+    await world.link("A")
+    assert (await world.rooms.policy.enforce(), limit(world)) == (0, 0)
+    await do(world, UnblockCard(id_tag="A"))
+    assert limit(world) == 3
+
+
 async def test_undoing_an_unblocking_blocks_as_it_was(card: World) -> None:
     """The reason and the owner of the block come back with it, and so does the limit when it is lifted again."""
     await do(card, BlockCard(id_tag="A", reason="lost"))
