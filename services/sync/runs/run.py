@@ -67,10 +67,10 @@ class Run:
     def some_undecided(self, most: int) -> list[int]:
         return list(islice(self.undecided, most))
 
-    def decide(self, pks: Iterable[int], outcomes: Mapping[int, tuple[str, str | None]]) -> None:
+    def decide(self, pks: Iterable[int], outcomes: Mapping[int, str]) -> None:
         """Count those whose outcome is final; the others are looked at again after all the rest."""
         for pk in pks:
-            outcome, _ = outcomes.get(pk, ("failed", None))
+            outcome = outcomes.get(pk, "failed")
             del self.undecided[pk]
             if outcome in {"failed", "open"}:
                 self.undecided[pk] = None

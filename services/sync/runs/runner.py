@@ -37,8 +37,9 @@ SETTLES_WITHIN_S: Final = 10.0
 KEPT: Final = timedelta(days=90)
 # Sessions whose outcome is read and written at once: a backlog has a hundred thousand.
 LOG_AT_ONCE: Final = 5_000
-# The same while it runs, at each beat: enough to keep up with a backlog, too little to slow it down.
-COUNT_AT_ONCE: Final = 2_000
+# The same while it runs, at each beat: enough to follow a backlog, and not so much that its newest sessions are looked
+# at again and again until they are through.
+COUNT_AT_ONCE: Final = 1_000
 
 
 class Runner:
@@ -235,7 +236,7 @@ class Runner:
         """How far it has come, for whoever watches. What is not final yet is not counted yet."""
         if run.kept:
             some = run.some_undecided(COUNT_AT_ONCE)
-            run.decide(some, await store.outcomes(tx, self._steve_id, some, since=run.since))
+            run.decide(some, await store.standings(tx, self._steve_id, some, since=run.since))
             await store.update(tx, run.run_id, **_progress(run))
 
     async def _finish(self, run: Run, problem: UpstreamError | None) -> None:

@@ -86,28 +86,38 @@ async def abandoned(tx: Write, steve_id: str) -> list[Any]:
     return list((await tx.execute(statement.with_for_update())).all())
 
 
-async def outcomes(
-    tx: Read, steve_id: str, pks: Sequence[int], *, since: datetime
-) -> dict[int, tuple[str, str | None]]:
-    """How each of these sessions stands, for a run that began at `since`."""
-    last = sa.and_(
-        entry.c.steve_id == session.c.steve_id,
-        entry.c.transaction_pk == session.c.transaction_pk,
-        entry.c.seq == session.c.last_seq,
-    )
+def _outcome(since: datetime) -> sa.Case[str]:
+    """How a session stands, for a run that began at `since`."""
     billed = session.c.billing.in_(["synced", "counted"])
-    outcome = sa.case(
+    return sa.case(
         (sa.and_(billed, session.c.billed_at >= since), "billed"),
         (billed, "already_billed"),
         (session.c.billing == "pending", "failed"),
         else_=session.c.billing,
+    )
+
+
+async def standings(tx: Read, steve_id: str, pks: Sequence[int], *, since: datetime) -> dict[int, str]:
+    """How each of these sessions stands, without a word why."""
+    statement = sa.select(session.c.transaction_pk, _outcome(since).label("outcome")).where(bulk.among(session))
+    return {row.transaction_pk: row.outcome for row in await tx.execute(statement, bulk.these(steve_id, pks))}
+
+
+async def outcomes(
+    tx: Read, steve_id: str, pks: Sequence[int], *, since: datetime
+) -> dict[int, tuple[str, str | None]]:
+    """How each of these sessions stands, and why it is held or waits."""
+    last = sa.and_(
+        entry.c.steve_id == session.c.steve_id,
+        entry.c.transaction_pk == session.c.transaction_pk,
+        entry.c.seq == session.c.last_seq,
     )
     waits = sa.func.coalesce(entry.c.last_error, "Lago has not answered about its subscription yet.")
     detail = sa.case(
         (session.c.billing == "held", session.c.hold_reason), (session.c.billing == "pending", waits), else_=None
     )
     statement = (
-        sa.select(session.c.transaction_pk, outcome.label("outcome"), detail.label("detail"))
+        sa.select(session.c.transaction_pk, _outcome(since).label("outcome"), detail.label("detail"))
         .select_from(session.outerjoin(entry, last))
         .where(bulk.among(session))
     )
