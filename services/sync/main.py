@@ -28,7 +28,7 @@ POOL_SIZE = 20
 RELAY_REST = 3.0
 # Objects made before the collector looks through them. A batch in hand is some ten thousand of them, all of which live
 # until it is done and then go by themselves; to look every 700 took a tenth of the service's time.
-YOUNG = 20_000
+YOUNG = 10_000
 
 
 @dataclass(frozen=True)
@@ -85,5 +85,5 @@ def wire_operations(service: Service, upstreams: Upstreams) -> Operations:
 
 
 def main() -> None:
-    gc.set_threshold(YOUNG, 20, 50)
+    gc.set_threshold(YOUNG, 10, 10)
     run("sync", SyncSettings, build)
