@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from deploy.local.home import Home
+from deploy.local.infra.docker import DockerNode
 from deploy.local.running import stop
 from services.admin_api.cli import config
 from services.admin_api.cli.errors import CliError
@@ -24,13 +25,13 @@ def run_down(*, yes: bool, keep: bool, as_json: bool = False) -> int:
     kept: list[Path] = []
     if not keep:
         deleted += _forget_login(demo)
-        deleted += _delete(demo.folder)
+        deleted += _delete_home(demo)
         # A ledger of what was billed is not deleted because somebody wanted to stop a program.
         if live.folder.exists() and not (yes or (not as_json and _confirmed(live))):
             kept.append(live.folder)
         else:
             deleted += _forget_login(live)
-            deleted += _delete(live.folder)
+            deleted += _delete_home(live)
             deleted += _delete(demo.packages)
         if demo.base.exists() and not any(demo.base.iterdir()):
             demo.base.rmdir()
@@ -62,6 +63,17 @@ def _forget_login(home: Home) -> list[Path]:
 def _place(url: str) -> tuple[str, int | None]:
     parts = urlsplit(url)
     return ("127.0.0.1" if parts.hostname == "localhost" else parts.hostname or "", parts.port)
+
+
+def _delete_home(home: Home) -> list[Path]:
+    """Delete a stack's folder, and the volume of its broker where that ran in a container.
+
+    :raises InfraError: when there is a volume and Docker cannot be asked: without the folder nobody would know of it.
+    """
+    broker = DockerNode(home.folder / "rabbitmq")
+    if broker.was_used:
+        broker.remove()
+    return _delete(home.folder)
 
 
 def _delete(folder: Path) -> list[Path]:

@@ -20,6 +20,7 @@ ENGINE_TIMEOUT_S = 10
 # The first start downloads the image.
 START_TIMEOUT_S = 600
 GRACE_S = 30
+SECRETS = "container.env"
 
 
 def engine_answers() -> bool:
@@ -46,9 +47,22 @@ class DockerNode:
     def __init__(self, folder: Path, image: str = IMAGE) -> None:
         self.folder = Folder(folder)
         self.image = image
-        # Two checkouts on one machine have two containers.
-        self.name = f"expressync-{hashlib.sha256(str(self.folder.path).encode()).hexdigest()[:12]}"
         self._client: Guarded | None = None
+
+    @property
+    def name(self) -> str:
+        """Of the container and of its volume: two checkouts on one machine have two.
+
+        The password is part of it, since the image sets it in an empty volume only: who deletes the folder by hand, and
+        with it the password, gets a volume that fits the next one.
+        """
+        mine = f"{self.folder.path}:{self.folder.password()}"
+        return f"expressync-{hashlib.sha256(mine.encode()).hexdigest()[:12]}"
+
+    @property
+    def was_used(self) -> bool:
+        """Whether it was started from this folder, so that there may be a volume."""
+        return (self.folder.path / SECRETS).exists()
 
     @property
     def url(self) -> str:
@@ -77,7 +91,7 @@ class DockerNode:
             secrets = f"RABBITMQ_DEFAULT_USER={USER}\nRABBITMQ_DEFAULT_PASS={self.folder.password()}\n"
             run = (
                 *("run", "--rm", "--name", self.name, "--hostname", "expressync"),
-                *("--env-file", str(self.folder.write("container.env", secrets))),
+                *("--env-file", str(self.folder.write(SECRETS, secrets))),
                 *("--publish", f"{LOOPBACK}:{port}:5672"),
                 *("--volume", f"{self.name}:/var/lib/rabbitmq"),
                 self.image,

@@ -60,7 +60,9 @@ class Container:
             volume.write("password", env["POSTGRES_PASSWORD"])
             self.server: Server = Postgres(folder)
         else:
-            volume.write("password", env["RABBITMQ_DEFAULT_PASS"])
+            # The real image makes its user in an empty volume only: later passwords are not looked at.
+            if not (folder / "password").exists():
+                volume.write("password", env["RABBITMQ_DEFAULT_PASS"])
             self.server = provide_broker(folder, PACKAGES, ways=("installed", "unpacked"))
         self.auto_remove = bool(config["HostConfig"].get("AutoRemove"))
 

@@ -6,10 +6,13 @@ import pytest
 
 from deploy.local.down import run_down
 from deploy.local.home import Home, Kind
+from deploy.local.infra.docker import DockerNode
+from deploy.local.infra.folder import Folder
 from services.admin_api.cli import config
 from services.admin_api.cli.config import Access
 
 CONSOLE = "http://127.0.0.1:18090"
+KINDS: tuple[Kind, ...] = ("demo", "live")
 
 
 @pytest.fixture(autouse=True)
@@ -17,8 +20,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Homes with data in them, and a person's own configuration folder."""
     monkeypatch.setenv("EXPRESSYNC_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    kinds: tuple[Kind, ...] = ("demo", "live")
-    for kind in kinds:
+    for kind in KINDS:
         Home.of(kind).secret("hook.key")
 
 
@@ -44,6 +46,28 @@ def test_a_login_at_what_stays_stays(url: str, *, yes: bool, keep: bool) -> None
     file = config.save(Access(url, "token"))
     run_down(yes=yes, keep=keep, as_json=True)
     assert file.exists()
+
+
+def test_the_volume_of_a_broker_in_a_container_goes_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker keeps it elsewhere: it goes with the data of its stack, and the one of a stack that is kept stays."""
+    removed: list[Path] = []
+    monkeypatch.setattr(DockerNode, "remove", lambda node: removed.append(node.folder.path))
+    brokers = {kind: Home.of(kind).folder / "rabbitmq" for kind in KINDS}
+    for folder in brokers.values():
+        Folder(folder).write("container.env", "")
+    run_down(yes=False, keep=False, as_json=True)
+    assert removed == [brokers["demo"]]
+    run_down(yes=True, keep=False)
+    assert removed == [brokers["demo"], brokers["live"]]
+
+
+def test_a_new_folder_means_a_new_volume(tmp_path: Path) -> None:
+    """RabbitMQ's image sets the password in an empty volume only: one that is left over takes no new one."""
+    node = DockerNode(tmp_path / "node")
+    before = node.name
+    assert node.name == before
+    node.folder.remove()
+    assert node.name != before
 
 
 def test_a_file_that_nobody_can_read_is_left_alone() -> None:
