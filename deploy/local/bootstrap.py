@@ -18,6 +18,7 @@ from deploy.local.infra.errors import InfraError
 from deploy.local.infra.packages import Bundle, provide
 
 OLDEST = (3, 11)
+NEWEST = (3, 13)
 PACKAGES = Path(__file__).resolve().parents[2] / ".local" / "packages"
 SYSTEM = Path("/")
 # Where Debian's packages keep wheels, below the root of the system or of an unpacked package.
@@ -34,13 +35,20 @@ PIP = Bundle(
 def main(folder: Path) -> None:
     """Create the environment, with its pip.
 
-    :raises InfraError: when this Python is too old, or pip is nowhere to be had.
+    :raises InfraError: when this Python is too old or too new, or pip is nowhere to be had.
     """
+    is_what = f"{sys.executable} is what `python3` means here"
     if sys.version_info < OLDEST:
         raise InfraError(
             f"Python {sys.version_info.major}.{sys.version_info.minor} is too old for ExpresSync.",
-            f"{sys.executable} is what `python3` means here; {OLDEST[0]}.{OLDEST[1]} or newer is needed.",
+            f"{is_what}; {OLDEST[0]}.{OLDEST[1]} or newer is needed.",
             "Install a newer one and name it: make PYTHON=python3.12 ...",
+        )
+    if sys.version_info[:2] > NEWEST:
+        raise InfraError(
+            f"Python {sys.version_info.major}.{sys.version_info.minor} is too new for ExpresSync.",
+            f"{is_what}; requirements.lock has packages for up to {NEWEST[0]}.{NEWEST[1]}.",
+            "Name one of those: make PYTHON=python3.13 ...",
         )
     if importlib.util.find_spec("ensurepip") is not None:
         venv.create(folder, with_pip=True, symlinks=True)

@@ -61,10 +61,13 @@ def test_a_machine_that_offers_no_pip_is_told_what_to_install(tmp_path: Path, mo
     assert not (tmp_path / "venv").exists()
 
 
-def test_an_old_python_is_told_before_anything_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("limit", "version", "what"), [("OLDEST", (99, 0), "too old"), ("NEWEST", (3, 0), "too new")])
+def test_another_python_is_told_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, version: tuple[int, int], what: str
+) -> None:
     """Its version, where it is, and how to name another."""
-    monkeypatch.setattr(bootstrap, "OLDEST", (99, 0))
-    with pytest.raises(InfraError, match="too old"):
+    monkeypatch.setattr(bootstrap, limit, version)
+    with pytest.raises(InfraError, match=what):
         bootstrap.main(tmp_path / "venv")
     assert not (tmp_path / "venv").exists()
 
