@@ -103,6 +103,8 @@ def parked_replay(
     """Send parked messages back to the queue they came from."""
     from deploy.local.parked import run_replay  # noqa: PLC0415
 
+    if number is not None and queue is None:
+        raise typer.BadParameter("a message's number counts within its queue; give --queue too.", param_hint="--number")
     raise typer.Exit(run_replay(env_file, message_id=message_id, queue=queue, number=number, as_json=as_json))
 
 

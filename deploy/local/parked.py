@@ -92,10 +92,6 @@ def run_list(env_file: Path, *, queue: str | None, limit: int, as_json: bool) ->
 
 
 def run_replay(env_file: Path, *, message_id: str | None, queue: str | None, number: int | None, as_json: bool) -> int:
-    if number is not None and queue is None:
-        raise InfraError(
-            "Nothing was sent.", "A message's number counts within its queue.", "Give the queue too: --queue NAME."
-        )
     sent = _ask(parking.replay(broker_url(env_file), queue=queue, message_id=message_id, number=number))
     if not sent and (message_id is not None or number is not None):
         which = f"the id {message_id}" if message_id is not None else f"the number {number} in {queue}"

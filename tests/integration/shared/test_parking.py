@@ -6,7 +6,9 @@ from typing import Any
 
 import aio_pika
 import pytest
+from typer.testing import CliRunner
 
+from deploy.local.cli import app
 from deploy.local.infra.errors import InfraError
 from deploy.local.parked import run_list, run_replay
 from shared.bus import parking
@@ -60,17 +62,23 @@ def test_the_list_says_how_much_it_does_not_show(parked: str, capsys: pytest.Cap
     assert told.err == f"{AUDIT}: the oldest 2 of 3; see more with --limit.\n"
 
 
+def test_a_number_without_its_queue_is_a_mistake_of_who_asks(parked: str) -> None:
+    """It counts within a queue: exit code 2, like any other misuse, and nothing is sent."""
+    said = CliRunner().invoke(app, ["parked", "replay", "--number", "1"])
+    assert (said.exit_code, "--queue" in said.output) == (2, True)
+    assert asyncio.run(parking.list_parked(parked))[1].count == 3
+
+
 @pytest.mark.parametrize(
     ("asked", "what"),
     [
         ({"queue": "nonsense"}, "There is no queue nonsense"),
-        ({"number": 1}, "Nothing was sent"),
         ({"queue": AUDIT, "number": 9}, f"No parked message has the number 9 in {AUDIT}"),
         ({"message_id": "x"}, "No parked message has the id x"),
     ],
 )
 def test_what_does_not_exist_is_told_and_nothing_sent(parked: str, asked: dict[str, Any], what: str) -> None:
-    """A queue that is none, a number without a queue, a number or an id that nothing has."""
+    """A queue that is none, a number or an id that nothing has."""
     with pytest.raises(InfraError, match=what):
         run_replay(Path(".env"), **{"message_id": None, "queue": None, "number": None, "as_json": False, **asked})
     (_, left) = asyncio.run(parking.list_parked(parked))
