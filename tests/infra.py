@@ -24,7 +24,7 @@ from deploy.local.infra.broker import provide_broker
 from deploy.local.infra.errors import InfraError
 from deploy.local.infra.external import external_postgres, without_password
 from deploy.local.infra.postgres import Postgres, binaries
-from tests import queues
+from shared.bus import queues
 from tests.containers import postgres_in_container, rabbitmq_in_container
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
+from aio_pika.exceptions import AMQPError
 from rich.console import Console
 from rich.markup import escape
 
@@ -29,12 +30,14 @@ from deploy.local.operator import demo_token, first_operator
 from deploy.local.processes import Program, stop_all
 from deploy.local.running import noted, until_told
 from deploy.local.stack import Stack
+from shared.bus import queues
 
 STEVE_PASSWORD: Final = "demo"  # noqa: S105 - of a simulator on loopback
 LAGO_KEY: Final = "demo"
 PAUSE_S: Final = (2.0, 6.0)
 GO_HOME_S: Final = 5.0
 DRIVERS: Final = (cast.ADA, cast.BEN, cast.CLEO, cast.DAN, cast.EVE)
+UNREACHABLE: Final = (AMQPError, OSError, TimeoutError)
 COLOURS: Final = {
     "scan": "yellow",
     "tap": "cyan",
@@ -59,6 +62,22 @@ class Ports:
         return cls(*(free_port() for _ in range(4)))
 
 
+def refuse_in_use(amqp_url: str) -> None:
+    """Queues have fixed names: beside an installation, the demo would take its events, and it the demo's.
+
+    :raises InfraError: when the broker is one that services work with. One that does not answer is left to the stack.
+    """
+    found: list[str] = []
+    with contextlib.suppress(*UNREACHABLE):
+        found = asyncio.run(queues.in_use(amqp_url))
+    if found:
+        raise InfraError(
+            f"The broker in {AMQP} is in use.",
+            f"An installation works with {', '.join(found)}, and the demo would take its messages.",
+            f"Give a virtual host of the demo's own in {AMQP}, or leave it out: the demo then has a broker of its own.",
+        )
+
+
 class Demo:
     """The stack, the simulators and the fleet."""
 
@@ -67,7 +86,8 @@ class Demo:
         self._console = console
         self.ports = Ports.choose()
         # A broker that is given is used; a database never is: the demo's data belong into no other.
-        given = {AMQP: os.environ[AMQP]} if os.environ.get(AMQP) else {}
+        self._given_broker = os.environ.get(AMQP)
+        given = {AMQP: self._given_broker} if self._given_broker else {}
         self.stack = Stack(self.home, given, self.say, any_port=True)
         self._simulators: list[Program] = []
 
@@ -76,6 +96,8 @@ class Demo:
 
     def start(self) -> None:
         hook_key = self.home.secret("hook.key")
+        if self._given_broker:
+            refuse_in_use(self._given_broker)
         self.stack.choose_ports()
         self._start_simulators(hook_key)
         self.stack.start(
@@ -158,6 +180,10 @@ class Demo:
         # The chargers first, while SteVe still takes what they have to say.
         stop_all(self._simulators)
         self.stack.stop()
+        if self._given_broker:
+            # An installation that comes to this broker later must not find the demo's events.
+            with contextlib.suppress(*UNREACHABLE):
+                asyncio.run(queues.remove(self._given_broker))
 
     @contextlib.contextmanager
     def kept_up(self) -> Iterator[None]:
@@ -256,7 +282,7 @@ def run_demo(*, once: bool, as_json: bool = False) -> int:
             demo.stop()
     if not once:
         return 0
-    return _summary(checks, console, as_json=as_json)
+    return summary(checks, console, as_json=as_json)
 
 
 def _welcome(demo: Demo, console: Console) -> None:
@@ -271,7 +297,8 @@ def _welcome(demo: Demo, console: Console) -> None:
     console.print(f"  Logs      {demo.home.logs}\n", highlight=False, soft_wrap=True)
 
 
-def _summary(checks: list[Check], console: Console, *, as_json: bool) -> int:
+def summary(checks: list[Check], console: Console, *, as_json: bool) -> int:
+    """Print what was checked; 0 when there was something and all of it passed, else 1."""
     passed = bool(checks) and all(check.passed for check in checks)
     if as_json:
         print(json.dumps({"passed": passed, "checks": [dataclasses.asdict(check) for check in checks]}))

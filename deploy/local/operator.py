@@ -9,13 +9,14 @@ from deploy.local.stack import Stack
 from services.admin_api.access.operators import OneTimePassword
 from services.admin_api.access.tokens import Tokens
 from services.admin_api.bootstrap import first_operator as make_first_operator
+from services.admin_api.settings import AdminApiSettings
 from services.admin_api.tables import metadata
 from shared.bus.outbox import Outbox
 from shared.contracts.identity import Actor, Cause
 from shared.database.engine import Database
 from shared.runtime.clock import utc_now, uuid7
 
-ONE_TIME = timedelta(hours=72)
+HOURS = "EXPRESSYNC_ADMIN_API_ONE_TIME_PASSWORD_HOURS"
 
 
 def _database_url(stack: Stack) -> str:
@@ -26,7 +27,9 @@ def _database_url(stack: Stack) -> str:
 
 def first_operator(stack: Stack) -> OneTimePassword | None:
     """The first operator with a new one-time password; None once an operator has a password of its own."""
-    return asyncio.run(make_first_operator(_database_url(stack), one_time=ONE_TIME))
+    # The service, which is up, has accepted what is set.
+    hours = int(stack.environment.variable(HOURS) or AdminApiSettings.model_fields["one_time_password_hours"].default)
+    return asyncio.run(make_first_operator(_database_url(stack), one_time=timedelta(hours=hours)))
 
 
 def demo_token(stack: Stack) -> str:

@@ -90,9 +90,9 @@ class Stack:
         value = self.environment.variable(f"EXPRESSYNC_{service.upper()}_{kind}")
         return int(value or 0)
 
-    def host(self, service: str) -> str:
+    def host(self, service: str, name: str = "HOST") -> str:
         """Where this machine reaches the service."""
-        return reached_at(self.environment.variable(f"EXPRESSYNC_{service.upper()}_HOST") or LOOPBACK)
+        return reached_at(self.environment.variable(f"EXPRESSYNC_{service.upper()}_{name}") or LOOPBACK)
 
     def start_service(self, service: str) -> Program:
         program = Program(
@@ -100,7 +100,7 @@ class Stack:
             module=f"services.{service}",
             environment=self.environment.of(service),
             log=self.home.logs / f"{service}.log",
-            ready_url=f"http://{self.host(service)}:{self.port(service, 'OPS_PORT')}/readyz",
+            ready_url=f"http://{self.host(service, 'OPS_HOST')}:{self.port(service, 'OPS_PORT')}/readyz",
         )
         program.start()
         self.programs.append(program)

@@ -149,7 +149,7 @@ def assemble(
         server = RequestServer(amqp_url, service=name, topology=topology, clock=clock, answer=service.dispatcher.answer)
         service.parts.append(server)
         service.checks["requests"] = connected("the request queue", lambda: server.connected)
-    ops = bind(settings.host, settings.ops_port, setting=f"EXPRESSYNC_{name.upper()}_OPS_PORT")
+    ops = bind(settings.ops_host, settings.ops_port, setting=f"EXPRESSYNC_{name.upper()}_OPS_PORT")
     # Health comes up first and goes down last: it is how others see the rest start and stop.
     service.parts.insert(0, HttpServer("ops", ops_app(service.checks, registry), ops))
     return service

@@ -31,7 +31,8 @@ class ServiceSettings(BaseSettings):
     database_url: SecretStr = Field(description="PostgreSQL, as this service's own role")
     host: str = Field("127.0.0.1", description="Address the service listens on")
     port: int = Field(ge=0, le=65535, description="Port the service serves its users on; 0 picks a free one")
-    ops_port: int = Field(ge=0, le=65535, description="Port of /healthz, /readyz and /metrics; can be kept private")
+    ops_host: str = Field("127.0.0.1", description="Address of the ops port; to open it lets others read the metrics")
+    ops_port: int = Field(ge=0, le=65535, description="Port of /healthz, /readyz and /metrics")
     amqp_url: SecretStr = shared_setting("EXPRESSYNC_AMQP_URL", description="RabbitMQ")
     log_format: str = shared_setting(
         "EXPRESSYNC_LOG_FORMAT", default="json", pattern="^(json|console)$", description="json or console"

@@ -1,5 +1,6 @@
 """Servers that somebody gives to the tests by their URL: used, left as they were, and refused where they are in use."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -12,9 +13,10 @@ import aio_pika
 import psycopg
 import pytest
 
+from deploy.local.demo import refuse_in_use
 from deploy.local.infra.errors import InfraError
+from shared.bus import queues
 from shared.bus.topology import Topology, events_queue
-from tests import queues
 from tests.databases import fresh_database
 from tests.infra import AMQP_URL, DATABASE_URL, Infra, provided
 
@@ -90,6 +92,16 @@ async def test_a_broker_with_consumers_is_refused(given: Infra, tmp_path: Path) 
         with provided(tmp_path) as infra, pytest.raises(InfraError, match="in use") as refused:
             _ = infra.rabbitmq
         assert f"{AUDIT} (1 consumers, 0 messages)" in refused.value.why
+
+
+async def test_the_demo_leaves_the_broker_of_an_installation_alone(given: Infra) -> None:
+    """It would take its events. A broker that nobody works with is fine."""
+    url = given.rabbitmq.url
+    await asyncio.to_thread(refuse_in_use, url)
+    async with declared(url) as channel:
+        await (await channel.get_queue(AUDIT)).consume(AsyncMock())
+        with pytest.raises(InfraError, match="in use"):
+            await asyncio.to_thread(refuse_in_use, url)
 
 
 def test_roles_of_an_installation_keep_their_passwords(given: Infra, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ async def ask(target: Target, service: str, others: dict[str, str]) -> Found:
     """`others`: the services of another installation on this machine, by their private port."""
     environment = target.running.get(service, {})
     port = environment.get(f"EXPRESSYNC_{service.upper()}_OPS_PORT") or target.setting(service, "ops_port")
-    host = environment.get(f"EXPRESSYNC_{service.upper()}_HOST") or target.setting(service, "host")
+    host = environment.get(f"EXPRESSYNC_{service.upper()}_OPS_HOST") or target.setting(service, "ops_host")
     address = f"http://{reached_at(host)}:{port}/readyz"
     ours = service in target.running
     launcher = target.launcher_pid is not None

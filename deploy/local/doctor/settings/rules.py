@@ -8,7 +8,9 @@ from typing import Final
 from deploy.local.doctor.result import Result, in_words, no, unknown, yes
 
 # Of the launcher, the operators' commands and the tests; none is a service's.
-OTHERS: Final = frozenset({"EXPRESSYNC_HOME", "EXPRESSYNC_URL", "EXPRESSYNC_TOKEN", "EXPRESSYNC_CONTRACTS"})
+OTHERS: Final = frozenset(
+    f"EXPRESSYNC_{name}" for name in ("HOME", "URL", "TOKEN", "CONTRACTS", "CHROMIUM", "REQUIRE_BROWSER")
+)
 _OURS: Final = "EXPRESSYNC_"
 _TESTS: Final = "EXPRESSYNC_TEST_"
 

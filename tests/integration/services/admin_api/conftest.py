@@ -18,11 +18,11 @@ from services.admin_api.access.operators import Operators
 from services.admin_api.access.passwords import Passwords
 from services.admin_api.main import build
 from services.admin_api.settings import AdminApiSettings
+from shared.bus import queues
 from shared.bus.topology import EVENTS
 from shared.contracts.identity import Actor, Cause
 from shared.runtime.service import Service
 from shared.web.server import HttpServer
-from tests import queues
 from tests.databases import TestDatabase, fresh_database
 from tests.infra import Infra
 from tests.integration.services.admin_api.commands import Cli

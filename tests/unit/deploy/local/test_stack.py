@@ -33,3 +33,10 @@ def test_a_service_is_asked_where_it_listens(tmp_path: Path) -> None:
     """A service bound to one address does not answer on loopback."""
     made = stack(tmp_path, EXPRESSYNC_SYNC_HOST="192.0.2.7", EXPRESSYNC_PREAUTH_HOST="0.0.0.0")
     assert [made.host(service) for service in ("sync", "preauth", "audit")] == ["192.0.2.7", "127.0.0.1", "127.0.0.1"]
+
+
+def test_to_open_a_service_opens_none_of_its_insides(tmp_path: Path) -> None:
+    """Who lets chargers in does not let them read the metrics: the ops port has an address of its own."""
+    made = stack(tmp_path, EXPRESSYNC_PREAUTH_HOST="192.0.2.7", EXPRESSYNC_SYNC_OPS_HOST="192.0.2.8")
+    assert made.host("preauth", "OPS_HOST") == "127.0.0.1"
+    assert made.host("sync", "OPS_HOST") == "192.0.2.8"

@@ -1,0 +1,38 @@
+"""Our queues in a broker: their names, who uses them, and their end."""
+
+import aio_pika
+from aio_pika.exceptions import ChannelNotFoundEntity
+
+from shared.bus.topology import OWNERS, SUBSCRIPTIONS, events_queue, parked_queue, requests_queue, retry_queue
+
+
+def names() -> list[str]:
+    found = [requests_queue(owner) for owner in OWNERS]
+    for service in SUBSCRIPTIONS:
+        queue = events_queue(service)
+        found += [queue, retry_queue(queue), parked_queue(queue)]
+    return found
+
+
+async def remove(url: str) -> None:
+    """Delete our queues, with what is in them."""
+    async with await aio_pika.connect(url) as connection:
+        channel = await connection.channel()
+        for name in names():
+            await channel.queue_delete(name)
+
+
+async def in_use(url: str) -> list[str]:
+    """Our queues that somebody listens to, or that hold messages, each with how many: an installation's."""
+    found = []
+    async with await aio_pika.connect(url) as connection:
+        for name in names():
+            # A queue that does not exist costs the channel.
+            channel = await connection.channel()
+            try:
+                state = (await channel.declare_queue(name, passive=True)).declaration_result
+            except ChannelNotFoundEntity:
+                continue
+            if state.consumer_count or state.message_count:
+                found.append(f"{name} ({state.consumer_count} consumers, {state.message_count} messages)")
+    return found
