@@ -20,8 +20,9 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 from websockets.utils import accept_key
 
-from services.preauth.gateway.legs import MAX_TEXT_BYTES, ChargerSide, Leg, Memory, SteveSide, Why, quiet
+from services.preauth.gateway.legs import Leg, Memory, Why
 from services.preauth.gateway.pacer import Pacer
+from services.preauth.gateway.sides import MAX_TEXT_BYTES, ChargerSide, SteveSide, quiet
 from tests.bench.gateway_wire import SUBPROTOCOL, measure, server_frame, unmask
 
 OCPP: Final = Subprotocol(SUBPROTOCOL)

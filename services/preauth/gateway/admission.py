@@ -14,8 +14,9 @@ from websockets.typing import Subprotocol
 from services.preauth.gateway import handshake
 from services.preauth.gateway.handshake import Network, Refusal, Route, Upstream
 from services.preauth.gateway.house import House
-from services.preauth.gateway.legs import MAX_TEXT_BYTES, ChargerSide, Leg, Memory, SteveSide, Why, quiet
+from services.preauth.gateway.legs import Leg, Memory, Why
 from services.preauth.gateway.pacer import Pacer
+from services.preauth.gateway.sides import MAX_TEXT_BYTES, ChargerSide, SteveSide, quiet
 from services.preauth.gateway.tunnel import Tunnel
 from shared.runtime.log import get_logger
 

@@ -1,11 +1,17 @@
 """What all tunnels of a gateway share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from services.preauth.chargers.seen import Seen
 from services.preauth.gateway.meter import Meter
-from services.preauth.gateway.ports import TapDesk, Watcher
+from services.preauth.gateway.ports import Presented, TapDesk, Watcher
+from shared.contracts.events.preauth import Told
 from shared.runtime.clock import Clock, NewId
+from shared.runtime.log import get_logger
+
+log = get_logger(__name__)
 
 LONGEST_PAUSE_S: Final = 10.0
 
@@ -31,6 +37,26 @@ class House:
     limits: Limits
     clock: Clock
     new_id: NewId
+
+    def told(self, tap: Presented, told: Told, *, in_time: bool) -> None:
+        _guarded(lambda: self.desk.told(tap, told, in_time=in_time))
+
+    def answered(self, tap: Presented | None, verdict: str | None) -> None:
+        """What SteVe said to a tap, where it was one and said anything."""
+        if tap is not None and verdict is not None:
+            _guarded(lambda: self.desk.answered(tap, verdict))
+
+    def saw(self, seen: Seen | None) -> None:
+        if seen is not None:
+            _guarded(lambda: self.watcher.saw(seen))
+
+
+def _guarded(tell: Callable[[], None]) -> None:
+    """Nothing that others do with what they are told may stop a frame."""
+    try:
+        tell()
+    except Exception as error:  # noqa: BLE001 - see above
+        log.error("What passed could not be told.", action="gateway.tell_failed", error=repr(error))  # noqa: TRY400
 
 
 class Share:

@@ -5,9 +5,7 @@ pass instead of being answered here.
 """
 
 import asyncio
-import logging
 import time
-from collections.abc import Sequence
 from enum import IntFlag
 from typing import Final, Protocol, cast
 
@@ -17,12 +15,9 @@ from websockets.frames import Close, Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
 from services.preauth.gateway.pacer import Pacer
 
-# What SteVe takes (facts: the OCPP-J endpoint); larger closes 1009.
-MAX_TEXT_BYTES: Final = 8 * 1024 * 1024
 # Above this many unsent bytes the other side is not read any more.
 WRITE_HIGH_BYTES: Final = 64 * 1024
 # A message that is being received, or waits to be sent, counts against all sockets' common memory from this size on.
@@ -34,10 +29,6 @@ CLOSE_TIMEOUT_S: Final = 5.0
 NO_STATUS, ABNORMAL, TLS_FAILURE = 1005, 1006, 1015
 UNSUPPORTED_DATA: Final = 1003
 TOO_BIG: Final = 1009
-
-# The library logs each connection twice; we say once what matters.
-quiet = logging.getLogger("websockets.quiet")
-quiet.setLevel(logging.CRITICAL)
 
 
 class Why(IntFlag):
@@ -79,31 +70,6 @@ class Events(Protocol):
     def on_full(self, leg: "Leg", *, full: bool) -> None: ...
 
     def on_lost(self, leg: "Leg") -> None: ...
-
-
-class _PassPings:
-    """A ping is the other end's to answer: an answer from here would hide that it is gone."""
-
-    events: list[object]
-
-    def recv_frame(self, frame: Frame) -> None:
-        if frame.opcode is Opcode.PING:
-            self.events.append(frame)
-        else:
-            super().recv_frame(frame)  # type: ignore[misc]
-
-
-class ChargerSide(_PassPings, ServerProtocol):  # type: ignore[misc]
-    """We are the server, and choose what SteVe chose."""
-
-    chosen: Subprotocol | None = None
-
-    def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:  # noqa: ARG002
-        return self.chosen
-
-
-class SteveSide(_PassPings, ClientProtocol):  # type: ignore[misc]
-    """We are the client."""
 
 
 class Leg(asyncio.Protocol):

@@ -5,8 +5,6 @@ than the deadline; the way back never waits (facts: what a gateway in between mu
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 from uuid import UUID
@@ -14,15 +12,15 @@ from uuid import UUID
 from websockets.frames import Opcode
 from websockets.http11 import Request, Response
 
-from services.preauth.chargers.seen import Connected, Disconnected, Seen
+from services.preauth.chargers.seen import Connected, Disconnected
 from services.preauth.gateway import rules
-from services.preauth.gateway.conversation import Conversation, Heard, attempt
+from services.preauth.gateway.conversation import Conversation, attempt
+from services.preauth.gateway.held import Held
 from services.preauth.gateway.house import House, Share
 from services.preauth.gateway.legs import ABNORMAL, Leg, Why
 from services.preauth.gateway.ports import Presented
 from services.preauth.gateway.question import Question
 from services.preauth.gateway.rules import Authorize, Call, StartTransaction
-from shared.contracts.events.preauth import Told
 from shared.runtime.log import get_logger
 
 log = get_logger(__name__)
@@ -30,18 +28,12 @@ log = get_logger(__name__)
 READ_PROTOCOL: Final = "ocpp1.6"
 RESTART: Final = 1012
 TRY_AGAIN_LATER: Final = 1013
-# Frames and bytes that may wait behind a tap before the charger is not read any more.
-HELD_FRAMES: Final = 64
-HELD_BYTES: Final = 256 * 1024
 
 
 class Owner(Protocol):
     def ended(self, tunnel: "Tunnel") -> None:
         """Both sockets are gone."""
         ...
-
-
-_Held = tuple[Opcode, bytes | bytearray]
 
 
 class Tunnel:
@@ -52,7 +44,6 @@ class Tunnel:
         "_closing",
         "_draining",
         "_held",
-        "_held_bytes",
         "_house",
         "_hurry",
         "_loop",
@@ -91,8 +82,7 @@ class Tunnel:
         self._question: Question | None = None
         self._hurry = False
         # Not None: a tap is being decided, and this waits behind it.
-        self._held: deque[_Held] | None = None
-        self._held_bytes = 0
+        self._held: Held | None = None
         self._work: asyncio.Task[None] | None = None
         self._share = Share(house.limits, self._loop.time())
         self._stall: dict[int, asyncio.TimerHandle] = {}
@@ -102,7 +92,7 @@ class Tunnel:
         self._lost = 0
 
     def opened(self) -> None:
-        self._saw(
+        self._house.saw(
             Connected(
                 charge_box_id=self.charge_box_id,
                 at=self._house.clock(),
@@ -122,7 +112,7 @@ class Tunnel:
         elif self._held is None:
             self._up(text)
         else:
-            self._hold(Opcode.TEXT, text)
+            self._hold(self._held, Opcode.TEXT, text)
 
     def on_control(self, leg: Leg, opcode: Opcode, data: bytes) -> None:
         if leg is self.steve:
@@ -130,7 +120,7 @@ class Tunnel:
         elif self._held is None:
             self.steve.send_control(opcode, data)
         else:
-            self._hold(opcode, data)
+            self._hold(self._held, opcode, data)
 
     def on_batch(self, leg: Leg, frames: int) -> None:
         if leg is self.steve:
@@ -179,7 +169,7 @@ class Tunnel:
             return
         self._stop_work()
         code, reason = self._close or (ABNORMAL, "")
-        self._saw(
+        self._house.saw(
             Disconnected(
                 charge_box_id=self.charge_box_id,
                 at=self._house.clock(),
@@ -241,7 +231,7 @@ class Tunnel:
             if self._hurry:
                 self._pass(call, message, text, tap, in_time=False)
                 return
-            self._held = deque()
+            self._held = Held()
             self._work = self._loop.create_task(self._present(call, message, text, tap))
             return
         self.steve.send_text(text)
@@ -250,18 +240,15 @@ class Tunnel:
         if call.action == "Heartbeat":
             self.heartbeat_at = self._house.clock()
         if message is not None:
-            self._saw(self._talk.called(call, message, self._house.clock()))
+            self._house.saw(self._talk.called(call, message, self._house.clock()))
 
     @property
     def _holding(self) -> bool:
         return self._held is not None
 
-    def _hold(self, opcode: Opcode, data: bytes | bytearray) -> None:
-        if self._held is None:
-            raise RuntimeError("nothing is held")
-        self._held.append((opcode, data))
-        self._held_bytes += len(data)
-        if len(self._held) > HELD_FRAMES or self._held_bytes > HELD_BYTES:
+    def _hold(self, held: Held, opcode: Opcode, data: bytes | bytearray) -> None:
+        held.put(opcode, data)
+        if held.full:
             self.charger.pause(Why.HELD)
 
     def _presented(self, message: Authorize | StartTransaction) -> Presented:
@@ -288,7 +275,7 @@ class Tunnel:
         except asyncio.CancelledError:
             # The way to SteVe or to the charger is gone. Who decides must hear that nothing was told: it would hold
             # the card's next taps back until it knows.
-            self._tell(tap, "unknown", in_time=False)
+            self._house.told(tap, "unknown", in_time=False)
             raise
         if intercept and tap.kind == "authorize" and not tap.remote_start:
             self._answer_blocked(call.message_id, tap)
@@ -309,7 +296,7 @@ class Tunnel:
         self._talk.called(call, message, tap.at, tap)
         self.steve.send_text(text)
         self.steve.flush()
-        self._tell(tap, "passed" if self.steve.open else "unknown", in_time=in_time)
+        self._house.told(tap, "passed" if self.steve.open else "unknown", in_time=in_time)
         if tap.kind == "start":
             self._talk.session_began(tap.id_tag)
 
@@ -319,26 +306,25 @@ class Tunnel:
         self.charger.send_text(rules.blocked(message_id, until))
         self.charger.flush()
         self._house.meter.taps["blocked"] += 1
-        self._tell(tap, "blocked" if reachable else "unknown", in_time=reachable)
+        self._house.told(tap, "blocked" if reachable else "unknown", in_time=reachable)
         self._settle(0)
 
     def _release(self) -> None:
         """Pass on what waited, up to the next tap."""
-        held, self._held, self._held_bytes = self._held, None, 0
+        held, self._held = self._held, None
         self._work = self._question = None
         while held:
-            opcode, data = held.popleft()
+            opcode, data = held.take()
             if opcode is Opcode.TEXT:
                 self._up(data)
             else:
                 self.steve.send_control(opcode, bytes(data))
             if self._held is not None:
                 # A tap again: the rest waits for it.
-                self._held.extend(held)
-                self._held_bytes = sum(len(rest) for _, rest in held)
+                self._held = held
                 break
         self.steve.flush()
-        if self._held is None or (len(self._held) <= HELD_FRAMES // 2 and self._held_bytes <= HELD_BYTES // 2):
+        if self._held is None or self._held.roomy:
             self.charger.resume(Why.HELD)
         if self._closing and not self._holding:
             code, reason = self._close or (ABNORMAL, "")
@@ -356,17 +342,12 @@ class Tunnel:
         if kind == rules.CALL:
             self._open_calls[1] += 1
             if self._reads and b"RemoteStart" in text[: rules.READABLE_BYTES]:
-                self._saw(self._talk.called_by_steve(text, self._house.clock(), self._loop.time()))
+                self._house.saw(self._talk.called_by_steve(text, self._house.clock(), self._loop.time()))
         elif kind is not None:
             if self._talk.waits_for_steve and (heard := self._talk.answered(text, self._house.clock())) is not None:
-                self._hear(heard)
+                self._house.saw(heard.seen)
+                self._house.answered(heard.tap, heard.verdict)
             self._settle(0)
-
-    def _hear(self, heard: Heard) -> None:
-        self._saw(heard.seen)
-        tap, verdict = heard.tap, heard.verdict
-        if tap is not None and verdict is not None:
-            self._guarded(lambda: self._house.desk.answered(tap, verdict))
 
     # Both
 
@@ -413,17 +394,3 @@ class Tunnel:
         if self._work is not None:
             self._work.cancel()
             self._work = None
-
-    def _tell(self, tap: Presented, told: Told, *, in_time: bool) -> None:
-        self._guarded(lambda: self._house.desk.told(tap, told, in_time=in_time))
-
-    def _saw(self, seen: Seen | None) -> None:
-        if seen is not None:
-            self._guarded(lambda: self._house.watcher.saw(seen))
-
-    def _guarded(self, told: Callable[[], None]) -> None:
-        """Nothing that others do with what they are told may stop a frame."""
-        try:
-            told()
-        except Exception as error:  # noqa: BLE001 - see above
-            log.error("What passed could not be told.", action="gateway.tell_failed", error=repr(error))  # noqa: TRY400

@@ -6,8 +6,9 @@ import socket
 from websockets.http11 import Request, Response
 from websockets.protocol import State
 
-from services.preauth.gateway.legs import ChargerSide, Leg, Memory, quiet
+from services.preauth.gateway.legs import Leg, Memory
 from services.preauth.gateway.pacer import Pacer
+from services.preauth.gateway.sides import ChargerSide, quiet
 from tests.integration.services.preauth.gateway.support import until
 
 

@@ -201,10 +201,11 @@ async def test_flood_behind_a_tap_is_not_read(steve: SteveSimulator) -> None:
                 await socket.send(frame)
 
         sending = asyncio.create_task(send())
-        await until(lambda: tunnel._held_bytes > 0)
+        await until(lambda: tunnel._held is not None and tunnel._held.size > 0)
         await asyncio.sleep(0.3)
         assert not sending.done()
-        assert tunnel._held_bytes < 2 * 1024 * 1024
+        assert tunnel._held is not None
+        assert tunnel._held.size < 2 * 1024 * 1024
         async with asyncio.timeout(DEADLINE_S):
             answers = [json.loads(await socket.recv()) for _ in range(201)]
         assert len(answers) == 201

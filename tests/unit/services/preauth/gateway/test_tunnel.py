@@ -11,10 +11,11 @@ from websockets.server import ServerProtocol
 from websockets.uri import WebSocketURI
 
 from services.preauth.gateway.house import House, Limits
-from services.preauth.gateway.legs import ChargerSide, Leg, Memory, SteveSide, quiet
+from services.preauth.gateway.legs import Leg, Memory
 from services.preauth.gateway.meter import Meter
 from services.preauth.gateway.pacer import Pacer
 from services.preauth.gateway.ports import NoWatcher, Presented
+from services.preauth.gateway.sides import ChargerSide, SteveSide, quiet
 from services.preauth.gateway.tunnel import Tunnel
 from shared.contracts.events.preauth import Told
 from shared.runtime.clock import utc_now, uuid7
