@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from services.preauth.chargers import store
+from services.preauth.chargers import views
 from shared.contracts.identity import Cause
 from shared.contracts.problem import NotFound
 from shared.contracts.requests.preauth import ChargerPage, ChargerView, GetCharger, ListChargers
@@ -28,7 +28,7 @@ class Chargers:
     async def get_charger(self, request: GetCharger, _: Cause) -> ChargerView:
         """:raises UnknownCharger: for one that was never heard of."""
         async with self._database.read() as tx:
-            found = await store.view(tx, request.charge_box_id)
+            found = await views.view(tx, request.charge_box_id)
         if found is None:
             raise UnknownCharger(request.charge_box_id)
         if not found.via_gateway:
@@ -37,7 +37,7 @@ class Chargers:
 
     async def list_chargers(self, request: ListChargers, _: Cause) -> ChargerPage:
         async with self._database.read() as tx:
-            found = await store.views(
+            found = await views.views(
                 tx,
                 text=request.text,
                 connected=request.connected,
