@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from services.preauth.clocks import Clocks
-from services.preauth.main import EXPIRE_EVERY_S
+from services.preauth.wiring.drivers import EXPIRE_EVERY_S
 from shared.contracts.requests.preauth import ArmPairing
 from shared.database.engine import Read
 from tests.databases import TestDatabase

@@ -20,10 +20,12 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from msgspec.structs import replace
 
 from services.preauth.decision.tap import Decision, Tap
-from services.preauth.main import DriverParts, TapParts, wire
+from services.preauth.main import wire
 from services.preauth.pairing.arming import Driver
 from services.preauth.pairing.rules import AlreadyArmed, InterceptionOff, TooManyScans
 from services.preauth.pairing.secrets import digest
+from services.preauth.wiring.drivers import DriverParts
+from services.preauth.wiring.taps import TapParts
 from shared.contracts.events.preauth import TapKind, Told, Via
 from shared.contracts.problem import Problem
 from shared.contracts.requests.preauth import CancelPairing, EnrolKiosk, RotateChargerQr, SetCardPin, SwitchInterception

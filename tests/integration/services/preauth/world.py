@@ -17,8 +17,10 @@ from psycopg.rows import dict_row
 from pydantic import SecretStr
 
 from services.preauth.clocks import database_time
-from services.preauth.main import DriverParts, TapParts, wire
+from services.preauth.main import wire
 from services.preauth.settings import PreauthSettings
+from services.preauth.wiring.drivers import DriverParts
+from services.preauth.wiring.taps import TapParts
 from shared.contracts.identity import Actor, ActorKind, Cause
 from shared.contracts.request import ReplyEnvelope, Request, RequestEnvelope
 from shared.database.engine import Read

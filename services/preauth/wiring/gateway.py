@@ -1,0 +1,54 @@
+"""What is known of chargers, and the gateway that sees them."""
+
+from services.preauth.chargers.handlers import Chargers
+from services.preauth.chargers.jobs import Newcomers, Readiness
+from services.preauth.chargers.observer import Observer
+from services.preauth.decision.decider import TapDecider
+from services.preauth.decision.desk import GatewayDesk
+from services.preauth.gateway.server import Gateway
+from services.preauth.settings import PreauthSettings
+from shared.contracts.events import sync
+from shared.contracts.requests import preauth as asked
+from shared.runtime.service import Service
+from shared.runtime.supervisor import Every
+from shared.web.server import bind
+
+HOUR_S = 3600.0
+NOTE_EVERY_S = 10.0
+CHECK_EVERY_S = 10.0
+ANSWERS_EVERY_S = 0.5
+
+
+def wire_gateway(service: Service, settings: PreauthSettings, decider: TapDecider, *, listens: bool) -> Gateway | None:
+    """Wire what is known of chargers, and the gateway that sees them, where it shall listen."""
+    database, outbox, clock, new_id = service.database, service.outbox, service.clock, service.new_id
+    readiness = Readiness(database, outbox, service.requester, clock=clock, new_id=new_id)
+    chargers, newcomers = Chargers(database, readiness.look), Newcomers(database, clock=clock)
+    service.dispatcher.query(asked.GetCharger, chargers.get_charger)
+    service.dispatcher.query(asked.ListChargers, chargers.list_chargers)
+    service.consumer.on(sync.TransactionStarted, newcomers.session_started)
+    observer = Observer(database, outbox, instance=new_id(), clock=clock, new_id=new_id)
+    service.parts += [
+        Every("chargers.note_tapped", NOTE_EVERY_S, newcomers.note_tapped),
+        readiness,
+        observer,
+        Every("chargers.check", CHECK_EVERY_S, observer.check),
+        Every("chargers.forget", HOUR_S, observer.forget),
+    ]
+    config = settings.gateway()
+    if config is None or not listens:
+        return None
+    desk = GatewayDesk(decider, database)
+    listener = bind(settings.host, settings.ocpp_port, setting="EXPRESSYNC_PREAUTH_OCPP_PORT")
+    gateway = Gateway(
+        config,
+        listener,
+        desk=desk,
+        watcher=observer,
+        clock=clock,
+        new_id=new_id,
+        registry=service.registry,
+    )
+    observer.alive = gateway.tunnels
+    service.parts.append(Every("gateway.answers", ANSWERS_EVERY_S, desk.write_answers, at_stop="once more"))
+    return gateway
