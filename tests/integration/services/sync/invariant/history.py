@@ -170,6 +170,8 @@ KNOWN: Final[Mapping[str, list[Action]]] = {
         ("lago", "drop_after_commit", 1, "/events/batch"),
         ("turn", 1),
         ("charge", "CARD-A", 600, "open"),
+        ("charge", "CHILD", 2_000, "ended"),
+        ("charge", "CARD-B", 2_500, "ended"),
         ("end", "sub_ada", "end", True),
         ("end", "sub_bob", "replace", False),
         ("webhook", 9, 1),
