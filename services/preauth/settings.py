@@ -11,6 +11,7 @@ from services.preauth.login.tokens import parse_audiences
 from services.preauth.login.tokens import parse_keys as parse_token_keys
 
 SERVED: Final = frozenset({"hook", "gateway", "pages", "work"})
+WORK_NICENESS: Final = 10
 
 
 def _parts(text: str) -> set[str]:
@@ -126,6 +127,10 @@ class PreauthSettings(GatewaySettings):
     def served(self) -> frozenset[str]:
         """Which of hook, gateway, pages and work this process does."""
         return frozenset(_parts(self.serve))
+
+    def niceness(self) -> int:
+        """Taps come first: whoever relays their events gets what they leave."""
+        return WORK_NICENESS if self.served() == {"work"} else 0
 
     @field_validator("hook_keys", "token_keys", mode="after")
     @classmethod

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -163,6 +164,7 @@ def run(name: str, settings_class: type[S], build: Callable[[S], Service]) -> No
         configuration.stop_with(error, f"expressync {name}")
     logging.configure(name, log_format=settings.log_format, level=settings.log_level)
     tracing.configure(name)
+    os.nice(settings.niceness())
 
     async def main() -> None:
         stop = asyncio.Event()

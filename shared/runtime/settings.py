@@ -47,6 +47,10 @@ class ServiceSettings(BaseSettings):
         "EXPRESSYNC_STOP_GRACE_S", default=10.0, gt=0, le=60, description="Seconds a stop may take"
     )
 
+    def niceness(self) -> int:
+        """How far the process gives way to the others on its machine (`nice`): 0 where somebody waits for it."""
+        return 0
+
     @field_validator("database_url")
     @classmethod
     def _is_postgresql(cls, url: SecretStr) -> SecretStr:

@@ -1,12 +1,11 @@
 """The hook, with journal and relay, against an endpoint that verifies, parses and answers.
 
 No process is bound to a core: the tap's work is shared between the service and its database, wherever they run. Taps
-and the work behind them are two processes (`EXPRESSYNC_PREAUTH_SERVE`), the work at a lower priority; the closed loop
+and the work behind them are two processes (`EXPRESSYNC_PREAUTH_SERVE`), the work gives way by itself; the closed loop
 is also measured with all in one.
 """
 
 import asyncio
-import os
 import signal
 import tempfile
 import threading
@@ -33,7 +32,6 @@ OPEN_PER_S: Final = 200
 OPEN_S: Final = 15
 FROZEN_S: Final = 3
 DRAIN_WITHIN_S: Final = 300
-WORK_NICENESS: Final = 10
 # A page of a thousand taps this often: an export that is in a hurry, on a machine that serves taps.
 EXPORT_EVERY_S: Final = 0.1
 # More than sync gets through while the open loop runs: it is checked that some are left.
@@ -66,8 +64,6 @@ def preauth(infra: Infra, folder: Path, *, apart: bool = True) -> Iterator[tuple
             wait_ready(hook_ops, hook.process)
             if apart:
                 work = stack.enter_context(program("services.preauth", cores=(), env={**common, **as_work}))
-                # Taps come first: what relays their events gets what they leave.
-                os.setpriority(os.PRIO_PROCESS, work.process.pid, WORK_NICENESS)
                 wait_ready(work_ops, work.process)
             yield port, hook.process.pid, database.admin_url
 

@@ -1,6 +1,7 @@
 """Hook, gateway, pages and work as processes of their own, and frames, pages and taps in one process."""
 
 import asyncio
+import os
 import statistics
 import sys
 import time
@@ -15,6 +16,7 @@ from deploy.demo.chargers.settings import ChargerSettings
 from deploy.demo.steve.settings import SteveSettings
 from deploy.demo.steve.simulator import run_steve
 from services.preauth.login.browser import BROWSER_COOKIE, KIOSK_COOKIE
+from services.preauth.settings import WORK_NICENESS
 from shared.bus.requests import RequestServer
 from shared.bus.topology import Topology
 from shared.contracts.request import ReplyEnvelope, RequestEnvelope
@@ -70,6 +72,9 @@ async def test_each_part_is_a_process(infra: Infra, database: TestDatabase, tmp_
             for part in ("hook", "gateway", "pages", "work")
         ]
         await until(lambda: work.ok("broker"), within_s=60)
+        given_way = [os.getpriority(os.PRIO_PROCESS, one.popen.pid) for one in (hook, gateway, pages, work)]
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        assert given_way == [own, own, own, min(own + WORK_NICENESS, 19)], "only what nobody waits for gives way"
         made = await here.done(EnrolKiosk(kiosk_name="hall", charge_box_ids=[CP]))
         assert (await pages.http.post("/kiosk", data={"code": made["code"]})).status_code == 303
         assert KIOSK_COOKIE in pages.http.cookies
