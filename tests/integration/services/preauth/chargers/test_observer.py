@@ -12,7 +12,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from services.preauth.chargers import observer as module
-from services.preauth.chargers import store
+from services.preauth.chargers import store, views
 from services.preauth.chargers.handlers import Chargers
 from services.preauth.chargers.jobs import Newcomers, Readiness
 from services.preauth.chargers.observer import Observer
@@ -318,7 +318,7 @@ async def test_readiness_is_asked_once_and_told_when_it_changes(one: Writing) ->
     await job.ask()
     assert await one.told("charger.readiness_changed") == 2
     async with one.database.read() as tx:
-        view = await store.view(tx, "CP-1")
+        view = await views.view(tx, "CP-1")
     assert view is not None
     assert view.readiness.ready == "yes"
     assert view.readiness.checked_at is not None
@@ -373,12 +373,12 @@ async def test_charger_behind_a_hook_is_known_from_its_taps(one: Writing, databa
         )
     await Newcomers(one.database, clock=one.clock).note_tapped()
     async with one.database.read() as tx:
-        view = await store.view(tx, "HOOKED")
+        view = await views.view(tx, "HOOKED")
     assert view is not None
     assert (view.via_gateway, view.connected) == (False, None)
     await readiness_of(one, Sync(outcome="not_connected")).ask()
     async with one.database.read() as tx:
-        view = await store.view(tx, "HOOKED")
+        view = await views.view(tx, "HOOKED")
     assert view is not None
     assert view.connected is False
     assert view.connected_as_of is not None
