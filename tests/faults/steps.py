@@ -31,6 +31,7 @@ Step = Callable[[Story, Direction], AbstractAsyncContextManager[Process]]
 SETTLED = commits(b"INSERT INTO sync.ledger_entry (")
 DELIVERED = commits(b"UPDATE sync.ledger_entry SET", b"delivered_by")
 COMMANDED = commits(b"INSERT INTO sync.request_result")
+HEEDED = commits(b"UPDATE sync.webhook SET", b"dispatched_at")
 LAGO = attrgetter("lago")
 
 
@@ -213,6 +214,8 @@ async def ended(story: Story, hold: Direction) -> AsyncIterator[Process]:
 async def told(story: Story, hold: Direction, *, at: Matcher) -> AsyncIterator[Process]:
     """Lago tells that a plan has its charge now: what is held for want of one is billed."""
     name, card = f"sub_{len(story.owed)}", f"CARD-{len(story.owed)}"
+    webhooks = story.billing.lago.webhooks
+    webhooks.url = story.webhook_url
     story.billing.subscribe(name)
     story.billing.steve.state.add_tag(card)
     await story.until_known(card)
@@ -227,14 +230,22 @@ async def told(story: Story, hold: Direction, *, at: Matcher) -> AsyncIterator[P
     await story.until_it_stands(session)
     story.owed[session] = Owed([ENERGY_WH], told=["held", "released"], subscription=name)
     moment = story.moment(at, hold)
-    webhooks = story.billing.lago.webhooks
     webhooks.url = story.webhook_url
     story.billing.price(name)
     webhook = webhooks.deliveries[-1]
-    yield await moment.reached()
-    # It does so by itself, too, later.
-    webhooks.url = story.webhook_url
-    webhooks.redeliver(webhook)
+    victim = await moment.reached()
+
+    async def answered() -> bool:
+        return 200 in webhook.statuses
+
+    if at is HEEDED:
+        await until(answered)
+    yield victim
+    # Once it is answered nobody tells it again, so it is not answered before it is stored.
+    if not await answered():
+        # It does so by itself, too, later.
+        webhooks.url = story.webhook_url
+        webhooks.redeliver(webhook)
 
 
 STEPS: dict[str, Step] = {
@@ -258,5 +269,5 @@ STEPS: dict[str, Step] = {
     "begin": begun,
     "end": ended,
     "hear": partial(told, at=commits(b"INSERT INTO sync.webhook (")),
-    "heed": partial(told, at=commits(b"UPDATE sync.webhook SET", b"dispatched_at")),
+    "heed": partial(told, at=HEEDED),
 }

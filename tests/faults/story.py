@@ -162,6 +162,7 @@ class Story:
         owed = self.owed.items()
         assert queue == {session: (one.held_for, one.at_stake) for session, one in owed if one.billing == "held"}
         await self._all_is_told()
+        await until(self._lago_is_heard, within_s=WITHIN_S)
 
     async def _lago_counts(self) -> None:
         wanted: defaultdict[str, list[int]] = defaultdict(list)
@@ -182,6 +183,12 @@ class Story:
             decided.update((event["data"]["session"], name) for event in events)
         assert decided == Counter((session, name) for session, one in self.owed.items() for name in one.told)
 
+    async def _lago_is_heard(self) -> bool:
+        """Each of its webhooks once, however often it told it."""
+        told = await self.world.evidence.committed("webhook.received")
+        heard = Counter(event["data"]["unique_key"] for event in told)
+        return heard == Counter(one.unique_key for one in self.billing.lago.webhooks.deliveries)
+
     async def _standing(self) -> dict[str, tuple[str, str | None, list[int], int]]:
         rows = await self.world.evidence.rows(STANDING)
         return {
@@ -194,6 +201,8 @@ class Story:
     async def _until(self, stands: Callable[[], Awaitable[bool]]) -> None:
         try:
             await until(stands, within_s=WITHIN_S)
-        except AssertionError:
-            # What differs is more telling than that something does.
-            assert await self._standing() == self._wanted()
+        except AssertionError as error:
+            found, wanted = await self._standing(), self._wanted()
+            differing = {one: (found.get(one), wanted.get(one)) for one in found | wanted}
+            differing = {one: pair for one, pair in differing.items() if pair[0] != pair[1]}
+            raise AssertionError(f"sessions as they are and as they are to be: {differing}") from error

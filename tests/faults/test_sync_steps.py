@@ -2,17 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from tests.faults.billing import Billing
 from tests.faults.processes import prepare
 from tests.faults.proxy import DOWN, UP, Direction
 from tests.faults.steps import STEPS
 from tests.faults.story import Story
-from tests.faults.world import World
 
 # Where one is held by default: before the commit or before its answer, whichever leaves more to be found out.
 WORST = dict.fromkeys(STEPS, DOWN) | dict.fromkeys(("mark", "repeat", "read_back", "refuse", "correct", "heed"), UP)
@@ -31,13 +29,6 @@ LIVES = (
     ("end",),
 )
 BESIDE = ("hold", "release", "correct", "post", "mark")
-
-
-@pytest.fixture
-async def story(billed: World, billing: Billing) -> AsyncIterator[Story]:
-    async with billed.requester() as requester:
-        yield Story(billed, billing, requester, [billed.sync])
-    await billed.settled()
 
 
 @pytest.mark.timeout(600)
@@ -92,6 +83,7 @@ async def test_the_other_replica_goes_on(story: Story, tmp_path: Path, steps: Se
         )
         await second.start()
         story.replicas.append(second)
+        stack.callback(story.replicas.remove, second)
         for step in steps:
             async with STEPS[step](story, hold) as victim:
                 # The one that died before may still be coming up.
