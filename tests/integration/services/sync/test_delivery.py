@@ -8,6 +8,7 @@ import pytest
 
 from deploy.demo.lago import LagoSettings, RateLimits
 from deploy.demo.lago.model import Event
+from deploy.demo.lago.settings import EventsStore
 from services.sync.lago.models import StoredEvent, UsageEvent
 from services.sync.ledger import delivery
 from services.sync.ledger.store import Entry
@@ -71,6 +72,36 @@ async def test_another_event_under_our_id_is_a_conflict(world: World) -> None:
     assert (row.billing, row.hold_reason) == ("held", "id_conflict")
     assert "1.000" in row.hold_explanation
     assert (await world.session(other)).billing == "synced"
+
+
+@pytest.mark.parametrize("events_store", ["postgres", "clickhouse"])
+async def test_what_was_tried_before_is_read_back_before_it_counts(
+    build_world: Build, events_store: EventsStore
+) -> None:
+    """At a second attempt, what Lago has under the id is looked at, whether it says that it has it or, with ClickHouse,
+    would take it once more: another event there is a conflict, and nothing is told as billed.
+    """
+    world = await build_world(lago=LagoSettings(seed=LAGO_SEED, events_store=events_store))
+    await world.link("A")
+    pk = world.charge("A", 2_000).pk
+    world.lago.faults.add("drop_before", path=BATCH, count=1)
+    await turns(world, 1)
+    stamp = int(ago(days=4).timestamp() * 1_000_000)
+    foreign = Event(
+        transaction_id=f"steve:main:{pk}:1",
+        external_subscription_id="sub_ada",
+        code="ev_charging_kwh",
+        timestamp_us=stamp,
+        properties={"kwh": "1.000"},
+        created_us=stamp,
+    )
+    world.lago.state.add_events([foreign])
+    await turns(world, 2)
+    [entry] = await world.entries(pk)
+    assert (entry.attempts, entry.state, entry.delivered_at) == (2, "held", None)
+    assert (await world.session(pk)).hold_reason == "id_conflict"
+    assert world.counted() == (1_000, 1)
+    assert await world.events("transaction.synced") == []
 
 
 async def test_the_same_id_under_another_subscription_is_not_ours(world: World) -> None:
