@@ -52,7 +52,7 @@ class Evidence:
         async with self._database.read() as tx:
             waiting = await store.unjudged(tx, since=now - LOOK_BACK, limit=AT_ONCE)
         known_until = None
-        if any(rules.awaits_silence(blocked, now) for _, blocked in waiting):
+        if any(rules.needs_sight(blocked, now) for _, blocked in waiting):
             known_until = await self._sight.reaches()
         for row, blocked in waiting:
             judgement = rules.judge(blocked, now, known_until)

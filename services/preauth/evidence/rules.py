@@ -47,15 +47,17 @@ class Judgement:
     evidence: str
 
 
-def awaits_silence(tap: Blocked, now: datetime) -> bool:
-    """Whether no session is known, and none that begins now would be the tap's."""
-    return tap.session_started_at is None and now >= tap.told_at + BELONGS
+def needs_sight(tap: Blocked, now: datetime) -> bool:
+    """Whether it is time to ask if what nobody told of has not happened: that a session began, or that it ended."""
+    if tap.session_started_at is None:
+        return now >= tap.told_at + BELONGS
+    return tap.session_stopped_at is None and now >= tap.session_started_at + STILL_OPEN
 
 
 def judge(tap: Blocked, now: datetime, known_until: datetime | None) -> Judgement | None:
     """What the charger did, or None while that cannot be known.
 
-    `known_until`: sessions that began later may not be known yet. None: there may be any.
+    `known_until`: sessions that began or ended later may not be known yet. None: there may be any.
     """
     if tap.session_started_at is None:
         if known_until is None or min(known_until, now) < tap.told_at + BELONGS:
@@ -64,7 +66,7 @@ def judge(tap: Blocked, now: datetime, known_until: datetime | None) -> Judgemen
     explained = _explained(tap)
     if explained is not None:
         return Judgement("explained", explained)
-    ignored = _ignored(tap, tap.session_started_at, now)
+    ignored = _ignored(tap, tap.session_started_at, None if known_until is None else min(now, known_until))
     if ignored is not None:
         return Judgement("ignored", ignored)
     if tap.session_stopped_at is not None and now >= tap.told_at + JUDGED_AFTER:
@@ -78,10 +80,11 @@ def _explained(tap: Blocked) -> str | None:
     return "a remote start was asked for" if tap.remote_start else None
 
 
-def _ignored(tap: Blocked, started_at: datetime, now: datetime) -> str | None:
+def _ignored(tap: Blocked, started_at: datetime, known_until: datetime | None) -> str | None:
     if tap.energy_wh is not None and tap.energy_wh > 0:
         return f"{tap.energy_wh} Wh flowed"
-    if (tap.session_stopped_at or now) - started_at >= STILL_OPEN:
+    open_until = tap.session_stopped_at or known_until
+    if open_until is not None and open_until - started_at >= STILL_OPEN:
         return f"the session was still open {STILL_OPEN.seconds} s later"
     return None
 

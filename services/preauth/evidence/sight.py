@@ -1,4 +1,4 @@
-"""How far sync sees: silence about a session says something only of a time that sync has looked at."""
+"""How far sync sees: silence about a session, or its end, says something only of a time that sync has looked at."""
 
 from datetime import datetime, timedelta
 from typing import Final, Protocol
@@ -31,7 +31,7 @@ class Sight:
         self._requester = requester
 
     async def reaches(self) -> datetime | None:
-        """Sessions that began in SteVe until then are known; None: nobody can say, or SteVe does not answer sync."""
+        """What sessions in SteVe did until then is known; None: nobody can say, or SteVe does not answer sync."""
         try:
             found = await self._requester.ask(GetUpstreams(), actor=_ACTOR, deadline_s=ANSWER_WITHIN_S, at_once=True)
         except (NoAnswerError, RemoteProblem) as error:

@@ -91,7 +91,7 @@ async def unjudged(tx: Read, *, since: datetime, limit: int) -> list[tuple[Row, 
             ),
         )
         # Those of which nothing is known may wait long, and keep nobody from being judged.
-        .order_by(theirs.c.transaction_id.is_(None), tap.c.received_at)
+        .order_by(theirs.c.stopped_at.is_(None), tap.c.received_at)
         .limit(limit)
     )
     rows: list[Row] = list(await tx.execute(statement))

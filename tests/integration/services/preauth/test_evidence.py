@@ -265,14 +265,19 @@ async def intercepted(preauth: Preauth, card: str = "04A1") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("flowed", [True, False])
-async def test_a_charger_that_charges_all_the_same_is_found_out(preauth: Preauth, flowed: bool) -> None:  # noqa: FBT001
+async def test_a_charger_that_charges_all_the_same_is_found_out(
+    preauth: Preauth,
+    sync: SyncDouble,
+    flowed: bool,  # noqa: FBT001
+) -> None:
     """Told Blocked, and it charged: an event, once, and the charger does not honour the override."""
     await intercepted(preauth)
     started = await session(preauth, 1, "04A1")
     if flowed:
         await stop(preauth, started, energy_wh=700, after_s=20)
     else:
-        preauth.clock.ahead += timedelta(seconds=61)
+        preauth.clock.ahead += timedelta(seconds=95)
+        sync.steve_at = preauth.clock()
     rows = await preauth.until("SELECT honours_override FROM charger WHERE honours_override <> 'unknown'", within_s=12)
     assert rows == [{"honours_override": "no"}]
     [event] = preauth.events("scan.interception_ignored")
@@ -309,6 +314,21 @@ async def test_silence_is_honour_only_where_sync_sees(preauth: Preauth, sync: Sy
     await judge(preauth)
     assert preauth.rows("SELECT outcome FROM override_outcome") == [{"outcome": "honoured"}]
     assert preauth.rows("SELECT honours_override FROM charger") == [{"honours_override": "yes"}]
+
+
+async def test_a_session_whose_end_is_not_known_yet_proves_nothing(preauth: Preauth, sync: SyncDouble) -> None:
+    """Sync told of the start and went away: the session is not taken for open, and its end at once is honour."""
+    await intercepted(preauth)
+    started = await session(preauth, 1, "04A1")
+    preauth.clock.ahead += timedelta(minutes=5)
+    for silent, steve_at in ((True, None), (False, None), (False, started.started_at + timedelta(seconds=50))):
+        sync.silent, sync.steve_at = silent, steve_at
+        await judge(preauth)
+        assert preauth.rows("SELECT FROM override_outcome") == []
+    await stop(preauth, started, energy_wh=0, after_s=2)
+    await judge(preauth)
+    assert preauth.rows("SELECT outcome FROM override_outcome") == [{"outcome": "honoured"}]
+    assert preauth.events("scan.interception_ignored") == []
 
 
 async def test_a_session_that_is_known_late_overturns_the_silence(preauth: Preauth, sync: SyncDouble) -> None:
@@ -374,12 +394,13 @@ async def test_a_tap_that_no_session_followed_says_so(preauth: Preauth) -> None:
     assert await outcomes() == ["began", "began"]
 
 
-async def test_what_a_charger_did_outlives_the_judgement(preauth: Preauth) -> None:
+async def test_what_a_charger_did_outlives_the_judgement(preauth: Preauth, sync: SyncDouble) -> None:
     """That a charger ignored Blocked is still in the journal when the judgements' own table has forgotten it."""
     await intercepted(preauth)
     await session(preauth, 1, "04A1")
-    preauth.clock.ahead += timedelta(seconds=61)
-    await preauth.until("SELECT 1 FROM override_outcome", within_s=12)
+    preauth.clock.ahead += timedelta(seconds=95)
+    sync.steve_at = preauth.clock()
+    await judge(preauth)
     preauth.run("DELETE FROM preauth.override_outcome")
     [tap] = (await preauth.done(SearchTaps(told="blocked", reason="matched")))["taps"]
     assert tap["override_outcome"] == "ignored"

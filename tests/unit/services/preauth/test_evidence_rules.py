@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.preauth.evidence.rules import Blocked, began_at, is_unusual, judge
+from services.preauth.evidence.rules import Blocked, began_at, is_unusual, judge, needs_sight
 
 TOLD = datetime(2026, 5, 1, 9, 30, tzinfo=UTC)
 NOTHING = Blocked(told_at=TOLD, let_through_later=False, remote_start=False)
@@ -46,6 +46,20 @@ def test_a_charger_is_judged_by_evidence(known: Blocked, seconds: float, outcome
 def test_silence_says_something_only_of_a_time_that_is_known(known_until: datetime | None, outcome: str | None) -> None:
     """As long as sessions of the tap's time may not be known, that there is none proves nothing."""
     judgement = judge(NOTHING, after(3600), known_until)
+    assert (judgement.outcome if judgement else None) == outcome
+
+
+@pytest.mark.parametrize(
+    ("known_until", "stopped", "outcome"),
+    [(None, None, None), (after(61), None, None), (after(62), None, "ignored"), (None, after(62), "ignored")],
+)
+def test_a_session_is_still_open_only_as_far_as_its_end_would_be_known(
+    known_until: datetime | None, stopped: datetime | None, outcome: str | None
+) -> None:
+    """As long as its end may not be known, that a session has none proves nothing."""
+    known = replace(OPEN, session_stopped_at=stopped)
+    assert needs_sight(known, after(3600)) is (stopped is None)
+    judgement = judge(known, after(3600), known_until)
     assert (judgement.outcome if judgement else None) == outcome
 
 
