@@ -33,6 +33,7 @@ class Reason(StrEnum):
     START_FOLLOWS_AUTHORIZE = "start_follows_authorize"
     START_WITHOUT_AUTHORIZE = "start_without_authorize"
     WEAK_PRESENCE = "weak_presence"
+    WEAK_SCAN_UNFINISHED = "weak_scan_unfinished"
 
     # Not decided by a rule: there was nobody to ask in time, so the tap passed.
     DATABASE_SLOW = "database_slow"
@@ -58,6 +59,8 @@ SENTENCES: Final[dict[Reason, str]] = {
     Reason.START_FOLLOWS_AUTHORIZE: "The card had been let through at Authorize before; its start follows that.",
     Reason.START_WITHOUT_AUTHORIZE: "No Authorize came before the start: a remote start, or the charger decides alone.",
     Reason.WEAK_PRESENCE: "The scan was armed with a QR code, and this card has neither a PIN nor that browser.",
+    Reason.WEAK_SCAN_UNFINISHED: "The scan was armed with a QR code, and the last one here that took this card came to"
+    " nothing: it may be a photo of the code.",
     Reason.DATABASE_SLOW: "The database did not answer within the deadline, so the tap passed.",
     Reason.DATABASE_AWAY: "The database did not answer before, so the tap passed at once.",
     Reason.NOT_DECIDED: "The decision failed inside ExpresSync, so the tap passed.",
@@ -94,6 +97,9 @@ class Facts:
     """This card's Authorize at this charger was let through shortly before."""
     untrusted: bool = False
     """The pairing's presence is weak, and this card has no PIN and did not bind that browser."""
+    unfinished: bool = False
+    """The pairing's presence is weak, this card did not bind that browser, and such a scan of it here came to nothing
+    some minutes ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +128,7 @@ RULES: Final[Sequence[Rule]] = (
     Rule(Reason.START_FOLLOWS_AUTHORIZE, ("is_start", "authorized_before")),
     Rule(Reason.START_WITHOUT_AUTHORIZE, ("is_start",)),
     Rule(Reason.WEAK_PRESENCE, ("untrusted",)),
+    Rule(Reason.WEAK_SCAN_UNFINISHED, ("unfinished",)),
     Rule(Reason.MATCHED, (), "intercept"),
 )
 """The first rule that applies decides; the last one applies always."""

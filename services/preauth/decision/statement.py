@@ -37,6 +37,9 @@ class Windows:
     longest_s: float = 360.0
     # A pairing that ended is remembered this long, so that a tap that came too late can be explained.
     remembered_s: float = 60.0
+    # A weak scan that came to nothing takes its card again after this: who has a photo of the code may keep a card with
+    # a PIN from charging once in this time, not at each tap; and who did not find the PIN may try again soon.
+    unfinished_s: float = 600.0
     # An older open session does not count: its stop may have failed (issues people file with SteVe).
     session_s: float = 24 * 3600.0
 
@@ -143,6 +146,14 @@ FACTS: Final[dict[str, str]] = {
     "untrusted": """
         p.weak AND NOT EXISTS (SELECT FROM card_pin k WHERE k.id_tag = t.id_tag)
         AND NOT EXISTS (SELECT FROM bound_browser b WHERE b.id_tag = t.id_tag AND b.browser = p.browser)""",
+    # With a login, or refused only after the PIN: that was the card's owner.
+    "unfinished": """
+        p.weak AND NOT EXISTS (SELECT FROM bound_browser b WHERE b.id_tag = t.id_tag AND b.browser = p.browser)
+        AND EXISTS (
+            SELECT FROM pairing u WHERE u.charge_box_id = t.charge_box_id AND u.weak AND u.id_tag = t.id_tag
+            AND u.armed_at > t.received_at - make_interval(secs => {unfinished_s} + {longest_s})
+            AND u.matched_at > t.received_at - make_interval(secs => {unfinished_s})
+            AND (u.state = 'intercepted' OR u.state = 'consumed' AND u.result IN ('not_completed', 'pins_spent')))""",
 }
 
 _FACT_COLUMNS: Final = ", ".join(f"COALESCE({definition}, false) AS {name}" for name, definition in FACTS.items())

@@ -46,6 +46,7 @@ OtherCard = Literal["another_card", "charges_here", "came_later"]
 
 UNTAKEN: Final = (
     Reason.WEAK_PRESENCE,
+    Reason.WEAK_SCAN_UNFINISHED,
     Reason.STOPS_OWN_SESSION,
     Reason.STOPS_GROUP_SESSION,
     Reason.OTHER_CARD_MATCHED,

@@ -85,11 +85,39 @@ async def test_a_stolen_qr_code_gains_nothing_and_blocks_nobody(preauth: Preauth
         assert [answer["code"] for answer in answers] == ["pin_wrong", "pin_wrong", "pins_spent", "already_used"]
         assert (await log_in(thief, pairing_id, pin="2468")).json()["code"] == "already_used"
         # With the card at the charger again there are more, until the card has had five.
-        preauth.clock.ahead += timedelta(seconds=100)
+        preauth.clock.ahead += timedelta(seconds=600)
         again = await scan(preauth, thief, "04B2", key=key)
         codes = [(await log_in(thief, again, pin=pin)).json()["code"] for pin in ("0003", "0004", "2468")]
         assert codes == ["pin_wrong", "pin_wrong", "pin_locked"]
     assert preauth.rows("SELECT 1 FROM driver_session") == []
+
+
+async def test_a_photo_of_the_code_keeps_no_card_from_charging_twice(preauth: Preauth, sync: SyncDouble) -> None:
+    """A card with a PIN is told Blocked once for a scan that nobody completes; after that it charges, for ten minutes.
+
+    A scan that its owner completes takes nothing away, nor does one at another charger or in the owner's browser.
+    """
+    sync.know(CARD)
+    await preauth.done(SetCardPin(id_tag=CARD, pin="2468"))
+    key, other = await qr_of(preauth), await qr_of(preauth, "CP-8")
+    async with browser(preauth) as thief, browser(preauth) as phone, browser(preauth) as new:
+        assert (await log_in(phone, await scan(preauth, phone, key=key), pin="2468")).status_code == 200
+        preauth.clock.ahead += timedelta(seconds=12)
+        await scan(preauth, thief, key=key)
+        for _ in range(3):
+            preauth.clock.ahead += timedelta(seconds=70)
+            assert (await arm(thief, key=key)).status_code == 201
+            assert await preauth.tap(CARD, CP) is None
+            preauth.clock.ahead += timedelta(seconds=70)
+        assert [row["reason"] for row in preauth.rows("SELECT reason FROM tap ORDER BY received_at")] == [
+            "matched",
+            "matched",
+            *["weak_scan_unfinished"] * 3,
+        ]
+        assert (await log_in(phone, await scan(preauth, phone, key=key))).status_code == 200
+        await scan(preauth, new, charger="CP-8", key=other)
+        preauth.clock.ahead += timedelta(seconds=200)
+        await scan(preauth, thief, key=key)
 
 
 async def test_who_stands_there_takes_a_waiting_scan_over(preauth: Preauth, sync: SyncDouble) -> None:

@@ -45,7 +45,8 @@ def facts(*names: str) -> Facts:
         (facts("is_start", "authorized_before"), Reason.START_FOLLOWS_AUTHORIZE, "pass"),
         (facts("is_start"), Reason.START_WITHOUT_AUTHORIZE, "pass"),
         (facts("authorized_before"), Reason.MATCHED, "intercept"),
-        (facts("untrusted"), Reason.WEAK_PRESENCE, "pass"),
+        (facts("untrusted", "unfinished"), Reason.WEAK_PRESENCE, "pass"),
+        (facts("unfinished"), Reason.WEAK_SCAN_UNFINISHED, "pass"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )
@@ -59,7 +60,9 @@ def test_each_situation_has_one_reason(known: Facts, reason: Reason, outcome: st
 def test_nothing_is_intercepted_without_an_open_scan(known: Facts) -> None:
     """Whatever else is known: with no scan, a scan that is over, or the switch off, nobody is intercepted."""
     rule = decide(known)
-    waits = not (known.taken or known.cancelled or known.expired or known.other_connector or known.untrusted)
+    waits = not (
+        known.taken or known.cancelled or known.expired or known.other_connector or known.untrusted or known.unfinished
+    )
     if rule.outcome == "intercept":
         assert not any((known.unpaired, known.switched_off, known.stale, known.remote_start_pending))
         assert known.repeats or (waits and not known.is_start and not known.own_session_here)
