@@ -36,7 +36,6 @@ WORK = frozenset(
         "pairings.expire",
         "login.end_old",
         "projections.snapshot",
-        "login.forget",
         "projections.forget",
         "evidence.judge",
         "evidence.rates",

@@ -111,11 +111,6 @@ class Login:
             for row in ended:
                 await self._tell_out(tx, row, _cause(Actor(kind="system", id="preauth"), row))
 
-    async def forget(self) -> None:
-        """Delete what ended long ago. Called again and again."""
-        async with self._database.write() as tx:
-            await store.forget(tx, self._clock() - rules.KEPT)
-
     async def _again(self, row: store.Row, at: datetime) -> LoggedIn:
         """The same browser asks again, because the answer got lost: the one session, under a new token."""
         if row.result == "login" and row.ended_at > at - rules.ANSWER_AGAIN_WITHIN:

@@ -72,10 +72,6 @@ COMPLETE_WITHIN: Final = timedelta(seconds=120)
 ANSWER_AGAIN_WITHIN: Final = timedelta(seconds=30)
 
 
-# What ended is of use to nobody but whoever looks into a complaint.
-KEPT: Final = timedelta(days=30)
-
-
 class NoSuchScan(NotFound):
     """Also for somebody else's: whoever guesses or copies an id learns nothing."""
 

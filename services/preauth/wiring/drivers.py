@@ -87,7 +87,6 @@ def wire_drivers(service: Service, settings: PreauthSettings, watch: Watch) -> D
         Every("pairings.watch", LOOK_EVERY_S, watch.look),
         watch,
         Every("login.end_old", EXPIRE_EVERY_S, login.end_old),
-        Every("login.forget", HOUR_S, login.forget),
     ]
     tokens = Tokens(
         database,

@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -20,7 +21,8 @@ from services.preauth.decision.statement import Waiting, Windows
 from services.preauth.decision.tap import Tap
 from services.preauth.housekeeping import Housekeeping
 from shared.contracts.requests.preauth import ArmPairing
-from tests.integration.services.preauth.world import Preauth
+from tests.databases import TestDatabase
+from tests.integration.services.preauth.world import Preauth, running
 
 CP = "CP-7"
 KEPT_DAYS = 400
@@ -165,6 +167,21 @@ async def test_old_things_are_forgotten_in_their_time(preauth: Preauth) -> None:
     assert (await left(201))["bound_browser"] == 0
     # One that is still armed is ended first; one session is still open.
     assert await left(401) == {"pairing": 1, "driver_session": 1, **dict.fromkeys(everything, 0)}
+
+
+async def test_a_login_is_kept_as_long_as_the_setting_says(database: TestDatabase, tmp_path: Path) -> None:
+    """Whatever the service deletes by itself, a session that ended is there for the days that are set."""
+    async with running(database, tmp_path, logins_kept_days=90) as preauth:
+        preauth.run(
+            "INSERT INTO driver_session (session_id, token_hash, pairing_id, id_tag, created_at, seen_at, ended_at)"
+            " VALUES (gen_random_uuid(), 'a', gen_random_uuid(), '04A1', now(), now(), now())"
+        )
+        for days, kept in ((89, 1), (91, 0)):
+            preauth.clock.ahead = timedelta(days=days)
+            for part in preauth.service.parts:
+                if part.name.endswith(".forget"):
+                    await part._job()  # type: ignore[attr-defined]
+            assert len(preauth.rows("SELECT FROM driver_session")) == kept
 
 
 FILL = """
