@@ -20,7 +20,9 @@ class UnknownCharger(NotFound):
 
 
 class Chargers:
-    """`look` is told of each charger that somebody looks at and of which SteVe alone knows whether it is online."""
+    """`look` is told of each charger that somebody looks at of which SteVe alone knows whether it is online, and that
+    takes no cards: who looks may just have changed its configuration.
+    """
 
     def __init__(self, database: Database, look: Callable[[str], None]) -> None:
         self._database, self._look = database, look
@@ -31,7 +33,7 @@ class Chargers:
             found = await views.view(tx, request.charge_box_id)
         if found is None:
             raise UnknownCharger(request.charge_box_id)
-        if not found.via_gateway:
+        if not found.via_gateway or found.readiness.ready == "no":
             self._look(found.charge_box_id)
         return found
 

@@ -11,7 +11,7 @@ from shared.bus.outbox import Outbox
 from shared.bus.requests import NoAnswerError
 from shared.contracts.event import Envelope
 from shared.contracts.events.preauth import ChargerReadinessChanged
-from shared.contracts.events.sync import TransactionStarted
+from shared.contracts.events.sync import ChargerOperationFinished, TransactionStarted
 from shared.contracts.identity import Actor, Cause
 from shared.contracts.problem import RemoteProblem
 from shared.contracts.requests.sync import OperateCharger, OperationResult
@@ -160,6 +160,11 @@ class Readiness:
             checked_at=now,
         )
         await self._outbox.add(tx, event, Cause(actor=_ACTOR, correlation_id=correlation_id))
+
+    async def operation_finished(self, tx: Write, event: ChargerOperationFinished, _: Envelope) -> None:
+        """Whatever its outcome: one that was not answered may have been done."""
+        if event.operation == "ChangeConfiguration":
+            await store.ask_anew(tx, event.charge_box_id)
 
 
 class Newcomers:

@@ -258,16 +258,28 @@ async def claim_readiness(
 async def claim_online(
     tx: Write, charge_box_id: str, at: datetime, *, stale: timedelta
 ) -> tuple[str, str | None] | None:
-    """The charger, with its subprotocol, where it bypasses the gateway and was not asked within `stale`: claimed."""
+    """The charger, with its subprotocol, where it bypasses the gateway or takes no cards, and was not asked within
+    `stale`: claimed.
+    """
     rested = sa.or_(charger.c.ready_asked_at.is_(None), charger.c.ready_asked_at < at - stale)
     statement = (
         charger.update()
-        .where(charger.c.charge_box_id == charge_box_id, sa.not_(charger.c.via_gateway), rested)
+        .where(
+            charger.c.charge_box_id == charge_box_id,
+            sa.or_(sa.not_(charger.c.via_gateway), charger.c.ready == "no"),
+            rested,
+        )
         .values(ready_asked_at=at)
         .returning(charger.c.charge_box_id, charger.c.subprotocol)
     )
     row = (await tx.execute(statement)).first()
     return None if row is None else (row.charge_box_id, row.subprotocol)
+
+
+async def ask_anew(tx: Write, charge_box_id: str) -> None:
+    """Its configuration was changed: what it told before counts for nothing, and it is asked at the next turn."""
+    statement = charger.update().where(charger.c.charge_box_id == charge_box_id)
+    await tx.execute(statement.values(ready_checked_at=None, ready_asked_at=None))
 
 
 async def set_readiness(tx: Write, charge_box_id: str, verdict: Verdict, at: datetime | None) -> Readiness:

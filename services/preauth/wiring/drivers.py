@@ -33,7 +33,6 @@ from shared.runtime.supervisor import Every
 from shared.web.problems import on_crash, on_no_answer, on_problem
 
 EXPIRE_EVERY_S = 1.0
-HOUR_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

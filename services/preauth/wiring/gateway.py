@@ -27,6 +27,7 @@ def wire_gateway(service: Service, settings: PreauthSettings, decider: TapDecide
     service.dispatcher.query(asked.GetCharger, chargers.get_charger)
     service.dispatcher.query(asked.ListChargers, chargers.list_chargers)
     service.consumer.on(sync.TransactionStarted, newcomers.session_started)
+    service.consumer.on(sync.ChargerOperationFinished, readiness.operation_finished)
     observer = Observer(database, outbox, instance=new_id(), clock=clock, new_id=new_id)
     service.parts += [
         Every("chargers.note_tapped", NOTE_EVERY_S, newcomers.note_tapped),

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -20,6 +20,8 @@ from services.preauth.chargers.seen import Connected, Disconnected, Seen, Sessio
 from services.preauth.tables import metadata
 from shared.bus.outbox import Outbox
 from shared.bus.requests import NoAnswerError
+from shared.contracts.event import Envelope
+from shared.contracts.events.sync import ChargerOperationFinished
 from shared.contracts.identity import Actor
 from shared.contracts.requests.preauth import ChargerView, GetCharger
 from shared.contracts.requests.sync import OperateCharger, OperationOutcome, OperationResult
@@ -382,6 +384,36 @@ async def test_charger_behind_a_hook_is_known_from_its_taps(one: Writing, databa
     assert view is not None
     assert view.connected is False
     assert view.connected_as_of is not None
+
+
+async def test_a_charger_whose_configuration_was_changed_is_asked_anew(one: Writing) -> None:
+    """After ChangeConfiguration it is asked at once, and where it takes no cards also when somebody looks at it."""
+    await connect(one, "CP-1")
+    sync = Sync(configuration=pre_authorize("true"))
+    job = readiness_of(one, sync)
+    handlers = Chargers(one.database, job.look)
+    for operation, asked in (("Reset", 1), ("ChangeConfiguration", 2)):
+        await job.ask()
+        done = ChargerOperationFinished(
+            operation_id=uuid4(),
+            charge_box_id="CP-1",
+            operation=operation,
+            parameters={},
+            outcome="accepted",
+            problem=None,
+        )
+        async with one.database.write() as tx:
+            await job.operation_finished(tx, done, cast("Envelope", None))
+        await job.ask()
+        assert len(sync.asked) == asked
+    assert (await handlers.get_charger(GetCharger(charge_box_id="CP-1"), cause())).readiness.ready == "no"
+    one.clock.ahead = timedelta(seconds=61)
+    sync.configuration = pre_authorize("false")
+    await job.ask()
+    assert (await handlers.get_charger(GetCharger(charge_box_id="CP-1"), cause())).readiness.ready == "yes"
+    one.clock.ahead = timedelta(seconds=122)
+    await job.ask()
+    assert len(sync.asked) == 3
 
 
 async def test_looking_at_a_charger_behind_a_hook_asks_anew(one: Writing) -> None:
