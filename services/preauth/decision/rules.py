@@ -23,6 +23,7 @@ class Reason(StrEnum):
     NOT_ANSWERED_HERE = "not_answered_here"
     REMOTE_START_PENDING = "remote_start_pending"
     NOTHING_ARMED = "nothing_armed"
+    SCAN_VOID = "scan_void"
     ALREADY_SCANNED = "already_scanned"
     OTHER_CARD_MATCHED = "other_card_matched"
     CANCELLED = "cancelled"
@@ -49,6 +50,7 @@ SENTENCES: Final[dict[Reason, str]] = {
     Reason.NOT_ANSWERED_HERE: "A start that passes the gateway always goes to SteVe.",
     Reason.REMOTE_START_PENDING: "A remote start was under way at this charger; this is its card, not a tap.",
     Reason.NOTHING_ARMED: "No scan was armed at this charger.",
+    Reason.SCAN_VOID: "The scan at this charger took no card: the one it matched was not told Blocked in time.",
     Reason.ALREADY_SCANNED: "This card was already taken as a scan; now it charges.",
     Reason.OTHER_CARD_MATCHED: "The scan armed at this charger had already taken another card.",
     Reason.CANCELLED: "The scan at this charger had been cancelled.",
@@ -83,6 +85,8 @@ class Facts:
     """No pairing at this charger, also none that ended within the last minute."""
     taken: bool = False
     """The pairing has been matched by a card already."""
+    void: bool = False
+    """... which was not told Blocked in time, so that nothing was taken."""
     same_card: bool = False
     """... by this card."""
     repeats: bool = False
@@ -118,6 +122,7 @@ RULES: Final[Sequence[Rule]] = (
     Rule(Reason.NOTHING_ARMED, ("unpaired",)),
     Rule(Reason.REMOTE_START_PENDING, ("remote_start_pending",)),
     Rule(Reason.REPEATED, ("repeats",), "intercept"),
+    Rule(Reason.SCAN_VOID, ("void",)),
     Rule(Reason.ALREADY_SCANNED, ("taken", "same_card")),
     Rule(Reason.OTHER_CARD_MATCHED, ("taken",)),
     Rule(Reason.CANCELLED, ("cancelled",)),

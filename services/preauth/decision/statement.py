@@ -120,6 +120,7 @@ FACTS: Final[dict[str, str]] = {
             AND r.asked_at BETWEEN t.received_at - make_interval(secs => {remote_start_s}) AND t.received_at)""",
     "unpaired": "p.pairing_id IS NULL",
     "taken": "p.state IN ('matched', 'intercepted', 'consumed', 'void')",
+    "void": "p.state = 'void'",
     "same_card": "p.id_tag = t.id_tag",
     "repeats": "p.repeats",
     "cancelled": "p.state = 'cancelled'",

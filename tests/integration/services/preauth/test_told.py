@@ -70,7 +70,14 @@ async def test_a_match_that_was_not_told_blocked_is_void(preauth: Preauth, told:
     assert row == {"reason": "matched", "told": told, "in_time": False}
     assert preauth.events("scan.intercepted") == []
     assert preauth.events("tap.decided")[0]["data"]["told"] == told
-    assert await preauth.tap("04A1", CP) is None
+    # Nothing was taken, and the next taps are not told that something was. Within two seconds it would be the same tap.
+    preauth.clock.ahead += timedelta(seconds=3)
+    for card in ("04A1", "04B2"):
+        assert await preauth.tap(card, CP) is None
+    assert [tap["reason"] for tap in preauth.rows("SELECT reason FROM tap ORDER BY received_at OFFSET 1")] == [
+        "scan_void",
+        "scan_void",
+    ]
 
 
 async def test_blocked_may_not_be_told_late(own_preauth: Preauth) -> None:

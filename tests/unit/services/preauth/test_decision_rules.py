@@ -35,6 +35,8 @@ def facts(*names: str) -> Facts:
         (facts("taken", "same_card", "repeats"), Reason.REPEATED, "intercept"),
         (facts("taken", "same_card", "repeats", "is_start"), Reason.REPEATED, "intercept"),
         (facts("taken", "same_card", "repeats", "switched_off"), Reason.SWITCHED_OFF, "pass"),
+        (facts("taken", "same_card", "void"), Reason.SCAN_VOID, "pass"),
+        (facts("taken", "void"), Reason.SCAN_VOID, "pass"),
         (facts("taken", "same_card"), Reason.ALREADY_SCANNED, "pass"),
         (facts("taken"), Reason.OTHER_CARD_MATCHED, "pass"),
         (facts("cancelled"), Reason.CANCELLED, "pass"),
