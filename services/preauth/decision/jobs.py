@@ -171,7 +171,9 @@ class Replay:
         self._database, self._outbox, self._group, self._spool = database, outbox, group, spool
         self._clock, self._new_id = clock, new_id
         self._bytes = Gauge("tap_spool_bytes", "Taps that wait for the database", registry=registry)
-        self._gaps = Counter("tap_gap_taps_total", "Taps that are in no journal", registry=registry)
+        gaps = Counter("tap_gap_taps_total", "Taps that are in no journal", registry=registry)
+        # At once: while the database is away, nothing else tells of them.
+        spool.on_miss = gaps.inc
 
     async def replay(self) -> int:
         """Write what waits; returns how many taps were written."""
@@ -233,7 +235,6 @@ class Replay:
                 why="The spool was full, or a tap in it could not be written or read.",
             )
         self._spool.forget_gap(written)
-        self._gaps.inc(written.taps)
         log.error("Taps are in no journal.", action="spool.gap", taps=written.taps)
 
 

@@ -2,12 +2,13 @@
 
 One JSON line a tap, with what was told (they all passed). The lines survive the process; the tap's id makes writing
 them twice harmless. The file is bounded: what does not fit any more, or cannot be read again, is counted, and becomes
-a gap in the journal.
+a gap in the journal. The gap has a small file beside it, which the next process adopts as well.
 """
 
 import errno
 import fcntl
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,9 @@ from shared.runtime.log import get_logger
 log = get_logger(__name__)
 
 SUFFIX: Final = ".taps"
+GAP_SUFFIX: Final = ".gap"
+# Written over in one piece, whatever the numbers in it.
+GAP_BYTES: Final = 256
 # Read in one piece: thousands of taps, and a moment of the loop's time.
 MOST_READ: Final = 1024 * 1024
 
@@ -60,11 +64,11 @@ class _File:
         self._read_until = 0
 
     @classmethod
-    def create(cls, path: Path) -> Self:
+    def create(cls, path: Path, how: int = os.O_APPEND) -> Self:
         """Under another name until it is locked: else somebody could adopt it in between."""
         path.parent.mkdir(parents=True, exist_ok=True)
         unlocked = path.with_suffix(".new")
-        descriptor = os.open(unlocked, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        descriptor = os.open(unlocked, os.O_RDWR | os.O_CREAT | how, 0o600)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         unlocked.rename(path)
         return cls(path, descriptor)
@@ -112,6 +116,13 @@ class _File:
             os.ftruncate(self._descriptor, size)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
 
+    def overwrite(self, block: bytes) -> None:
+        """Put this in the place of all that is there: a block of the same length, in one piece.
+
+        :raises OSError: where it cannot be written.
+        """
+        os.pwrite(self._descriptor, block, 0)
+
     def peek(self, most: int) -> bytes:
         """The oldest bytes that wait."""
         return os.pread(self._descriptor, min(self.waiting, most), self._read_until)
@@ -146,7 +157,9 @@ class Spool:
         self._own: _File | None = None
         self._left: list[_File] = []
         self._reading: _Reading | None = None
+        self._gap_file: _File | None = None
         self.gap: Gap | None = None
+        self.on_miss: Callable[[int], None] = lambda _: None
 
     def __len__(self) -> int:
         """Bytes that wait."""
@@ -197,17 +210,37 @@ class Spool:
 
     def miss(self, at: datetime, taps: int) -> None:
         """Count taps that are in no journal."""
-        if self.gap is None:
-            self.gap = Gap(at, at)
-        self.gap.first_at = min(self.gap.first_at, at)
-        self.gap.last_at = max(self.gap.last_at, at)
-        self.gap.taps += taps
+        self._widen(Gap(at, at, taps))
+        self.on_miss(taps)
 
     def forget_gap(self, written: Gap) -> None:
         if self.gap is not None:
             self.gap.taps -= written.taps
             if self.gap.taps <= 0:
                 self.gap = None
+            self._keep_gap()
+
+    def _widen(self, by: Gap) -> None:
+        if self.gap is None:
+            self.gap = Gap(by.first_at, by.last_at)
+        self.gap.first_at = min(self.gap.first_at, by.first_at)
+        self.gap.last_at = max(self.gap.last_at, by.last_at)
+        self.gap.taps += by.taps
+        self._keep_gap()
+
+    def _keep_gap(self) -> None:
+        """Bring the gap's file up to date: how much is missing outlives this process."""
+        try:
+            if self.gap is None:
+                if self._gap_file is not None:
+                    self._gap_file.close(delete=True)
+                    self._gap_file = None
+                return
+            if self._gap_file is None:
+                self._gap_file = _File.create(self._folder / f"{self._name}{GAP_SUFFIX}", how=0)
+            self._gap_file.overwrite(self._encoder.encode(self.gap).ljust(GAP_BYTES))
+        except OSError as error:
+            log.error("A gap could not be kept in a file.", action="spool.gap_not_kept", error=repr(error))  # noqa: TRY400
 
     def adopt(self) -> int:
         """Take over the files of processes that are gone; returns how many.
@@ -227,13 +260,28 @@ class Spool:
                 self._left.append(file)
             else:
                 file.close(delete=True)
+        self._adopt_gaps()
         return adopted
+
+    def _adopt_gaps(self) -> None:
+        own = self._gap_file.path if self._gap_file is not None else None
+        for path in sorted(self._folder.glob(f"*{GAP_SUFFIX}")):
+            file = None if path == own else _File.adopt(path)
+            if file is None:
+                continue
+            # Counted when they were missed, by the process that is gone.
+            if (gap := _decode_gap(file.peek(GAP_BYTES))) is not None:
+                self._widen(gap)
+            file.close(delete=True)
 
     def close(self) -> None:
         """Release the files; what is in them is adopted by the next process."""
         for file in self._files():
             file.close(delete=not file.waiting)
         self._own, self._left = None, []
+        if self._gap_file is not None:
+            self._gap_file.close()
+            self._gap_file = None
 
     def _files(self) -> list[_File]:
         return [*self._left, self._own] if self._own is not None else self._left.copy()
@@ -257,4 +305,11 @@ def _decode(line: bytes) -> Spooled | None:
         return msgspec.json.decode(line, type=Spooled)
     except msgspec.DecodeError:
         # Cut off in a process that was killed while it wrote, or a disk that lost a part.
+        return None
+
+
+def _decode_gap(block: bytes) -> Gap | None:
+    try:
+        return msgspec.json.decode(block, type=Gap)
+    except msgspec.DecodeError:
         return None

@@ -267,7 +267,7 @@ async def test_a_spool_with_bad_lines_is_written_all_the_same(database: TestData
         assert gap == {"taps": 2}
         found = preauth.rows("SELECT id_tag FROM tap ORDER BY id_tag")
         assert [row["id_tag"] for row in found] == ["FIRST", "LAST"]
-        assert not list(folder.iterdir())
+    assert not list(folder.iterdir())
 
 
 GATEWAY, HOOK = "gateway", "hook"

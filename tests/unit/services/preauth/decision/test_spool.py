@@ -1,16 +1,19 @@
 """The spool on a real folder: a full disk, files that vanish, and what dead processes left behind."""
 
 import resource
+import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from structlog.testing import capture_logs
 
-from services.preauth.decision.spool import MOST_READ, Spool, Spooled
+from services.preauth.decision.spool import MOST_READ, Gap, Spool, Spooled
 
 MANY = 10_000
 MAX_BYTES = 1024 * 1024
@@ -149,3 +152,36 @@ def _leave(spool: Spool) -> None:
     """Its process dies: the lock is gone, the file is not."""
     for file in spool._files():
         file.close()
+
+
+def test_how_much_is_missing_outlives_the_process(tmp_path: Path) -> None:
+    """What overflowed is counted at once, and the next process knows of it: how many, and between when; once."""
+    at = datetime(2026, 5, 1, tzinfo=UTC)
+    code = (
+        "import os, sys, pathlib, datetime;"
+        "from services.preauth.decision.spool import Spool;"
+        "spool = Spool(pathlib.Path(sys.argv[1]), name='killed', max_bytes=1);"
+        "at = datetime.datetime(2026, 5, 1, tzinfo=datetime.UTC);"
+        "[spool.miss(at + datetime.timedelta(seconds=n), 1) for n in range(3)];"
+        "os.kill(os.getpid(), 9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    counted: list[int] = []
+    spool = Spool(tmp_path, name="next", max_bytes=1)
+    spool.on_miss = counted.append
+    spool.adopt()
+    spool.adopt()
+    assert spool.gap == Gap(at, at + timedelta(seconds=2), 3)
+    # The dead process had counted those.
+    assert counted == []
+    spool.miss(at, 2)
+    assert counted == [2]
+    spool.close()
+    last = Spool(tmp_path, name="last", max_bytes=1)
+    last.adopt()
+    assert last.gap is not None
+    assert last.gap.taps == 5
+    last.forget_gap(last.gap)
+    assert list(tmp_path.glob("*.gap")) == []
+    last.close()
