@@ -24,6 +24,7 @@ LOOK_S: Final = 0.001
 
 BLOCKED: Final = b'{"override":"BLOCKED"}'
 NO_OVERRIDE: Final = b'{"override":null}'
+INTERNAL: Final = b'{"error":"internal"}'
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[^\x00]*$")]
 
@@ -59,6 +60,14 @@ class Hook:
         return Route(PATH, self, methods=["POST"], name="pre-authorize")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._serve(scope, receive, send)
+        except Exception:
+            # No router and no middleware stands before this one, so nobody else would answer.
+            log.exception("A hook call failed.", action="hook.failed")
+            await _answer(send, 500, INTERNAL)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         arrived = time.monotonic()
         try:
             tap = await self._read(_headers(scope), receive, arrived)

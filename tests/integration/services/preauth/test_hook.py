@@ -22,6 +22,19 @@ async def arm(preauth: Preauth, charger: str = CP, **more: int) -> dict[str, Any
     return await preauth.done(ArmPairing(charge_box_id=charger, purpose="find_card", **more))
 
 
+async def test_a_crash_is_answered_as_the_caller_knows_it(preauth: Preauth, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of ours is 500 `internal`, in the hook's own words, and the next call is served."""
+
+    def crash(*_: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("services.preauth.decision.http.signed", crash)
+        answer = await preauth.post(preauth.body("04A1", "CP-7"))
+    assert (answer.status_code, answer.json()) == (500, {"error": "internal"})
+    assert await preauth.tap("04A1", "CP-7") is None
+
+
 async def test_passes_when_nothing_is_armed(preauth: Preauth) -> None:
     """A tap where no scan waits gets no override, and is journalled with what it was told."""
     assert await preauth.tap(" 04a1 ", CP, connector=2) is None
