@@ -47,8 +47,8 @@ class Door:
 class Hall(Protocol):
     """Where tunnels live."""
 
-    def refuses(self) -> Response | None:
-        """Why nobody is let in at the moment."""
+    def refuses(self, *, let_in: bool) -> Response | None:
+        """Why nobody is let in at the moment. `let_in`: this one was, and waits for SteVe's word."""
         ...
 
     def begun(self, admission: "Admission") -> None: ...
@@ -170,7 +170,7 @@ class Admission:
         """
         if isinstance(route, Refusal):
             raise UpstreamRefusedError(handshake.plain(route.status, "Refused", route.reason + "\n"))
-        if (busy := self._hall.refuses()) is not None:
+        if (busy := self._hall.refuses(let_in=False)) is not None:
             raise UpstreamRefusedError(busy)
         try:
             # Only whether it is a WebSocket handshake at all; the library answers in words if not.
@@ -195,7 +195,7 @@ class Admission:
         if self.steve is None or self.steve.protocol.state is not State.OPEN:
             text = "The central system's answer to the handshake is no WebSocket's.\n"
             raise UpstreamRefusedError(handshake.plain(502, "Bad Gateway", text))
-        if (busy := self._hall.refuses()) is not None:
+        if (busy := self._hall.refuses(let_in=True)) is not None:
             raise UpstreamRefusedError(busy)
         return self.steve.protocol.subprotocol
 

@@ -123,10 +123,11 @@ class Gateway:
 
     # What admissions and tunnels tell
 
-    def refuses(self) -> Response | None:
+    def refuses(self, *, let_in: bool) -> Response | None:
         if self._stopping:
             return handshake.plain(503, "Service Unavailable", "The gateway is restarting; come back in a moment.\n")
-        if len(self._tunnels) >= self._config.max_chargers:
+        # Who asks is an admission, too. Once let in, who came later pushes nobody out again.
+        if not let_in and len(self._tunnels) + len(self._admissions) > self._config.max_chargers:
             return handshake.plain(503, "Service Unavailable", "The gateway has no room for another charger.\n")
         return None
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import ipaddress
 import ssl
 from pathlib import Path
@@ -160,6 +161,27 @@ async def test_no_room_is_said_so(steve: SteveSimulator) -> None:
     ):
         assert (await refusal(gateway.url)).response.status_code == 503
         assert (await exchange(socket, 2, "1", "Heartbeat", {}))[0] == 3
+
+
+async def test_who_is_being_let_in_takes_room_too() -> None:
+    """While SteVe has not answered about one charger, there is no room for a second one where there is only for one."""
+    held = asyncio.Event()
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        held.set()
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(slow, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, running_gateway(f"ws://127.0.0.1:{port}/steve", max_chargers=1) as gateway:
+        first = asyncio.create_task(refusal(gateway.url))
+        async with asyncio.timeout(DEADLINE_S):
+            await held.wait()
+        assert (await refusal(gateway.url, "CP-2")).response.status_code == 503
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
 
 
 @pytest.mark.parametrize(
