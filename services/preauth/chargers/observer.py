@@ -12,12 +12,18 @@ from services.preauth.chargers.rules import REPEATED_WITHIN
 from services.preauth.chargers.seen import (
     Connected,
     RemoteStartPassed,
+    RemoteStartRefused,
     Seen,
     SessionStarted,
     SessionStopped,
     StatusReported,
 )
-from services.preauth.decision.projections import remote_start_asked, session_started, session_stopped
+from services.preauth.decision.projections import (
+    remote_start_asked,
+    remote_start_refused,
+    session_started,
+    session_stopped,
+)
 from shared.bus.outbox import Outbox
 from shared.contracts.event import Event
 from shared.contracts.identity import Actor, Cause, id_tag_key
@@ -221,6 +227,10 @@ class Observer:
                     id_tag=id_tag_key(seen.id_tag),
                     at=seen.at,
                     new_id=self._new_id,
+                )
+            case RemoteStartRefused():
+                await remote_start_refused(
+                    tx, charge_box_id=seen.charge_box_id, id_tag=id_tag_key(seen.id_tag), at=seen.at
                 )
             case SessionStarted() if seen.verdict == _ACCEPTED:
                 # A refused start has its row in SteVe as well, but no session that a tap could stop.

@@ -67,6 +67,13 @@ class RemoteStartPassed(Seen):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteStartRefused(Seen):
+    """The charger would not start for this card: its next Authorize is a tap like any other."""
+
+    id_tag: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionStarted(Seen):
     """StartTransaction, as answered by SteVe (OCPP 1.6, 4.8). Energy in Wh."""
 

@@ -162,5 +162,16 @@ async def remote_start_asked(tx: Write, *, charge_box_id: str, id_tag: IdTag, at
     await tx.execute(remote_start.insert().values(values))
 
 
+async def remote_start_refused(tx: Write, *, charge_box_id: str, id_tag: IdTag, at: datetime) -> None:
+    """The charger will not start for the card, whoever asked it to: what is presented there after this is a tap."""
+    await tx.execute(
+        remote_start.delete().where(
+            remote_start.c.charge_box_id == charge_box_id,
+            remote_start.c.id_tag == id_tag,
+            remote_start.c.asked_at <= at,
+        )
+    )
+
+
 def transaction_id_of(session: str) -> int:
     return int(session.rpartition(":")[2])

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final, NamedTuple, TypeVar
 
-from services.preauth.chargers.seen import RemoteStartPassed, Seen
+from services.preauth.chargers.seen import RemoteStartPassed, RemoteStartRefused, Seen
 from services.preauth.gateway import rules
 from services.preauth.gateway.ports import Presented
 from services.preauth.gateway.rules import Call, Known, RemoteStartTransaction
@@ -79,12 +79,14 @@ class Conversation:
             connector_id=message.connector_id,
         )
 
-    def answered_by_charger(self, text: bytes | bytearray) -> None:
+    def answered_by_charger(self, text: bytes | bytearray, at: datetime) -> Seen | None:
         """A charger that refused the RemoteStart will not authorize because of it."""
         answer = attempt(rules.read_answer, text)
         card = self._remote_calls.pop(answer.message_id, None) if answer is not None else None
-        if answer is not None and card is not None and not rules.accepted(answer):
-            self._remote_starts.pop(card, None)
+        if answer is None or card is None or rules.accepted(answer):
+            return None
+        self._remote_starts.pop(card, None)
+        return RemoteStartRefused(charge_box_id=self._charge_box_id, at=at, id_tag=rules.clean(card) or "")
 
     def started_remotely(self, id_tag: str, now: float) -> bool:
         """Whether SteVe asked for a start with this card a moment ago."""

@@ -222,7 +222,7 @@ class Tunnel:
         if kind is not None and kind != rules.CALL:
             self._settle(1)
             if self._talk.waits_for_charger:
-                self._talk.answered_by_charger(text)
+                self._house.saw(self._talk.answered_by_charger(text, self._house.clock()))
 
     def _up_call(self, text: bytes | bytearray) -> None:
         call, message = attempt(rules.read_known, text) or (None, None)

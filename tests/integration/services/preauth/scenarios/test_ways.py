@@ -267,6 +267,31 @@ async def test_a_remote_start_while_armed(site: Site, charger_id: str, card: str
 
 
 @pytest.mark.parametrize("site", [GATEWAY, BOTH], indirect=True, ids=str)
+async def test_a_remote_start_that_the_charger_refused(site: Site, charger_id: str, card: str) -> None:
+    """A charger that is busy refuses the start: the card, presented there afterwards, is taken as a scan."""
+    settings = site.steve.settings
+    async with (
+        site.kiosk(charger_id) as kiosk,
+        site.charger(charger_id) as charger,
+        httpx.AsyncClient(auth=(settings.user, settings.password), trust_env=False) as rest,
+    ):
+        for connector in charger.connectors:
+            assert (await charger.tap(connector, site.new_card())).charging
+        pairing_id = await kiosk.arm(charger_id)
+        answer = await rest.post(
+            f"{site.steve.rest_url}/steve/api/v1/operations/RemoteStartTransaction",
+            json={"chargeBoxIdList": [charger_id], "idTag": card, "connectorId": 1},
+        )
+        assert "Rejected" in answer.text
+        # What passed is written a moment later.
+        await asyncio.sleep(0.5)
+        assert (await charger.authorize(card))[0] == "Blocked"
+        await kiosk.notified(pairing_id, "intercepted")
+    assert (await site.reasons(charger_id))[-1] == "matched"
+    assert site.one.rows("SELECT FROM remote_start WHERE charge_box_id = %s", charger_id) == []
+
+
+@pytest.mark.parametrize("site", [GATEWAY, BOTH], indirect=True, ids=str)
 async def test_a_card_that_stops_its_own_session_is_no_scan(site: Site, charger_id: str, card: str) -> None:
     """While a card charges here, its Authorize means stop: it passes although a pairing is armed.
 

@@ -3,10 +3,11 @@
 import json
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.preauth.chargers.seen import RemoteStartPassed, SessionStarted
+from services.preauth.chargers.seen import RemoteStartPassed, RemoteStartRefused, SessionStarted
 from services.preauth.gateway import rules
 from services.preauth.gateway.conversation import REMEMBERED_CALLS, REMOTE_START_S, Conversation
 
@@ -46,7 +47,8 @@ def test_remote_start_shields_its_card_for_a_while() -> None:
         assert isinstance(talk.called_by_steve(ask, AT, 100.0), RemoteStartPassed)
         assert talk.started_remotely("CARD", 101.0)
         assert not talk.started_remotely("OTHER", 101.0)
-        talk.answered_by_charger(frame(3, "r", {"status": "Rejected" if end == "refused" else "Accepted"}))
+        seen = talk.answered_by_charger(frame(3, "r", {"status": "Rejected" if end == "refused" else "Accepted"}), AT)
+        assert isinstance(seen, RemoteStartRefused) is (end == "refused")
         if end == "start":
             talk.session_began("Card")
         now = 101.0 + REMOTE_START_S if end == "time" else 102.0
