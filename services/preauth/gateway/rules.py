@@ -49,15 +49,26 @@ class _Message(msgspec.Struct, rename="camel"):
     pass
 
 
-class Authorize(_Message):
-    id_tag: Annotated[str, Meta(min_length=1, max_length=TEXT_CHARS)]
+class Authorize(NamedTuple):
+    id_tag: str
 
 
-class StartTransaction(_Message):
-    connector_id: Connector
-    id_tag: Annotated[str, Meta(min_length=1, max_length=TEXT_CHARS)]
-    meter_start: Int64
-    timestamp: datetime
+class StartTransaction(NamedTuple):
+    """What could not be read of it is None: it is the card's tap all the same."""
+
+    id_tag: str
+    connector_id: int | None
+    meter_start: int | None
+    timestamp: datetime | None
+
+
+class _Presented(_Message):
+    """Either of them as it was sent. SteVe, too, reads a number for a text, and a text for a number."""
+
+    id_tag: str | int
+    connector_id: Any = None
+    meter_start: Any = None
+    timestamp: Any = None
 
 
 class StopTransaction(_Message):
@@ -111,6 +122,8 @@ class _StatusAnswer(_Message):
     status: str
 
 
+_TAPS: Final = frozenset({Authorize.__name__, StartTransaction.__name__})
+
 Known = (
     Authorize
     | StartTransaction
@@ -124,14 +137,12 @@ Known = (
 # RecursionError: brackets nested deeper than the stack.
 _UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-_call = msgspec.json.Decoder(tuple[Literal[2], str, str, Raw])
+_call = msgspec.json.Decoder(tuple[Literal[2], str | int, str, Raw])
 _result = msgspec.json.Decoder(tuple[Literal[3], str, Raw])
 _error = msgspec.json.Decoder(list[Any])
 _messages: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     kind.__name__: msgspec.json.Decoder(kind)
     for kind in (
-        Authorize,
-        StartTransaction,
         StopTransaction,
         BootNotification,
         StatusNotification,
@@ -139,6 +150,7 @@ _messages: Final[dict[str, msgspec.json.Decoder[Any]]] = {
         RemoteStartTransaction,
     )
 }
+_presented = msgspec.json.Decoder(_Presented)
 _authorize_answer = msgspec.json.Decoder(_AuthorizeAnswer)
 _start_answer = msgspec.json.Decoder(_StartAnswer)
 _status_answer = msgspec.json.Decoder(_StatusAnswer)
@@ -162,7 +174,8 @@ def read_call(frame: bytes | bytearray) -> Call | None:
         _, message_id, action, payload = _call.decode(frame)
     except _UNREADABLE:
         return None
-    return Call(message_id, action, payload)
+    # SteVe answers under the number's digits, as a text.
+    return Call(str(message_id), action, payload)
 
 
 def read_answer(frame: bytes | bytearray) -> Answer | None:
@@ -188,17 +201,47 @@ def read_known(frame: bytes | bytearray) -> tuple[Call, Known | None] | None:
 
 def read_message(call: Call) -> Known | None:
     """The call's payload, where it is a message that the gateway knows and that fits its schema."""
-    decoder = _messages.get(call.action)
-    if decoder is None:
-        return None
     try:
-        message: Known = decoder.decode(call.payload)
+        if call.action in _TAPS:
+            return _tap(call.action, _presented.decode(call.payload))
+        decoder = _messages.get(call.action)
+        message: Known | None = None if decoder is None else decoder.decode(call.payload)
     except _UNREADABLE:
         return None
-    if isinstance(message, Authorize | StartTransaction) and "\x00" in message.id_tag:
+    return message
+
+
+def _tap(action: str, sent: _Presented) -> Authorize | StartTransaction | None:
+    """A tap is one by its card alone; of a start, whatever else can be read."""
+    id_tag = str(sent.id_tag)
+    if not 0 < len(id_tag) <= TEXT_CHARS or "\x00" in id_tag:
         # No card has it, and no journal can hold it.
         return None
-    return message
+    if action == Authorize.__name__:
+        return Authorize(id_tag)
+    connector_id = _whole(sent.connector_id, 31)
+    return StartTransaction(
+        id_tag,
+        connector_id if connector_id is None or connector_id >= 0 else None,
+        _whole(sent.meter_start, 63),
+        _moment(sent.timestamp),
+    )
+
+
+def _whole(sent: object, bits: int) -> int | None:
+    """A whole number, however it was written, if a column of that size can hold it."""
+    try:
+        number = int(sent) if isinstance(sent, int | str) or (isinstance(sent, float) and sent.is_integer()) else None
+    except ValueError:
+        return None
+    return number if number is not None and -(2**bits) <= number < 2**bits else None
+
+
+def _moment(sent: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(sent) if isinstance(sent, str) else None
+    except ValueError:
+        return None
 
 
 def blocked(message_id: str, until: datetime) -> bytes:
@@ -267,10 +310,11 @@ def _seen(charge_box_id: str, message: Known, payload: Raw, at: datetime) -> See
                 charge_box_id=charge_box_id,
                 at=at,
                 transaction_id=started.transaction_id,
-                connector_id=message.connector_id,
+                # SteVe took the start, and counts from 0 where it says nothing.
+                connector_id=message.connector_id or 0,
                 id_tag=clean(message.id_tag) or "",
                 verdict=clean(started.id_tag_info.status) or "",
-                meter_start_wh=message.meter_start,
+                meter_start_wh=message.meter_start or 0,
                 started_at=utc(message.timestamp) or at,
             )
         case StopTransaction():

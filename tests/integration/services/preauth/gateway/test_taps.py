@@ -260,13 +260,13 @@ async def test_older_ocpp_is_only_relayed(steve: SteveSimulator, notes: Notes, g
 @pytest.mark.parametrize(
     "frame",
     [
-        '[2,"1","Authorize",{"idTag":123}]',
+        '[2,"1","Authorize",{"idTag":true}]',
         '[2,"1","Authorize",{}]',
         '[2,"1","Authorize",null]',
         '[2,"1","Authorize",{"idTag":""}]',
         '[2,"1","Authorize",{"idTag":"' + "x" * 300 + '"}]',
         '[2,"1","Authorize",{"idTag":"CARD"},5]',
-        '[2,1,"Authorize",{"idTag":"CARD"}]',
+        '[2,null,"Authorize",{"idTag":"CARD"}]',
         '[2,"1","authorize",{"idTag":"CARD"}]',
         '[2,"1","Authorize",{"idTag":"CARD"}',
         '[2,"1","Authorize",{"idTag":"\\ud800"}]',
@@ -291,6 +291,37 @@ async def test_anything_but_an_authorize_is_steves_to_judge(notes: Notes, frame:
         async with asyncio.timeout(DEADLINE_S):
             assert await arrived.get() == frame
     assert notes.asked == []
+
+
+@pytest.mark.parametrize(
+    ("frame", "card", "connector_id"),
+    [
+        ('[2,"1","Authorize",{"idTag":123}]', "123", None),
+        ('[2,1,"Authorize",{"idTag":"CARD"}]', "CARD", None),
+        ('[2,"1","StartTransaction",{"idTag":"CARD","connectorId":1,"meterStart":5.0}]', "CARD", 1),
+        ('[2,"1","StartTransaction",{"idTag":"CARD","connectorId":"1","meterStart":"5"}]', "CARD", 1),
+        ('[2,"1","StartTransaction",{"idTag":"CARD","connectorId":[],"meterStart":{}}]', "CARD", None),
+    ],
+)
+async def test_a_tap_is_one_however_its_charger_writes(
+    notes: Notes, frame: str, card: str, connector_id: int | None
+) -> None:
+    """A card that is presented is asked about, whatever else of the call is odd or missing."""
+    arrived: asyncio.Queue[str | bytes] = asyncio.Queue()
+
+    async def handler(connection: ServerConnection) -> None:
+        async for one in connection:
+            arrived.put_nowait(one)
+
+    async with (
+        peer(handler) as url,
+        running_gateway(url, desk=notes) as gateway,
+        charger_socket(gateway.url) as charger,
+    ):
+        await charger.send(frame)
+        async with asyncio.timeout(DEADLINE_S):
+            assert await arrived.get() == frame
+    assert [(tap.id_tag, tap.connector_id) for tap in notes.asked] == [(card, connector_id)]
 
 
 async def test_two_gateways_serve_the_same_steve(steve: SteveSimulator, notes: Notes) -> None:

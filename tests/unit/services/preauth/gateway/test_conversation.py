@@ -39,6 +39,31 @@ def test_session_exists_when_steve_has_answered() -> None:
     assert talk.answered(answer, AT) is None
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [{"meterStart": 5.0}, {"meterStart": "5"}, {"connectorId": "1"}, {"timestamp": "2026-05-01T10:00Z"}],
+)
+def test_a_start_that_is_written_oddly_begins_a_session(odd: dict[str, object]) -> None:
+    """SteVe takes it, so there is a session: with what it says, however that is written."""
+    talk = Conversation("CP")
+    call(talk, "1", "StartTransaction", START | odd)
+    heard = talk.answered(frame(3, "1", {"transactionId": 7, "idTagInfo": {"status": "Accepted"}}), AT)
+    assert heard is not None
+    assert isinstance(heard.seen, SessionStarted)
+    seen = heard.seen
+    assert (seen.connector_id, seen.meter_start_wh, seen.started_at) == (1, 5, AT)
+
+
+def test_a_start_without_a_time_began_when_it_passed() -> None:
+    """Nothing else is known of it."""
+    talk = Conversation("CP")
+    call(talk, "1", "StartTransaction", {"idTag": "A"})
+    heard = talk.answered(frame(3, "1", {"transactionId": 7, "idTagInfo": {"status": "Accepted"}}), AT)
+    assert heard is not None
+    assert isinstance(heard.seen, SessionStarted)
+    assert heard.seen.started_at == AT
+
+
 def test_remote_start_shields_its_card_for_a_while() -> None:
     """The card of a RemoteStart is known, however it is spelled, until it started, was refused, or time went by."""
     ask = frame(2, "r", "RemoteStartTransaction", {"idTag": " card ", "connectorId": 1})
