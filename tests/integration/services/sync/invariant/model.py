@@ -155,10 +155,11 @@ class Model:
         if owner is not None:
             session.owner, session.had_wh, session.closed_wh = owner, 0, 0
 
-    def found_late(self, pk: int) -> None:
+    def found_late(self, pk: int, has_wh: int) -> None:
         """An operator's word would bill it now, but for one thing: Lago has a part of it that came after it."""
         session = self.sessions[pk]
-        session.frozen = session.frozen or 0 < session.closed_wh != session.wh
+        if 0 < has_wh != session.wh:
+            session.frozen, session.had_wh = True, has_wh
 
     def ignore(self, pk: int, had_wh: int) -> None:
         session = self.sessions[pk]

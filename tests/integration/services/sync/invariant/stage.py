@@ -74,7 +74,7 @@ class Stage:
                 continue
             counted, one = books.of_session(self.world, pk), held.get(pk)
             if one is not None and one.reason == "late":
-                self.model.found_late(pk)
+                self.model.found_late(pk, counted)
             verdict = self.model.verdict(session)
             reason = one.reason if one is not None else "ignored" if session.ignored else None
             what = f"{session}: {counted} Wh and {reason}, instead of {verdict}"
