@@ -49,15 +49,15 @@ class Console:
 
         await until(linked, within_s=WITHIN_S)
 
-    async def entry_of(self, event_type: str) -> dict[str, Any]:
-        """What audit has recorded of a type, once there is something: the only entry of it."""
+    async def entries_of(self, event_type: str, count: int) -> list[dict[str, Any]]:
+        """What audit has recorded of a type, once it is that many."""
 
         async def entries() -> list[dict[str, Any]]:
             answer = await self.http.get("/audit/entries", params={"type": event_type})
-            return list(answer.json()["items"]) if answer.is_success else []
+            found = list(answer.json()["items"]) if answer.is_success else []
+            return found if len(found) >= count else []
 
-        (entry,) = await until(entries, within_s=WITHIN_S)
-        return entry
+        return await until(entries, within_s=WITHIN_S)
 
 
 @contextlib.asynccontextmanager

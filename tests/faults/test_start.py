@@ -8,12 +8,12 @@ import aio_pika
 import pytest
 
 from shared.bus.topology import SUBSCRIPTIONS, events_queue, parked_queue, requests_queue, retry_queue
-from tests.faults.billing import CARD, CUSTOMER, SUBSCRIPTION, Billing
+from tests.faults.billing import CARD, CHARGER, CUSTOMER, SUBSCRIPTION, Billing
 from tests.faults.conftest import Worlds
 from tests.faults.console import signed_in
 from tests.faults.proxy import Proxy
 from tests.faults.taps import check_answers
-from tests.faults.world import World, new_world
+from tests.faults.world import World, do, new_world
 from tests.infra import Infra
 from tests.waiting import until
 
@@ -122,11 +122,19 @@ async def test_services_start_in_any_order_and_without_what_they_need(
 
 
 async def check_that_all_work(world: World, billing: Billing) -> None:
-    """A card is linked through admin_api; sync bills its session, audit records it, and admin_api reads that."""
+    """A card is linked through admin_api; sync bills its session, audit records it, and admin_api reads that.
+
+    The same again once both servers went away from services that run, and came back.
+    """
     async with signed_in(world) as console:
         await console.until_known(CARD)
         await console.link(CARD, CUSTOMER, SUBSCRIPTION, billing.subscribed_at)
-        session = billing.charge(ENERGY_WH)
-        entry = await console.entry_of("transaction.counted")
-    assert entry["data"]["session"] == session
-    assert billing.counted == (ENERGY_WH, 1)
+        sessions = [billing.charge(ENERGY_WH)]
+        await console.entries_of("transaction.counted", 1)
+        await do(world.postgres.kill, world.rabbitmq.stop)
+        await do(world.postgres.start, world.rabbitmq.start)
+        await all_lack(world, ())
+        sessions.append(billing.charge(ENERGY_WH, f"{CHARGER}-2"))
+        entries = await console.entries_of("transaction.counted", 2)
+    assert sorted(entry["data"]["session"] for entry in entries) == sorted(sessions)
+    assert billing.counted == (2 * ENERGY_WH, 2)
