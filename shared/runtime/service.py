@@ -74,6 +74,7 @@ class Service:
         # tap for tens of milliseconds (facts: what a prototype reached).
         gc.collect()
         gc.freeze()
+        gc.enable()
         for part in self.parts:
             supervisor.start(part, door=part.name in self.doors)
         log.info("Running.", action="service.started", port=self.settings.port, ops_port=self.settings.ops_port)
