@@ -8,7 +8,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def until(probe: Callable[[], Awaitable[T]], *, within_s: float = 20.0, every_s: float = 0.05) -> T:
+async def until(probe: Callable[[], Awaitable[T]], *, within_s: float = 20.0, every_s: float = 0.1) -> T:
     """The first truthy answer of `probe`; fails with the last one after `within_s` seconds."""
     deadline = time.monotonic() + within_s
     while True:

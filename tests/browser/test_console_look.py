@@ -38,7 +38,7 @@ def page(browser: Browser) -> Iterator[Page]:
     ("width", "scheme"),
     [
         (1280, "light"),
-        (390, "dark"),
+        pytest.param(390, "dark", marks=pytest.mark.full),
         pytest.param(768, "dark", marks=pytest.mark.full),
         pytest.param(390, "light", marks=pytest.mark.full),
     ],

@@ -27,7 +27,7 @@ def browser() -> Iterator[Browser]:
 @pytest.mark.parametrize(
     ("width", "scheme"),
     [
-        (1280, "light"),
+        pytest.param(1280, "light", marks=pytest.mark.full),
         (390, "dark"),
         pytest.param(768, "dark", marks=pytest.mark.full),
         pytest.param(390, "light", marks=pytest.mark.full),

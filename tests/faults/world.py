@@ -83,7 +83,7 @@ class World:
             return account if account.settled and not open_taps and not missing else None
 
         try:
-            account = await until(probe, within_s=within_s, every_s=0.1)
+            account = await until(probe, within_s=within_s, every_s=0.3)
         except AssertionError as error:
             raise AssertionError(f"not settled: {last}") from error
         assert account is not None

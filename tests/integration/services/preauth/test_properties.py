@@ -406,7 +406,7 @@ def rig(infra: Infra) -> Iterator[Rig]:
 
 @pytest.mark.parametrize(
     ("examples", "steps"),
-    [(12, 20), pytest.param(60, 40, marks=[pytest.mark.full, pytest.mark.timeout(1200)])],
+    [(8, 20), pytest.param(60, 40, marks=[pytest.mark.full, pytest.mark.timeout(1200)])],
     ids=["quick", "full"],
 )
 def test_what_must_hold_holds(rig: Rig, examples: int, steps: int) -> None:
