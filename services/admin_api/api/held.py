@@ -103,13 +103,16 @@ async def get_held(
 
 @router.post("/retry", responses=_changing)
 async def post_retry(ask: AsOperator, body: RetryBody, key: Key) -> HeldChanged:
-    """Decide again about sessions, about all held for one reason, or about all. Nothing is let pass."""
+    """Decide again about sessions, about all held for one reason, or about all. Nothing is let pass.
+
+    Of a session that is named and was ignored, that is taken back.
+    """
     return await ask.change(RetryHeld(sessions=body.sessions, reason=body.reason, everything=body.everything), key)
 
 
 @router.post("/ignore", responses=_changing)
 async def post_ignore(ask: AsOperator, body: IgnoreBody, key: Key) -> HeldChanged:
-    """Decide that sessions are not billed; the note stays with them."""
+    """Decide that sessions are not billed; the note stays with them. A retry that names them takes it back."""
     return await ask.change(IgnoreHeld(sessions=body.sessions, note=body.note), key)
 
 

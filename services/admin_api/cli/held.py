@@ -47,7 +47,10 @@ def retry(sessions: list[str], *, reason: str | None, everything: bool, as_json:
 
 
 def ignore(sessions: list[str], *, note: str, yes: bool, as_json: bool) -> int:
-    consequences = [f"Not billed, for good: {', '.join(sessions)}."]
+    consequences = [
+        f"Not billed: {', '.join(sessions)}.",
+        "Should SteVe record other energy later, they are held again; `expressync sync retry SESSION` takes it back.",
+    ]
     sure(consequences, "Ignore them?", yes=yes)
     return _change("ignore", {"sessions": sessions, "note": note}, as_json=as_json)
 

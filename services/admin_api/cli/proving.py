@@ -11,7 +11,19 @@ from services.admin_api.cli.errors import COULD_NOT_ASK, FINDING, FINE
 
 # The API waits a minute for sync, which reads every subscription in Lago.
 PATIENCE_S: Final = 75.0
-COLUMNS: Final = ["subscription", "customer", "from", "to", "SteVe", "ledger", "sent", "counted", "held", "stands"]
+COLUMNS: Final = [
+    "subscription",
+    "customer",
+    "from",
+    "to",
+    "SteVe",
+    "ledger",
+    "sent",
+    "counted",
+    "held",
+    "ignored",
+    "stands",
+]
 _PAGE: Final = 50
 
 
@@ -26,7 +38,7 @@ def reconcile(subscription: str | None, *, stored: bool, differing: bool, limit:
     if as_json:
         show.as_json(rows)
     else:
-        show.table(COLUMNS, [_row(row) for row in rows], empty="No subscription was ever billed.", right=COLUMNS[4:9])
+        show.table(COLUMNS, [_row(row) for row in rows], empty="No subscription was ever billed.", right=COLUMNS[4:10])
         for row in rows:
             for difference in row["differences"]:
                 show.plain(row["external_subscription_id"], difference["explanation"], difference["proposal"])
@@ -62,6 +74,7 @@ def _row(row: Json) -> tuple[object, ...]:
         show.kwh(row["sent_wh"]),
         show.kwh(row["counted_wh"]),
         show.kwh(row["held_wh"]),
+        show.kwh(row["ignored_wh"]),
         show.marked(state, f"{word}: {row['problem']}" if row["problem"] else word),
     )
 

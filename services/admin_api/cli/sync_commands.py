@@ -87,7 +87,9 @@ def sync_retry(
     everything: Annotated[bool, typer.Option("--all", help="All that are held.")] = False,
     as_json: AsJson = False,
 ) -> int:
-    """Decide again about held sessions, after their cause is gone. Nothing is let pass."""
+    """Decide again about held sessions, after their cause is gone. Nothing is let pass. One that is named may also have
+    been ignored: that is taken back.
+    """
     from services.admin_api.cli import held  # noqa: PLC0415
 
     return held.retry(sessions or [], reason=reason, everything=everything, as_json=as_json)
@@ -102,7 +104,7 @@ def sync_ignore(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> int:
-    """Decide that held sessions are not billed; the note stays with them."""
+    """Decide that held sessions are not billed; the note stays with them. A retry by name takes it back."""
     from services.admin_api.cli import held  # noqa: PLC0415
 
     return held.ignore(sessions, note=note, yes=yes, as_json=as_json)

@@ -105,7 +105,7 @@ async def _found_late(tx: Write, unowned: list[Any], known_cards: dict[str, Any]
 
 def decide(row: Any, known: Known, terms: Terms) -> Decision:  # noqa: ANN401 - a row of session
     """About a session as SteVe recorded it."""
-    against = _against_start(row, known) or _against_record(row, known, terms)
+    against = _against_ignored(row) or _against_start(row, known) or _against_record(row, known, terms)
     if against is not None:
         return against
     if row.stopped_at is None:
@@ -132,7 +132,7 @@ def decide(row: Any, known: Known, terms: Terms) -> Decision:  # noqa: ANN401 - 
 def decide_reading(row: Any, wh: int, read_at: datetime, known: Known, terms: Terms) -> Decision:  # noqa: ANN401 - a row of session
     """About a running session and a reading. Whatever stands against it is left to the session's end."""
     owner = known.owners.get(key(row))
-    if row.start_wh is None or owner is None or _against_start(row, known) is not None:
+    if row.start_wh is None or owner is None or (_against_ignored(row) or _against_start(row, known)) is not None:
         return Settled()
     if wh <= Chain(row.last_seq, row.billed_wh).next_from(row.start_wh):
         # Another replica had a later one: a step never takes anything back.
@@ -174,6 +174,15 @@ def _owe(
         now=known.now,
         late_policy=late_policy,
     )
+
+
+def _against_ignored(row: Any) -> Hold | None:  # noqa: ANN401 - a row of session
+    """Somebody decided that it is not billed, about other energy; until they take it back, nothing is."""
+    if row.ignored_wh is None:
+        return None
+    used = anomalies.used_wh(row.start_wh, row.stop_wh)
+    what = f"It was ignored with {row.ignored_wh} Wh, and SteVe recorded something else since: {used} Wh by now."
+    return Hold("changed_since_ignored", what)
 
 
 def _against_start(row: Any, known: Known) -> Hold | None:  # noqa: ANN401 - a row of session

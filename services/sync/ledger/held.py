@@ -25,6 +25,7 @@ from shared.contracts.events.sync import TransactionIgnored, TransactionReleased
 from shared.contracts.identity import Cause, session_id
 from shared.contracts.problem import Invalid
 from shared.contracts.request import MAX_ROWS
+from shared.contracts.requests.sync import BillingState
 from shared.contracts.requests.sync_work import (
     Amount,
     HeldChanged,
@@ -99,7 +100,8 @@ class HeldQueue:
         )
 
     async def retry_held(self, tx: Write, request: RetryHeld, cause: Cause) -> HeldChanged:
-        """A session that is named need not be held: what Lago lost of it is sent again, what differs decided again.
+        """A session that is named need not be held: what Lago lost of it is sent again, what differs decided again, and
+        that it was ignored is taken back.
 
         :raises Invalid: unless exactly one of sessions, reason and everything is given.
         """
@@ -110,10 +112,11 @@ class HeldQueue:
         keys = [parse_session(one) for one in request.sessions]
         await self._ask_steve(keys)
         missing = await self._repair.missing(keys)
-        changed, refused, events = await self._held(tx, keys)
-        repaired = await self._repaired(tx, keys, missing, refused)
+        changed, refused, events = await self._held(tx, keys, "held", "ignored")
+        repaired = await self._repaired(tx, [key for key in keys if key not in changed], missing, refused)
         await store.retry(tx, changed, self._clock())
         events += await self._send_again(tx, changed.values())
+        events += [_released(row) for row in changed.values() if row.billing != "held" and not row.has_held_entries]
         if changed:
             # What changed since, or stands against the rest, is decided as well.
             after_commit(tx, self._settle)
@@ -145,8 +148,6 @@ class HeldQueue:
         """Those that are not held and of which something had to be done; why not of the others is said in `refused`."""
         repaired = {}
         for key, row in (await store.locked(tx, keys)).items():
-            if row.billing == "held":
-                continue
             why_not = await self._repair.repair(tx, row, missing)
             if why_not is not None:
                 refused[session_id(*key)] = why_not
@@ -183,6 +184,7 @@ class HeldQueue:
                 held_at=None,
                 settle_at=None,
                 note=request.note,
+                ignored_wh=anomalies.used_wh(row.start_wh, row.stop_wh),
             )
             events.append(
                 TransactionIgnored(
@@ -244,34 +246,57 @@ class HeldQueue:
         reason = row.hold_reason
         if reason in MAY_PASS:
             return {"accepted_anomalies": sorted({*row.accepted_anomalies, reason})}
+        if reason == "changed_since_ignored":
+            return {"ignored_wh": None}
         if reason in OWNERLESS:
-            if row.last_seq > 0:
-                return "Part of it is billed already; a session has one owner. Retry it, or ignore it."
-            # The one valid when it began, or else, since somebody confirms it, the one that is valid now.
-            owner = resolve(row.id_tag, row.started_at, ownership.links, ownership.parents)
-            if not isinstance(owner, Owner) or owner.external_subscription_id == row.owner_subscription:
-                owner = resolve(row.id_tag, now, ownership.links, ownership.parents)
-            if not isinstance(owner, Owner):
-                return f"Card {row.id_tag} is linked to nobody. Link it first."
-            return {
-                "owner_customer": owner.external_customer_id,
-                "owner_subscription": owner.external_subscription_id,
-                "owner_id_tag": owner.id_tag,
-                "owner_at": now,
-            }
+            return _new_owner(row, ownership, now)
         return f"There is nothing to let pass: {REMEDIES.get(reason, 'repair the cause, then retry it')}"
 
     @staticmethod
-    async def _held(tx: Write, keys: Collection[Key]) -> tuple[dict[Key, Any], dict[str, str], list[Event]]:
-        """Those that are held, why the others cannot be changed, and room for events."""
+    async def _held(
+        tx: Write, keys: Collection[Key], *states: BillingState
+    ) -> tuple[dict[Key, Any], dict[str, str], list[Event]]:
+        """Those that are in one of these states (held, if none is given), why the others cannot be changed, and room
+        for events.
+        """
         rows = await store.locked(tx, keys)
         for key in keys:
             if key not in rows:
                 raise SessionUnknown(session_id(*key))
-        refused: dict[str, str] = {
-            session_id(*key): f"It is not held but {row.billing}." for key, row in rows.items() if row.billing != "held"
+        # One that was ignored may be about to be held again, for what SteVe recorded since.
+        mine = {
+            key: row
+            for key, row in rows.items()
+            if row.billing in (states or ("held",)) or ("ignored" in states and row.ignored_wh is not None)
         }
-        return {key: row for key, row in rows.items() if row.billing == "held"}, refused, []
+        refused: dict[str, str] = {
+            session_id(*key): _why_not(row.billing) for key, row in rows.items() if key not in mine
+        }
+        return mine, refused, []
+
+
+def _new_owner(row: Any, ownership: links.Ownership, now: datetime) -> dict[str, Any] | str:  # noqa: ANN401 - a row of session
+    """The columns of the owner that a release gives it, or why there is none."""
+    if row.last_seq > 0:
+        return "Part of it is billed already; a session has one owner. Retry it, or ignore it."
+    # The one valid when it began, or else, since somebody confirms it, the one that is valid now.
+    owner = resolve(row.id_tag, row.started_at, ownership.links, ownership.parents)
+    if not isinstance(owner, Owner) or owner.external_subscription_id == row.owner_subscription:
+        owner = resolve(row.id_tag, now, ownership.links, ownership.parents)
+    if not isinstance(owner, Owner):
+        return f"Card {row.id_tag} is linked to nobody. Link it first."
+    return {
+        "owner_customer": owner.external_customer_id,
+        "owner_subscription": owner.external_subscription_id,
+        "owner_id_tag": owner.id_tag,
+        "owner_at": now,
+    }
+
+
+def _why_not(billing: str) -> str:
+    if billing == "ignored":
+        return "It is not held but ignored: retry it by its name to take that back."
+    return f"It is not held but {billing}."
 
 
 def _changed(changed: Collection[Key], refused: dict[str, str]) -> HeldChanged:
@@ -287,7 +312,8 @@ def _released(row: Any) -> TransactionReleased:  # noqa: ANN401 - a row of sessi
         session=session_id(row.steve_id, row.transaction_pk),
         charge_box_id=row.charge_box_id,
         id_tag=row.id_tag,
-        reason=row.hold_reason,
+        # One that was ignored is held for nothing by now.
+        reason=row.hold_reason or "ignored",
     )
 
 

@@ -23,6 +23,7 @@ NOT_HELD: Final = {"hold_reason": None, "hold_explanation": None, "held_at": Non
 
 _KEY = sa.tuple_(session.c.steve_id, session.c.transaction_pk)
 _ENTRY_KEY = sa.tuple_(entry.c.steve_id, entry.c.transaction_pk)
+_UNBILLED = sa.case((session.c.stopped_at.is_(None), unbilled(stopped=False)), else_=unbilled(stopped=True))
 # What waits: the whole use, less what is billed. A held entry is not, though the chain has reached its end.
 _UNSENT = (
     sa.select(sa.func.coalesce(sa.func.sum(entry.c.to_wh - entry.c.from_wh), 0))
@@ -140,8 +141,13 @@ async def keys_of_class(tx: Read, reason: str | None) -> list[Key]:
 
 
 async def retry(tx: Write, keys: Collection[Key], at: datetime) -> None:
-    """Have these sessions, which are locked, decided again at `at`."""
-    await tx.execute(sa.update(session).where(_KEY.in_(_those(keys))).values(settle_at=at, settle_attempts=0))
+    """Have these sessions, which are locked, decided again at `at`; one that was ignored is so no longer."""
+    billing = sa.case((session.c.billing == "ignored", _UNBILLED), else_=session.c.billing)
+    await tx.execute(
+        sa.update(session)
+        .where(_KEY.in_(_those(keys)))
+        .values(billing=billing, ignored_wh=None, settle_at=at, settle_attempts=0)
+    )
 
 
 async def retry_class(tx: Write, reason: str | None, at: datetime) -> tuple[int, list[Key]]:
@@ -212,8 +218,7 @@ async def send_held(tx: Write, keys: Collection[Key], at: datetime) -> None:
         .where(mine, entry.c.state == "held")
         .values(state="pending", hold_reason=None, due_at=at, server_errors=0)
     )
-    billing = sa.case((session.c.stopped_at.is_(None), unbilled(stopped=False)), else_=unbilled(stopped=True))
-    await tx.execute(sa.update(session).where(_KEY.in_(_those(keys))).values(billing=billing, **NOT_HELD))
+    await tx.execute(sa.update(session).where(_KEY.in_(_those(keys))).values(billing=_UNBILLED, **NOT_HELD))
 
 
 _SENT = ("delivered", "counted")

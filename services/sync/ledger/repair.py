@@ -66,8 +66,6 @@ class Repair:
         The ids stay what they were: Lago takes each of them once, and before it is sent it is looked for again.
         """
         key, now = (row.steve_id, row.transaction_pk), self._clock()
-        if row.billing == "ignored":
-            return "It is not held but ignored."
         if isinstance(missing, str):
             return missing
         seq, billed_wh = await ledger.end_of_chain(tx, *key)

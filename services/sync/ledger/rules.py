@@ -25,6 +25,7 @@ REMEDIES: Final = {
     "late": "Its billing period is over. Bill it by hand, or allow bill_in_current_period and retry.",
     "plan_without_charge": "The plan has no charge on the metric that bills what is sent (a dynamic one wants a"
     " price with each event): it would be free. Add one in Lago.",
+    "changed_since_ignored": "It was ignored as it was then. Release it to bill what it is now, or ignore it again.",
     "needs_credit_note": "Less was used than was billed. Write a credit note in Lago, then ignore it.",
     "id_conflict": "Lago has another event under this id. Compare the two; ignore the session when it is billed.",
     "lago_refused": "Lago refuses the event. Repair what it names, then retry.",

@@ -159,7 +159,7 @@ class Settler:
                 values |= {"settle_at": now + pause, "settle_attempts": row.settle_attempts + 1}
             case Hold():
                 # Of an entry that is held is told first; what stands against the rest is found when that is retried.
-                if not stuck:
+                if not stuck or row.hold_reason is None:
                     self._hold(row, decision, values, now, outcome)
             case Bill():
                 assert owner is not None  # noqa: S101 - nothing is billed to nobody (decide)

@@ -304,15 +304,14 @@ def _session(row: Any, now: datetime) -> Session:  # noqa: ANN401 - a row of ses
         and row.settle_at is None
         and now - row.changed_at >= FRESH
     )
-    held_wh = 0
-    if row.billing == "held":
-        held_wh = int(row.held_entries_wh)
-        if readable:
-            held_wh += row.stop_wh - (row.billed_wh if row.billed_wh is not None else row.start_wh)
+    kept_back = int(row.held_entries_wh)
+    if readable:
+        kept_back += row.stop_wh - (row.billed_wh if row.billed_wh is not None else row.start_wh)
     return Session(
         session=session_id(row.steve_id, row.transaction_pk),
         steve_wh=row.stop_wh - row.start_wh if readable and decided else None,
         # What is held is not billed: it is missing where its session is not held with it.
         ledger_wh=int(row.ledger_wh - row.held_entries_wh),
-        held_wh=held_wh,
+        held_wh=kept_back if row.billing == "held" else 0,
+        ignored_wh=kept_back if row.billing == "ignored" else 0,
     )

@@ -96,6 +96,7 @@ class Session:
     steve_wh: int | None
     ledger_wh: int
     held_wh: int = 0
+    ignored_wh: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,12 +135,13 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """What a span holds, without what is held and without what is on its way (`waiting_wh`)."""
+    """What a span holds, without what is held or ignored and without what is on its way (`waiting_wh`)."""
 
     steve_wh: int
     ledger_wh: int
     sent_wh: int
     held_wh: int
+    ignored_wh: int
     waiting_wh: int
     sent_events: int
 
@@ -170,6 +172,7 @@ def sums(sessions: Iterable[Session], entries: Sequence[Entry]) -> Sums:
         ledger_wh=ledger_wh,
         sent_wh=sum(one.wh for one in sent),
         held_wh=sum(one.held_wh for one in sessions),
+        ignored_wh=sum(one.ignored_wh for one in sessions),
         waiting_wh=sum(one.wh for one in entries if one.state == "waiting"),
         sent_events=len(sent),
     )

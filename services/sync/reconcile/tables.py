@@ -32,6 +32,7 @@ result = sa.Table(
     sa.Column("sent_wh", sa.BigInteger, nullable=False),
     sa.Column("counted_wh", sa.BigInteger, nullable=False),
     sa.Column("held_wh", sa.BigInteger, nullable=False),
+    sa.Column("ignored_wh", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("waiting_wh", sa.BigInteger, nullable=False),
     # What could not be told is not kept: it proves nothing.
     sa.Column("equal", sa.Boolean, nullable=False),

@@ -12,7 +12,7 @@ from services.sync.links import store as links
 from services.sync.links.rules import Owner, resolve
 from services.sync.sessions import store
 from services.sync.sessions.identity import compare
-from services.sync.sessions.rules import unbilled
+from services.sync.sessions.rules import unbilled, used_wh
 from services.sync.steve.models import Transaction
 from shared.bus.outbox import Outbox
 from shared.contracts.event import Event
@@ -115,11 +115,13 @@ class Observer:
         for one in changed:
             row = rows[one.pk]
             observed.changed.append(one.pk)
-            # A held session stays held, and an ignored one ignored, until it has been settled again.
-            billing = row.billing if row.billing in {"held", "ignored"} else unbilled(stopped=one.stopped)
-            settle_at = None if row.billing == "ignored" else now
-            values = {"changed_at": now, "billing": billing, "settle_at": settle_at}
-            updates.append({**_recorded(one), **values, **self._key(one.pk)})
+            recorded = _recorded(one)
+            # A held session stays held until it has been settled again, and an ignored one ignored while its energy is
+            # the one that was ignored.
+            ignored = row.billing == "ignored" and _used_wh(recorded) == row.ignored_wh
+            billing = row.billing if row.billing == "held" or ignored else unbilled(stopped=one.stopped)
+            values = {"changed_at": now, "billing": billing, "settle_at": None if ignored else now}
+            updates.append({**recorded, **values, **self._key(one.pk)})
             if one.stopped:
                 events.append(self._told(one))
         await store.update_sessions(tx, _CHANGED, updates)
@@ -191,6 +193,10 @@ class Observer:
 
 def _differs(row: Any, one: Transaction) -> bool:  # noqa: ANN401 - a row of session
     return any(getattr(row, column) != value for column, value in _recorded(one).items())
+
+
+def _used_wh(recorded: dict[str, Any]) -> int:
+    return used_wh(recorded["start_wh"], recorded["stop_wh"])
 
 
 def _recorded(one: Transaction) -> dict[str, Any]:

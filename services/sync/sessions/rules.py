@@ -50,6 +50,11 @@ def unbilled(*, stopped: bool) -> Literal["open", "pending"]:
     return "pending" if stopped else "open"
 
 
+def used_wh(start_wh: int | None, stop_wh: int | None) -> int:
+    """The energy between two readings; 0 where that cannot be told (yet)."""
+    return 0 if start_wh is None or stop_wh is None else stop_wh - start_wh
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What is plausible here. `charger_kw`: chargers whose connectors have another limit than the rest."""

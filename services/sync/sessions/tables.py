@@ -50,12 +50,15 @@ session = sa.Table(
     # Anomalies that an operator has seen and lets pass.
     sa.Column("accepted_anomalies", sa.ARRAY(sa.Text), nullable=False, server_default="{}"),
     sa.Column("note", sa.Text),
+    # The energy that an operator ignored; kept while it is not taken back, also when other energy has it held again.
+    sa.Column("ignored_wh", sa.BigInteger),
     # The end of the ledger's chain: its last entry's number and reading.
     sa.Column("last_seq", sa.Integer, nullable=False, server_default="0"),
     sa.Column("billed_wh", sa.BigInteger),
     sa.Column("billed_at", sa.DateTime(timezone=True)),
     sa.CheckConstraint(f"billing IN {BILLING!r}", name="billing"),
     sa.CheckConstraint("(billing = 'held') = (hold_reason IS NOT NULL)", name="held_with_reason"),
+    sa.CheckConstraint("billing <> 'ignored' OR ignored_wh IS NOT NULL", name="ignored_energy"),
     sa.CheckConstraint("(stopped_at IS NULL) = (stop_actor IS NULL)", name="stop"),
     sa.Index("ix_session_id_tag", "id_tag", sa.text("started_at DESC")),
     # stopped_at: most of what began lately on a connector had ended by then, and its rows need not be read to tell.

@@ -163,7 +163,7 @@ class TransactionHeld(_TransactionEvent):
 
 class TransactionReleased(_TransactionEvent):
     type: ClassVar[str] = "transaction.released"
-    reason: str
+    reason: str = Field(description="what it was held for; `ignored`: that it was ignored is taken back")
 
 
 class TransactionIgnored(_TransactionEvent):

@@ -76,7 +76,7 @@ class RetryHeld(Request[HeldChanged]):
     """Decide again: these sessions, or all of one reason, or all. Nothing is let pass.
 
     A session that is named need not be held: what Lago lost of it is sent again under the same id, and what the ledger
-    has otherwise than SteVe is settled again.
+    has otherwise than SteVe is settled again. Nor need it be unsettled: that it was ignored is taken back.
     """
 
     name: ClassVar[str] = "retry_held"
@@ -89,7 +89,9 @@ class RetryHeld(Request[HeldChanged]):
 
 
 class IgnoreHeld(Request[HeldChanged]):
-    """These are not to be billed; the note says why."""
+    """These are not to be billed; the note says why. Should SteVe record other energy of one later, it is held again as
+    `changed_since_ignored`; a retry by its name takes the ignoring back.
+    """
 
     name: ClassVar[str] = "ignore_held"
     owner: ClassVar[str] = "sync"
@@ -254,6 +256,7 @@ class ReconcileRow(Frozen):
     sent_wh: int
     counted_wh: int | None
     held_wh: int = Field(description="of the same owner, not billed and therefore in none of the others")
+    ignored_wh: int = Field(0, description="of the same owner, ignored by an operator and in none of the others")
     equal: bool | None = Field(description="None: cannot be told")
     problem: str | None = None
     sessions: list[str] = Field(default_factory=list, description="behind the difference, at most 50")

@@ -170,7 +170,7 @@ async def test_an_ignored_session_is_not_held_by_what_was_on_its_way(world: Worl
     await world.rooms.poller.poll()
     await world.rooms.settler.settle()
     async with world.service.database.write() as tx:
-        await tx.exec_driver_sql("UPDATE sync.session SET billing = 'ignored'")
+        await tx.exec_driver_sql("UPDATE sync.session SET billing = 'ignored', ignored_wh = 9500")
     await world.rooms.delivery.deliver()
     assert (await world.session(one.pk)).billing == "ignored"
     assert await states(world, one.pk) == ["delivered", "held"]

@@ -47,8 +47,9 @@ async def check(world: World, model: Model) -> None:
     assert {row.transaction_pk for row in rows} == set(model.sessions)
     for row in rows:
         reasons = verdicts[row.transaction_pk].reasons
-        state = "counted" if not reasons else "ignored" if "ignored" in reasons else "held"
-        assert row.billing == state, row
+        reason = row.hold_reason or ("ignored" if row.billing == "ignored" else None)
+        assert reason in (reasons or {None}), row
+        assert reasons or row.billing == "counted", row
     entries = await world.rows("SELECT * FROM sync.ledger_entry")
     sent = sorted(one.usage_event_id for one in entries if one.state == "counted")
     assert sent == sorted(one.transaction_id for one in stored)

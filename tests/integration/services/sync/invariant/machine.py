@@ -322,7 +322,7 @@ class Play(Stage):
 
     async def do_release(self, number: int) -> None:
         await self.calm()
-        held = await self.held()
+        held = await self.undecided()
         if not held:
             return
         pk, one = sorted(held.items())[number % len(held)]
@@ -345,7 +345,7 @@ class Play(Stage):
 
     async def do_retry(self, how: str, number: int) -> None:
         """Of what is held; it lets nothing pass."""
-        held = sorted((await self.held()).items())
+        held = sorted((await self.undecided()).items())
         if not held:
             return
         pk, one = held[number % len(held)]

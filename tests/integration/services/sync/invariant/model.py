@@ -65,6 +65,7 @@ class Session:
     resolved: bool = False
     accepted: set[str] = field(default_factory=set)
     ignored: bool = False
+    ignored_wh: int = 0
     had_wh: int = 0
     closed_wh: int = 0
     closed: bool = False
@@ -163,7 +164,7 @@ class Model:
 
     def ignore(self, pk: int, had_wh: int) -> None:
         session = self.sessions[pk]
-        session.ignored, session.had_wh = True, had_wh
+        session.ignored, session.ignored_wh, session.had_wh = True, session.wh, had_wh
 
     # What should come of it
 
@@ -188,7 +189,9 @@ class Model:
     def verdict(self, session: Session) -> Verdict:
         """About a session that has stopped, or is ignored."""
         if session.ignored:
-            return Verdict(session.had_wh, frozenset({"ignored"}))
+            # Other energy than was ignored is held; that it is the same again by now takes nobody's word for it.
+            again = {"ignored"} if session.wh == session.ignored_wh else set()
+            return Verdict(session.had_wh, frozenset({"changed_since_ignored", *again}))
         wrong = [name for name in anomalies(session) if name not in session.accepted]
         owner = self._owner_of(session)
         if wrong:

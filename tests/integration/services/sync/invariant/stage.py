@@ -59,6 +59,10 @@ class Stage:
         page = await self.world.rooms.held.search_held(SearchHeld(limit=200), ADA)
         return {int(one.session.session.removeprefix("main:")): one for one in page.held}
 
+    async def undecided(self) -> dict[int, HeldView]:
+        """What is held and was not ignored before: that taking this back bills it has tests of its own."""
+        return {pk: one for pk, one in (await self.held()).items() if not self.model.sessions[pk].ignored}
+
     async def seen(self) -> list[int]:
         return [row.transaction_pk for row in await self.world.rows("SELECT transaction_pk FROM sync.session")]
 
