@@ -48,11 +48,15 @@ class IgnoreBody(Frozen):
 
 
 class ReleaseBody(Frozen):
-    """Either sessions, or a card and since when."""
+    """Either sessions, or a card and since when: then only what never had an owner."""
 
     sessions: list[str] = Field(default_factory=list, max_length=MAX_ROWS)
     card: str | None = Field(None, min_length=1, max_length=64, description="idTag")
     since: AwareDatetime | None = Field(None, description="sessions of the card that began then or later")
+    change_owner: bool = Field(
+        default=False,
+        description="also sessions that are another customer's than the card's of now; only with sessions",
+    )
     note: str | None = Field(None, max_length=1000)
 
     @model_validator(mode="after")
@@ -60,6 +64,8 @@ class ReleaseBody(Frozen):
         by_card = self.card is not None and self.since is not None
         if by_card == bool(self.sessions) or (self.card is None) != (self.since is None):
             raise ValueError("give either sessions, or a card and since when")
+        if self.change_owner and not self.sessions:
+            raise ValueError("only sessions that are named change their owner")
         return self
 
 
@@ -79,7 +85,9 @@ async def list_held(
 
 async def release_held(ask: Ask, body: ReleaseBody, key: str) -> HeldChanged:
     """:raises NoAnswerError: unknown whether it was done; the same key finds out. :raises RemoteProblem: refused."""
-    request = ReleaseHeld(sessions=body.sessions, id_tag=body.card, since=body.since, note=body.note)
+    request = ReleaseHeld(
+        sessions=body.sessions, id_tag=body.card, since=body.since, change_owner=body.change_owner, note=body.note
+    )
     return await ask.change(request, key)
 
 
@@ -118,5 +126,8 @@ async def post_ignore(ask: AsOperator, body: IgnoreBody, key: Key) -> HeldChange
 
 @router.post("/release", responses=_changing)
 async def post_release(ask: AsOperator, body: ReleaseBody, key: Key) -> HeldChanged:
-    """Bill sessions although they are held: what they are held for is let pass, or they get the card's owner of now."""
+    """Bill sessions although they are held: what they are held for is let pass, or they get the card's owner of now.
+
+    One that is another customer's already is refused, or with `change_owner` told in `owners_changed`.
+    """
     return await release_held(ask, body, key)

@@ -56,13 +56,24 @@ def ignore(sessions: list[str], *, note: str, yes: bool, as_json: bool) -> int:
 
 
 def release(
-    sessions: list[str], *, card: str | None, since: str | None, note: str | None, yes: bool, as_json: bool
+    sessions: list[str],
+    *,
+    card: str | None,
+    since: str | None,
+    change_owner: bool,
+    note: str | None,
+    yes: bool,
+    as_json: bool,
 ) -> int:
     one_of("sessions, or --card with --since", bool(sessions), card is not None and since is not None)
     what = ", ".join(sessions) or f"sessions of {card} that began at or after {since}"
-    sure([f"Billed as they are: {what}.", "What Lago has counted is not taken back."], "Release them?", yes=yes)
+    consequences = [f"Billed as they are: {what}.", "What Lago has counted is not taken back."]
+    if change_owner:
+        consequences.append("Those of another customer are billed to whom their card is linked to now.")
+    sure(consequences, "Release them?", yes=yes)
     when = exact(since, "--since") if since is not None else None
-    return _change("release", {"sessions": sessions, "card": card, "since": when, "note": note}, as_json=as_json)
+    body = {"sessions": sessions, "card": card, "since": when, "change_owner": change_owner, "note": note}
+    return _change("release", body, as_json=as_json)
 
 
 def class_rows(classes: list[Json]) -> tuple[list[str], list[Sequence[object]]]:
@@ -96,8 +107,9 @@ def _change(what: str, body: Json, *, as_json: bool) -> int:
     if as_json:
         show.as_json(made)
     else:
+        moved = {each["session"]: each for each in made.get("owners_changed", ())}
         for session in made["sessions"]:
-            show.plain(session, what)
+            show.plain(session, what, *_moved(moved.get(session)))
         for session, why in made["refused"].items():
             show.plain(session, "refused", why)
         if not made["sessions"] and not made["refused"]:
@@ -105,3 +117,9 @@ def _change(what: str, body: Json, *, as_json: bool) -> int:
         if (unnamed := made["count"] - len(made["sessions"])) > 0:
             show.say(f"And {unnamed} more: {made['count']} sessions in all.")
     return FINDING if made["refused"] else FINE
+
+
+def _moved(moved: Json | None) -> list[str]:
+    if moved is None:
+        return []
+    return [f"to {moved['external_customer_id']}, it was {moved['previous_external_customer_id']}'s"]

@@ -117,6 +117,9 @@ def sync_release(
     *,
     card: Annotated[str | None, typer.Option("--card", help="All of this card that lack an owner ...")] = None,
     since: Annotated[str | None, typer.Option("--since", help="... and began then or later.")] = None,
+    change_owner: Annotated[
+        bool, typer.Option("--change-owner", help="Also those of another customer than the card's of now.")
+    ] = False,
     note: Annotated[str | None, typer.Option(help="Why.")] = None,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -124,7 +127,9 @@ def sync_release(
     """Bill held sessions although: the anomaly is let pass, one without an owner gets the card's owner of now."""
     from services.admin_api.cli import held  # noqa: PLC0415
 
-    return held.release(sessions or [], card=card, since=since, note=note, yes=yes, as_json=as_json)
+    return held.release(
+        sessions or [], card=card, since=since, change_owner=change_owner, note=note, yes=yes, as_json=as_json
+    )
 
 
 @sync.command("webhooks")

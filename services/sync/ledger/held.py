@@ -33,6 +33,7 @@ from shared.contracts.requests.sync_work import (
     HeldPage,
     HeldView,
     IgnoreHeld,
+    OwnerChanged,
     ReleaseHeld,
     RetryHeld,
     SearchHeld,
@@ -199,7 +200,9 @@ class HeldQueue:
         return _changed(changed, refused)
 
     async def release_held(self, tx: Write, request: ReleaseHeld, cause: Cause) -> HeldChanged:
-        """:raises Invalid: unless either sessions, or id_tag and since are given."""
+        """:raises Invalid: unless either sessions, with change_owner or without, or id_tag and since are given."""
+        if request.change_owner and not request.sessions:
+            raise Invalid("Only sessions that are named change their owner.")
         if request.id_tag is not None and request.since is not None and not request.sessions:
             family = await store.descendants(tx, request.id_tag)
             keys = await store.keys_of_card(tx, family, OWNERLESS, since=request.since)
@@ -212,12 +215,15 @@ class HeldQueue:
         now = self._clock()
         ownership = await links.ownership(tx, {row.id_tag for row in rows.values()})
         changed: dict[Key, Any] = {}
+        moved: list[OwnerChanged] = []
         for key, row in rows.items():
-            values = landed.get(key) or await self._take_back(tx, row) or self._release(row, ownership, now)
+            values = landed.get(key) or await self._take_back(tx, row)
+            values = values or self._release(row, ownership, now, change_owner=request.change_owner)
             if isinstance(values, str):
                 refused[session_id(*key)] = values
                 continue
             changed[key] = row
+            moved += _moved(row, values)
             note = {"note": request.note} if request.note else {}
             billing = unbilled(stopped=row.stopped_at is not None)
             await store.update(tx, key, **values, **note, **NOT_HELD, billing=billing, settle_at=now, settle_attempts=0)
@@ -225,7 +231,7 @@ class HeldQueue:
             after_commit(tx, self._settle)
         # What else stands against it holds it again, and is told then.
         await self._outbox.add_all(tx, events, cause)
-        return _changed(changed, refused)
+        return _changed(changed, refused).model_copy(update={"owners_changed": moved[:MAX_ROWS]})
 
     @staticmethod
     async def _take_back(tx: Write, row: Any) -> dict[str, Any] | None:  # noqa: ANN401 - a row of session
@@ -239,7 +245,13 @@ class HeldQueue:
         return {"last_seq": seq, "billed_wh": billed_wh, "accepted_anomalies": accepted}
 
     @staticmethod
-    def _release(row: Any, ownership: links.Ownership, now: datetime) -> dict[str, Any] | str:  # noqa: ANN401 - a row of session
+    def _release(
+        row: Any,  # noqa: ANN401 - a row of session
+        ownership: links.Ownership,
+        now: datetime,
+        *,
+        change_owner: bool,
+    ) -> dict[str, Any] | str:
         """The columns that the release changes, or why it cannot be released."""
         if row.has_held_entries:
             return "Its usage event is frozen and on its way to Lago: retry it, or ignore it."
@@ -249,7 +261,7 @@ class HeldQueue:
         if reason == "changed_since_ignored":
             return {"ignored_wh": None}
         if reason in OWNERLESS:
-            return _new_owner(row, ownership, now)
+            return _new_owner(row, ownership, now, change_owner=change_owner)
         return f"There is nothing to let pass: {REMEDIES.get(reason, 'repair the cause, then retry it')}"
 
     @staticmethod
@@ -275,7 +287,13 @@ class HeldQueue:
         return mine, refused, []
 
 
-def _new_owner(row: Any, ownership: links.Ownership, now: datetime) -> dict[str, Any] | str:  # noqa: ANN401 - a row of session
+def _new_owner(
+    row: Any,  # noqa: ANN401 - a row of session
+    ownership: links.Ownership,
+    now: datetime,
+    *,
+    change_owner: bool,
+) -> dict[str, Any] | str:
     """The columns of the owner that a release gives it, or why there is none."""
     if row.last_seq > 0:
         return "Part of it is billed already; a session has one owner. Retry it, or ignore it."
@@ -285,12 +303,24 @@ def _new_owner(row: Any, ownership: links.Ownership, now: datetime) -> dict[str,
         owner = resolve(row.id_tag, now, ownership.links, ownership.parents)
     if not isinstance(owner, Owner):
         return f"Card {row.id_tag} is linked to nobody. Link it first."
+    now_of, before = owner.external_customer_id, row.owner_customer
+    if before not in {None, now_of} and not change_owner:
+        return f"It is {before}'s, and would be billed to {now_of}: only with change_owner, or ignore it."
     return {
         "owner_customer": owner.external_customer_id,
         "owner_subscription": owner.external_subscription_id,
         "owner_id_tag": owner.id_tag,
         "owner_at": now,
     }
+
+
+def _moved(row: Any, values: dict[str, Any]) -> list[OwnerChanged]:  # noqa: ANN401 - a row of session
+    """Whom it was kept for and whom it is billed to, where these are two."""
+    before, after = row.owner_customer, values.get("owner_customer")
+    if before is None or after in {None, before}:
+        return []
+    session = session_id(row.steve_id, row.transaction_pk)
+    return [OwnerChanged(session=session, previous_external_customer_id=before, external_customer_id=after)]
 
 
 def _why_not(billing: str) -> str:

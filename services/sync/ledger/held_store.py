@@ -184,12 +184,14 @@ async def stuck(tx: Write, reason: str | None, *, limit: int) -> list[sa.Row[Any
 
 
 async def keys_of_card(tx: Read, id_tags: Sequence[str], reasons: Collection[str], *, since: datetime) -> list[Key]:
+    """Those that have no owner, of the ones that began at or after `since` and are held for these reasons."""
     statement = (
         sa.select(session.c.steve_id, session.c.transaction_pk)
         .where(
             session.c.billing == "held",
             session.c.id_tag.in_(list(id_tags)),
             session.c.hold_reason.in_(sorted(reasons)),
+            session.c.owner_subscription.is_(None),
             session.c.started_at >= since,
         )
         .order_by(session.c.started_at, session.c.transaction_pk)

@@ -17,10 +17,12 @@ REMEDIES: Final = {
     "card_inactive": "Activate the card, then release the session.",
     "card_unlinked": "Link the card from a date before the session, then release the session.",
     "no_active_subscription": "Start a subscription in Lago; the session is then billed by itself.",
-    "other_customer": "The subscription is another customer's by now. Relink the card, then release the session.",
+    "other_customer": "The subscription is another customer's by now. Relink the card, then release the session by its"
+    " name, with change_owner where another customer is to be billed; or ignore it.",
     "before_subscription": "The subscription began after the session ended. Ignore it, or bill it by hand in Lago.",
     "after_subscription": "The subscription ended before the session did. Ignore it, or bill it by hand in Lago.",
-    "subscription_invoiced": "Bill it by hand in Lago and ignore it, or relink the card and release the session.",
+    "subscription_invoiced": "Bill it by hand in Lago and ignore it; or relink the card to another subscription of the"
+    " same customer and release the session by its name.",
     "start_changed": "Correct the difference by hand in Lago, then ignore it; or restore the start in SteVe and retry.",
     "late": "Its billing period is over. Bill it by hand, or allow bill_in_current_period and retry.",
     "plan_without_charge": "The plan has no charge on the metric that bills what is sent (a dynamic one wants a"

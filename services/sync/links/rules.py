@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal
 
-# Held for want of an owner whom Lago bills: a release may find another one.
+# Held for want of an owner whom Lago bills: a release may find another one. Together, by a card or with its link, only
+# those are released that never had one; who has one is somebody's customer, and is named (docs/decisions/0007).
 OWNERLESS: Final = frozenset(
     {
         "card_unlinked",

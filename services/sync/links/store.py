@@ -145,12 +145,17 @@ async def family(tx: Read, id_tag: str) -> list[str]:
 
 def _held_since(since: datetime) -> sa.ColumnElement[bool]:
     return sa.and_(
-        session.c.billing == "held", session.c.hold_reason.in_(sorted(OWNERLESS)), session.c.started_at >= since
+        session.c.billing == "held",
+        session.c.hold_reason.in_(sorted(OWNERLESS)),
+        session.c.owner_subscription.is_(None),
+        session.c.started_at >= since,
     )
 
 
 async def held_of(tx: Read, id_tags: Collection[str], since: datetime) -> list[str]:
-    """Sessions of these cards that began at or after `since` and are held for want of an owner, oldest first."""
+    """Sessions of these cards that began at or after `since` and are held for want of an owner: never had any. Oldest
+    first.
+    """
     statement = (
         sa.select(session.c.steve_id, session.c.transaction_pk)
         .where(session.c.id_tag.in_(sorted(id_tags)), _held_since(since))

@@ -109,7 +109,9 @@ class LinkPreview(Frozen):
     children: list[str] = Field(description="cards below it without a link of their own, whose new sessions follow")
     open_sessions: list[str] = Field(description="running now; they stay with their owner")
     sessions_that_stay: int = Field(description="started at or after valid_from and owned already: they stay too")
-    held_to_release: int = Field(description="held sessions since release_from that could be released")
+    held_to_release: int = Field(
+        description="held sessions without an owner since release_from: they could be released"
+    )
     held_wh: int
     problems: list[str]
 

@@ -62,6 +62,14 @@ class SearchHeld(Request[HeldPage]):
     cursor: str | None = None
 
 
+class OwnerChanged(Frozen):
+    """A session that is billed to another customer than the one who it was kept for."""
+
+    session: str
+    previous_external_customer_id: str
+    external_customer_id: str
+
+
 class HeldChanged(Frozen):
     """The sessions that were taken up, and why others were not. All that were meant are decided about; of many, only
     some are named.
@@ -69,6 +77,7 @@ class HeldChanged(Frozen):
 
     sessions: list[str] = Field(max_length=MAX_ROWS)
     refused: dict[str, str] = Field(default_factory=dict, max_length=MAX_ROWS)
+    owners_changed: list[OwnerChanged] = Field(default_factory=list, max_length=MAX_ROWS)
     count: int = Field(0, description="how many were taken up, named or not")
 
 
@@ -105,6 +114,9 @@ class ReleaseHeld(Request[HeldChanged]):
     """Bill them although: the anomaly they are held for is let pass, and one without an owner gets the one that the
     card has now, if it had none when it began. Given `id_tag`: all sessions of this card that began at or after `since`
     and are held for want of an owner.
+
+    One that has an owner, whom Lago bills no longer, is released by its name only: to another subscription of the same
+    customer, or with `change_owner` to another customer.
     """
 
     name: ClassVar[str] = "release_held"
@@ -114,6 +126,7 @@ class ReleaseHeld(Request[HeldChanged]):
     sessions: list[str] = Field(default_factory=list, max_length=MAX_ROWS)
     id_tag: CardKey | None = None
     since: AwareDatetime | None = None
+    change_owner: bool = Field(default=False, description="also to another customer; only with sessions")
     note: str | None = Field(None, max_length=1000)
 
 

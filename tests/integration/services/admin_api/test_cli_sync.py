@@ -19,6 +19,7 @@ from shared.contracts.requests.sync_work import (
     HeldPage,
     IgnoreHeld,
     ListRuns,
+    OwnerChanged,
     PinCadence,
     Reconcile,
     ReconcileDifference,
@@ -166,6 +167,11 @@ async def test_held_sessions_are_retried_ignored_and_released(cli: Cli) -> None:
     owners.answer(ReleaseHeld, HeldChanged(sessions=[], refused={"main:43": "It is not held but counted."}))
     refused = await cli("sync", "release", "main:43")
     assert (refused.code, refused.lines) == (1, [["main:43", "refused", "It is not held but counted."]])
+    moved = OwnerChanged(session="main:42", previous_external_customer_id="cus_ada", external_customer_id="cus_bob")
+    owners.answer(ReleaseHeld, HeldChanged(sessions=["main:42"], owners_changed=[moved]))
+    ended = await cli("sync", "release", "main:42", "--change-owner")
+    assert (ended.code, ended.lines) == (0, [["main:42", "release", "to cus_bob, it was cus_ada's"]])
+    assert owners.requests(ReleaseHeld)[-1].data["change_owner"] is True
 
 
 @pytest.mark.parametrize("arguments", [("retry",), ("retry", "main:1", "--all"), ("release", "--card", CARD)])

@@ -109,7 +109,13 @@ CHANGES: Final[list[tuple[str, dict[str, Any], type[Request[Any]], dict[str, Any
         DONE,
     ),
     ("POST /held/release", {"card": CARD, "since": LATER}, ReleaseHeld, {"id_tag": CARD, "since": LATER}, DONE),
-    ("POST /held/release", {"sessions": ["main:42"]}, ReleaseHeld, {"sessions": ["main:42"], "since": None}, DONE),
+    (
+        "POST /held/release",
+        {"sessions": ["main:42"], "change_owner": True},
+        ReleaseHeld,
+        {"sessions": ["main:42"], "since": None, "change_owner": True},
+        DONE,
+    ),
     ("POST /runs", {"segments": ["sweep"]}, StartRun, {"segments": ["sweep"]}, things.run(state="waiting")),
     (
         "POST /webhooks/replay",

@@ -297,12 +297,13 @@ class Play(Stage):
                 assert f"main:{pk}" not in released, f"{pk} was released, and is none of those that were confirmed"
                 continue
             reasons = self.model.verdict(session).reasons & UNOWNED
-            if f"main:{pk}" in released:
-                assert reasons, f"{pk} was released, and has an owner"
+            # One that ever had an owner stays theirs, whatever it is held for.
+            wanted = bool(reasons) and session.owner is None
+            assert wanted == (f"main:{pk}" in released), (
+                f"{pk} was released, and has an owner, or was not, and has none"
+            )
+            if wanted:
                 self.model.release(pk, reasons, self.world.clock())
-            else:
-                # An entry that is frozen already keeps its session; only sync knows whether there is one.
-                assert not reasons or self.model.may_have_entry(session), f"{pk} was not released"
 
     async def do_unlink(self, card: str) -> None:
         self.model.seen(await self.seen())
@@ -326,11 +327,17 @@ class Play(Stage):
         if not held:
             return
         pk, one = sorted(held.items())[number % len(held)]
+        request = ReleaseHeld(sessions=[f"main:{pk}"], change_owner=number % 2 == 1)
+        before = SUBSCRIPTIONS.get(self.model.sessions[pk].owner or "")
         async with self.well(), self.world.service.database.write() as tx:
-            changed = await self.world.rooms.held.release_held(tx, ReleaseHeld(sessions=[f"main:{pk}"]), ADA)
+            changed = await self.world.rooms.held.release_held(tx, request, ADA)
         if changed.sessions:
             assert one.reason in PASSABLE | UNOWNED | {"open_too_long"}, f"{pk} was released from {one.reason}"
             self.model.release(pk, [one.reason], self.world.clock())
+            after = SUBSCRIPTIONS.get(self.model.sessions[pk].owner or "")
+            told = [(each.previous_external_customer_id, each.external_customer_id) for each in changed.owners_changed]
+            assert told == ([] if before in {None, after} else [(before, after)]), told
+            assert request.change_owner or not told, f"{pk} was released to {after}, and is {before}'s"
         else:
             assert one.reason not in PASSABLE - {"late"}, changed.refused
 

@@ -181,11 +181,6 @@ class Model:
     def _owner_of(self, session: Session) -> str | None:
         return session.owner if session.resolved else self.owner(session.card, session.one.start_at)
 
-    def may_have_entry(self, session: Session) -> bool:
-        """Whether it could be billed to its owner at some time, and an event of it be on its way since."""
-        owner = self.subscriptions.get(self._owner_of(session) or "")
-        return owner is not None and (owner.ended_at is None or session.one.start_at <= owner.ended_at)
-
     def verdict(self, session: Session) -> Verdict:
         """About a session that has stopped, or is ignored."""
         if session.ignored:

@@ -1,0 +1,77 @@
+"""A held session that is somebody's already: nobody else is billed for it by a card and a date."""
+
+from typing import Any
+
+import pytest
+
+from deploy.demo.lago import lifecycle
+from shared.contracts.problem import Invalid
+from shared.contracts.requests.sync import LinkCard
+from shared.contracts.requests.sync_cards import PreviewLink
+from shared.contracts.requests.sync_work import OwnerChanged, ReleaseHeld
+from tests.integration.services.sync.conftest import ADA, World, ago
+from tests.integration.services.sync.test_held import do
+
+BOB = {"external_customer_id": "cus_bob", "external_subscription_id": "sub_bob"}
+
+
+async def invoiced(world: World) -> int:
+    """A session of Ada's, of nine kWh, that was not seen before her last invoice; her link ended with it."""
+    await world.link("A")
+    pk = world.charge("A", 9_000, start_at=ago(hours=2)).pk
+    lifecycle.terminate(world.lago.state, "sub_ada")
+    await world.turn()
+    assert await world.rooms.follow.follow() == 1
+    row = await world.session(pk)
+    assert (row.hold_reason, row.owner_customer) == ("subscription_invoiced", "cus_ada")
+    world.clock.advance(minutes=1)
+    return pk
+
+
+async def test_a_card_that_is_given_on_bills_nobody_for_the_one_before(world: World) -> None:
+    """Neither with the link nor by its card and a date; what never had an owner is released, and alone counted before.
+    Named, it takes a word of its own, and both customers are told.
+    """
+    pk = await invoiced(world)
+    mine = world.charge("A", 500, charge_box_id="CP-2", start_at=world.clock()).pk
+    world.clock.advance(minutes=6)
+    await world.turn()
+    assert (await world.session(mine)).hold_reason == "card_unlinked"
+    given: dict[str, Any] = {"id_tag": "A", **BOB, "valid_from": world.clock(), "release_from": ago(days=1)}
+    preview = await world.rooms.links.preview_link(PreviewLink(**given), ADA)
+    assert (preview.held_to_release, preview.held_wh, preview.problems) == (1, 500, [])
+    async with world.service.database.write() as tx:
+        await world.rooms.linking.link_card(tx, LinkCard(**given), ADA)
+    await world.turn()
+    assert (await do(world, ReleaseHeld(id_tag="A", since=ago(days=1)))).count == 0
+    named = ReleaseHeld(sessions=[f"main:{pk}"])
+    refused = (await do(world, named)).refused[f"main:{pk}"]
+    assert "cus_ada's" in refused
+    assert "cus_bob" in refused
+    await world.turn()
+    assert world.counted("sub_bob") == (500, 1)
+    assert (await world.session(pk)).owner_customer == "cus_ada"
+    changed = await do(world, named.model_copy(update={"change_owner": True}))
+    assert changed.owners_changed == [
+        OwnerChanged(session=f"main:{pk}", previous_external_customer_id="cus_ada", external_customer_id="cus_bob")
+    ]
+    await world.turn()
+    assert world.counted("sub_bob") == (9_500, 2)
+
+
+async def test_another_subscription_of_the_same_customer_takes_a_name_only(world: World) -> None:
+    """Whoever pays stays the same, so that nothing has to be said but which session is meant."""
+    pk = await invoiced(world)
+    lifecycle.create_subscription(
+        world.lago.state, external_id="sub_new", external_customer_id="cus_ada", plan_code="ev"
+    )
+    await world.link("A", "cus_ada", "sub_new", valid_from=world.clock())
+    changed = await do(world, ReleaseHeld(sessions=[f"main:{pk}"]))
+    assert (changed.sessions, changed.owners_changed) == ([f"main:{pk}"], [])
+    assert (await world.session(pk)).owner_subscription == "sub_new"
+
+
+async def test_who_changes_an_owner_names_the_session(world: World) -> None:
+    """A card and a date are no names."""
+    with pytest.raises(Invalid):
+        await do(world, ReleaseHeld(id_tag="A", since=ago(days=1), change_owner=True))
