@@ -27,7 +27,9 @@ log = get_logger(__name__)
 STOP: Final = ("stopped_at", "stop_wh", "stop_reason", "stop_actor")
 # What may be corrected in SteVe; all else about a transaction stays as it was.
 RECORDED: Final = ("start_wh", *STOP)
-_CHANGED: Final = (*RECORDED, "changed_at", "billing", "settle_at")
+_CHANGED: Final = (*RECORDED, "changed_at", "billing", "settle_at", "accepted_anomalies")
+# What was let pass that other readings do not touch: it is about the card, and about when it is billed.
+STILL_PASSES: Final = frozenset({"late", "card_inactive"})
 
 
 @dataclass(slots=True)
@@ -120,7 +122,12 @@ class Observer:
             # the one that was ignored.
             ignored = row.billing == "ignored" and _used_wh(recorded) == row.ignored_wh
             billing = row.billing if row.billing == "held" or ignored else unbilled(stopped=one.stopped)
-            values = {"changed_at": now, "billing": billing, "settle_at": None if ignored else now}
+            values = {
+                "changed_at": now,
+                "billing": billing,
+                "settle_at": None if ignored else now,
+                "accepted_anomalies": _still_accepted(row, recorded),
+            }
             updates.append({**recorded, **values, **self._key(one.pk)})
             if one.stopped:
                 events.append(self._told(one))
@@ -193,6 +200,13 @@ class Observer:
 
 def _differs(row: Any, one: Transaction) -> bool:  # noqa: ANN401 - a row of session
     return any(getattr(row, column) != value for column, value in _recorded(one).items())
+
+
+def _still_accepted(row: Any, recorded: dict[str, Any]) -> list[str]:  # noqa: ANN401 - a row of session
+    """What an operator let pass: a session that is recorded otherwise now, they have not seen."""
+    if all(getattr(row, column) == recorded[column] for column in ("start_wh", "stopped_at", "stop_wh")):
+        return list(row.accepted_anomalies)
+    return sorted(STILL_PASSES & {*row.accepted_anomalies})
 
 
 def _used_wh(recorded: dict[str, Any]) -> int:

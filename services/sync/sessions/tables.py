@@ -47,7 +47,7 @@ session = sa.Table(
     sa.Column("hold_reason", sa.Text),
     sa.Column("hold_explanation", sa.Text),
     sa.Column("held_at", sa.DateTime(timezone=True)),
-    # Anomalies that an operator has seen and lets pass.
+    # Anomalies that an operator has seen and lets pass, in what is recorded now.
     sa.Column("accepted_anomalies", sa.ARRAY(sa.Text), nullable=False, server_default="{}"),
     sa.Column("note", sa.Text),
     # The energy that an operator ignored; kept while it is not taken back, also when other energy has it held again.

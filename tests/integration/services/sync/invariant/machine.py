@@ -113,10 +113,12 @@ class Play(Stage):
             await self._stop(by_hand[number % len(by_hand)], energy_wh)
 
     async def _stop(self, session: Session, energy_wh: int) -> None:
-        if session.closed:
-            # How much less it may become depends on how much was billed since.
+        if session.closed or session.accepted - {"late"}:
+            # How much less it may become depends on how much was billed since, and so does what is billed of one that
+            # is held again for what was let pass.
             await self.calm()
             session.had_wh = books.of_session(self.world, session.one.pk)
+        session.accepted &= {"late"}
         one = session.one
         at = max(self.world.clock(), one.start_at + timedelta(minutes=30)).replace(microsecond=0)
         value = str(int(one.start_value) + energy_wh)
