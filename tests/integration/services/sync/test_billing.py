@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import IntegrityError
 
 from deploy.demo.steve.model import Stop, StopActor
 from tests.integration.services.sync.conftest import Build, World, ago
@@ -65,6 +66,20 @@ async def test_a_changed_stop_is_corrected(world: World) -> None:
     assert world.counted() == (8_400, 2)
     chain = [(row.seq, row.from_wh - start, row.to_wh - start, row.final) for row in await world.entries(one.pk)]
     assert chain == [(1, 0, 9_000, False), (2, 9_000, 8_400, True)]
+
+
+async def test_what_was_billed_cannot_be_deleted(world: World) -> None:
+    """Whatever the service's code does: the database refuses its role, be the entry counted or still to be sent."""
+    await world.link("A")
+    pk = world.charge("A", 9_000).pk
+    await world.rooms.poller.poll()
+    await world.rooms.settler.settle()
+    for state in ("pending", "delivered"):
+        assert [one.state for one in await world.entries(pk)] == [state]
+        with pytest.raises(IntegrityError, match="stays"):
+            async with world.service.database.write() as tx:
+                await tx.exec_driver_sql("DELETE FROM sync.ledger_entry")
+        await world.rooms.delivery.deliver()
 
 
 async def test_an_unlinked_card_is_held_with_its_reason(world: World) -> None:
