@@ -61,12 +61,17 @@ class Follow:
             over_at = known.over_at() if known is not None else None
             if over_at is None:
                 return 0
-            links = await store.open_ended(tx, name)
-            for link in links:
-                row = await self._cards.take(tx, link.id_tag)
+            ended = 0
+            for found in await store.open_ended(tx, name):
+                row = await self._cards.take(tx, found.id_tag)
+                link = await store.get(tx, found.pk)
+                if link is None or link.valid_to is not None:
+                    # Another replica, or an operator, was first.
+                    continue
                 cause = Cause(actor=LAGO, correlation_id=self._new_id())
                 until = max(over_at, link.valid_from + SHORTEST)
                 await self._links.end(tx, row, link, until, cause)
-        if links:
-            log.info("Links ended with their subscription.", action="links.ended", subscription=name, links=len(links))
-        return len(links)
+                ended += 1
+        if ended:
+            log.info("Links ended with their subscription.", action="links.ended", subscription=name, links=ended)
+        return ended

@@ -2,6 +2,7 @@
 
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -9,6 +10,7 @@ from deploy.demo.lago import LagoSettings, lifecycle
 from deploy.demo.steve.model import MeterValue, Stop, StopActor, Transaction
 from services.sync.ledger import progress
 from shared.contracts.requests.sync_work import ReleaseHeld, RetryHeld
+from shared.database.engine import Write
 from tests.integration.services.sync.conftest import ADA, LAGO_SEED, Build, World, a_replica, ago
 from tests.integration.services.sync.test_held_entries import conflict
 
@@ -151,6 +153,25 @@ async def test_a_link_ends_with_its_subscription(world: World) -> None:
     assert open_link.external_subscription_id == "sub_bob"
     [event] = await world.events("card.unlinked")
     assert (event.actorkind, event.actorid) == ("upstream", "lago")
+
+
+async def test_a_link_that_two_replicas_end_ends_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever comes second to the card finds its link ended, and writes down no change of its own."""
+    await world.link("A")
+    lifecycle.terminate(world.lago.state, "sub_ada")
+    world.clock.advance(minutes=1)
+    take, others = world.rooms.cards.take, []
+
+    async def later(tx: Write, id_tag: str) -> Any:  # noqa: ANN401 - a row of card
+        monkeypatch.undo()
+        others.append(await world.rooms.follow.follow())
+        return await take(tx, id_tag)
+
+    monkeypatch.setattr(world.rooms.cards, "take", later)
+    assert (await world.rooms.follow.follow(), others) == (0, [1])
+    changes = await world.rows("SELECT kind FROM sync.card_change ORDER BY changed_at")
+    assert [one.kind for one in changes] == ["link", "unlink"]
+    assert len(await world.events("card.unlinked")) == 1
 
 
 @pytest.mark.parametrize("how", ["canceled", "deleted"])
