@@ -41,7 +41,12 @@ class CardDetails(Frozen):
     id_tag: str
     card: Part[CardView | None]
     steve: Part[SteveNow]
-    subscription: Part[SubscriptionView | None] | None = Field(description="null where the card has no link")
+    subscription: Part[SubscriptionView | None] | None = Field(
+        description="of the link that applies; null where there is none"
+    )
+    above: Part[CardView | None] | None = Field(
+        None, description="the nearest card above it that has a link, where it has none: that link applies"
+    )
     children: list[Part[CardView | None]] = Field(
         description=f"the first {CHILDREN_SHOWN} cards below it, as last read from SteVe; `card` names them all"
     )
@@ -89,6 +94,7 @@ async def show_card(ask: Ask, id_tag: str) -> tuple[CardDetails, Evidence]:
         card=evidence.known,
         steve=evidence.steve,
         subscription=evidence.subscription,
+        above=evidence.above,
         children=await _children(ask, evidence),
         sessions=evidence.sessions,
         taps=evidence.taps,

@@ -62,7 +62,7 @@ def card(id_tag: str, *, as_json: bool) -> int:
             ("what to do", verdict["remedy"]),
             ("name", _of(found["card"], lambda known: (known or {}).get("display_name") or "no name")),
             ("SteVe", _of(found["steve"], lambda steve: _in_steve(steve["card"]))),
-            ("linked", _of(found["card"], lambda known: _link((known or {}).get("link")))),
+            ("linked", _of(found["card"], lambda known: _applies(known, found["above"]))),
             ("parents", _of(found["card"], _parents)),
         ]
     )
@@ -221,6 +221,14 @@ def _in_steve(tag: Json | None) -> show.Cell:
     if tag["expiry"] and datetime.fromisoformat(tag["expiry"]) <= datetime.now(UTC):
         return show.Cell("expired", "wrong")
     return show.Cell("accepted", "ok")
+
+
+def _applies(known: Json | None, above: Json | None) -> show.Cell | str:
+    """The card's own link, or else that of the nearest card above it."""
+    linked = above["value"] if above is not None and above["answered"] else None
+    if linked is None:
+        return _link((known or {}).get("link"))
+    return f"{_link(linked['link'])}, through {linked['id_tag']}"
 
 
 def _link(link: Json | None) -> show.Cell | str:

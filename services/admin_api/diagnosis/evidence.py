@@ -51,7 +51,7 @@ async def gather(ask: Ask, id_tag: str, *, charger: str | None = None, at: datet
     :param at: what happened around then, instead of last.
     """
     card = id_tag_key(id_tag)
-    (known, subscription), steve, sessions, (taps, box), pairings, changes = await asyncio.gather(
+    (known, above, subscription), steve, sessions, (taps, box), pairings, changes = await asyncio.gather(
         _card_and_subscription(ask, card),
         ask.part(ReadCardInSteve(id_tag=card)),
         ask.part(SearchSessions(id_tag=card, charge_box_id=charger, limit=LAST_SESSIONS if at is None else MAX_ROWS)),
@@ -72,18 +72,31 @@ async def gather(ask: Ask, id_tag: str, *, charger: str | None = None, at: datet
         gaps=[] if isinstance(taps, Silent) else taps.value.gaps,
         pairings=_pairings(pairings),
         changes=_entries(changes),
+        above=above,
     )
 
 
 async def _card_and_subscription(
     ask: Ask, card: str
-) -> tuple[Part[CardView | None], Part[SubscriptionView | None] | None]:
+) -> tuple[Part[CardView | None], Part[CardView | None] | None, Part[SubscriptionView | None] | None]:
+    """The card, where it has no link the nearest linked one above it, and what Lago says of the subscription."""
     known = await ask.part_or_none(GetCard(id_tag=card))
-    if isinstance(known, Silent) or known.value is None or known.value.link is None:
-        return known, None
-    link = known.value.link
-    asked = await ask.part(GetSubscription(external_subscription_id=link.external_subscription_id))
-    return known, subscription_now(asked)
+    if isinstance(known, Silent) or known.value is None:
+        return known, None, None
+    above = None if known.value.link is not None else await _linked_above(ask, known.value)
+    linked = known if above is None else above
+    if isinstance(linked, Silent) or linked.value is None or linked.value.link is None:
+        return known, above, None
+    asked = await ask.part(GetSubscription(external_subscription_id=linked.value.link.external_subscription_id))
+    return known, above, subscription_now(asked)
+
+
+async def _linked_above(ask: Ask, card: CardView) -> Part[CardView | None] | None:
+    for name in card.ancestors:
+        above = await ask.part_or_none(GetCard(id_tag=name))
+        if isinstance(above, Silent) or (above.value is not None and above.value.link is not None):
+            return above
+    return None
 
 
 async def _taps_and_charger(

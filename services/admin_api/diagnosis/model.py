@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from services.admin_api.answers import Part
+from services.admin_api.answers import Part, Silent
 from services.admin_api.diagnosis.codes import Code
 from shared.contracts.identity import Frozen, IdTag
 from shared.contracts.requests.audit import EntryView
@@ -31,7 +31,8 @@ class Evidence:
     """All that is known about a card, each piece answered or silent, with its time.
 
     Lists are newest first, but the first tap is the one that is asked about: the newest, or the one nearest to `at`.
-    `subscription` is None where there is no link, `charger` where there is no tap, so that nobody was asked.
+    `subscription` is None where there is no link, `charger` where there is no tap, so that nobody was asked. `above` is
+    the nearest card above it that has a link; None where it has one itself, or none above it has.
     """
 
     id_tag: IdTag
@@ -46,6 +47,13 @@ class Evidence:
     gaps: list[GapView] = field(default_factory=list)
     charger: Part[ChargerView | None] | None = None
     at: datetime | None = None
+    above: Part[CardView | None] | None = None
+
+    @property
+    def linked(self) -> CardView | None:
+        """The card whose link applies, itself or one above it; None: there is none, or it is not known."""
+        parts = [part for part in (self.known, self.above) if part is not None and not isinstance(part, Silent)]
+        return next((part.value for part in parts if part.value is not None and part.value.link is not None), None)
 
 
 class Fact(Frozen):

@@ -66,7 +66,9 @@ def valid_in_steve(evidence: Evidence) -> Check:
 
 
 def linked(evidence: Evidence) -> Check:
-    """Whether the card is linked to a Lago customer with an active subscription; Lago is asked now."""
+    """Whether the card, or else one above it, is linked to a Lago customer with an active subscription; Lago is asked
+    now.
+    """
     if isinstance(evidence.known, Silent):
         why = evidence.known.sentence
         return _check("linked", "unknown", why, evidence.known.as_of, [])
@@ -74,21 +76,27 @@ def linked(evidence: Evidence) -> Check:
     card = evidence.known.value
     if card is None:
         return _check("linked", "no", "ExpresSync does not know this card, so it is linked to nobody.", as_of, [])
-    link = card.link
-    if link is None:
-        why = f"The card is linked to no Lago customer; its sessions are held. {circle(card)}".rstrip()
+    if isinstance(evidence.above, Silent):
+        why = f"The card has no link of its own; whether one above it has is not known: {evidence.above.sentence}"
+        return _check("linked", "unknown", why, evidence.above.as_of, [])
+    linked_card = evidence.linked
+    if linked_card is None or (link := linked_card.link) is None:
+        whose = f"Neither the card nor {' → '.join(card.ancestors)} above it is" if card.ancestors else "The card is"
+        to = "a" if card.ancestors else "no"
+        why = f"{whose} linked to {to} Lago customer; its sessions are held. {circle(card)}".rstrip()
         return _check("linked", "no", why, as_of, [])
+    how = "Linked" if linked_card is card else f"Through {linked_card.id_tag} above it, linked"
     facts = [
         Fact(
             source="sync",
-            says=f"Linked to {link.external_customer_id}, subscription {link.external_subscription_id}, "
+            says=f"{how} to {link.external_customer_id}, subscription {link.external_subscription_id}, "
             f"by {link.linked_by}.",
             at=link.valid_from,
         )
     ]
     if not is_valid(link, evidence.now):
         return _check("linked", "no", f"The link is not valid now: {_validity(link)}.", as_of, facts)
-    return _subscribed(evidence, link, facts)
+    return _subscribed(evidence, link, how, facts)
 
 
 def intercepted(evidence: Evidence) -> Check:
@@ -191,7 +199,7 @@ def _validity(link: LinkView) -> str:
     return f"it is valid from {fmt.instant(link.valid_from)}{until}"
 
 
-def _subscribed(evidence: Evidence, link: LinkView, facts: list[Fact]) -> Check:
+def _subscribed(evidence: Evidence, link: LinkView, how: str, facts: list[Fact]) -> Check:
     asked = evidence.subscription
     if asked is None:
         return _check("linked", "unknown", "Lago was not asked about the subscription.", evidence.now, facts)
@@ -212,7 +220,7 @@ def _subscribed(evidence: Evidence, link: LinkView, facts: list[Fact]) -> Check:
             f"not to {link.external_customer_id}."
         )
         return _check("linked", "no", why, asked.as_of, facts)
-    why = f"Linked to {link.external_customer_id}; its subscription {found.external_subscription_id} is active."
+    why = f"{how} to {link.external_customer_id}; its subscription {found.external_subscription_id} is active."
     return _check("linked", "yes", why, asked.as_of, facts)
 
 

@@ -196,9 +196,13 @@ def _not_billed(evidence: Evidence, check: Check) -> Verdict | None:
     link = _link(evidence)
     charges = "SteVe accepts this card, so it can charge, but"
     if link is None:
+        known = _known(evidence)
+        linked = "it is linked to no Lago customer"
+        if known is not None and known.ancestors:
+            linked = "neither it nor a card above it is linked to a Lago customer"
         return _verdict(
             "not_linked",
-            f"{charges} it is linked to no Lago customer: its sessions are held.",
+            f"{charges} {linked}: its sessions are held.",
             "expressync",
             None,
             "Link it to a customer and a subscription; sessions held since a date that you confirm are then released.",
@@ -287,8 +291,7 @@ def _known(evidence: Evidence) -> CardView | None:
 
 
 def _link(evidence: Evidence) -> LinkView | None:
-    known = _known(evidence)
-    return known.link if known is not None else None
+    return evidence.linked.link if evidence.linked is not None else None
 
 
 def _lower(sentence: str) -> str:

@@ -39,7 +39,9 @@ def card(details: CardDetails) -> Card:
     steve = _steve(details.steve, known)
     if known is None:
         return Card(details.id_tag, "", active=False, steve=steve, known=not isinstance(details.card, Silent))
-    return _card(known, link=_link(known.link, details.subscription), steve=steve)
+    above = details.above.value if isinstance(details.above, Answered) else None
+    link = _link((above or known).link, details.subscription, through=above.id_tag if above is not None else "")
+    return _card(known, link=link, steve=steve)
 
 
 def with_steve(view: CardView, steve: Part[SteveNow]) -> Card:
@@ -98,7 +100,9 @@ def _card(view: CardView, *, link: Link | None, steve: Steve) -> Card:
     )
 
 
-def _link(link: LinkView | None, subscription: Part[SubscriptionView | None] | None) -> Link | None:
+def _link(
+    link: LinkView | None, subscription: Part[SubscriptionView | None] | None, *, through: str = ""
+) -> Link | None:
     if link is None:
         return None
     status = None
@@ -109,6 +113,7 @@ def _link(link: LinkView | None, subscription: Part[SubscriptionView | None] | N
         external_subscription_id=link.external_subscription_id,
         valid_from=link.valid_from,
         subscription_status=status,
+        inherited_from=through,
         asked=subscription is not None,
     )
 

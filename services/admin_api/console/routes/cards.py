@@ -80,7 +80,8 @@ def _actions(visit: Visit, card: Card) -> tuple[Action, ...]:
     edit = Action("Edit", paths.card_edit(card.id_tag))
     if not visit.may("operator"):
         return (edit,)
-    return (Action("Change the link" if card.link else "Link this card", paths.card_link(card.id_tag)), edit)
+    own = card.link is not None and not card.link.inherited_from
+    return (Action("Change the link" if own else "Link this card", paths.card_link(card.id_tag)), edit)
 
 
 def _remedies(visit: Visit, details: CardDetails, card: Card) -> tuple[Action, ...]:

@@ -86,6 +86,9 @@ async def test_lists_are_lines_with_tabs_when_piped(cli: Cli) -> None:
     cli.house.owners.answer(GetCard, cases.known(ancestors=["META", "TOP"], parent_cycle=True))
     circle = "parents\tin a circle, which is not followed: META → TOP and round again\n"
     assert circle in (await cli("cards", "show", CARD)).out
+    above = {CARD: cases.known(link=None, ancestors=["META"]), "META": cases.known(id_tag="META")}
+    cli.house.owners.answer(GetCard, lambda request: above[request.id_tag])
+    assert "linked\tada → sub_fleet, through META\n" in (await cli("cards", "show", CARD)).out
 
 
 async def test_what_a_charger_sent_cannot_steer_the_terminal(cli: Cli) -> None:

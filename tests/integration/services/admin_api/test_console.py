@@ -320,6 +320,17 @@ async def test_parents_that_run_in_a_circle_are_told(console: Console, admin: Ho
     assert "above it TOP" in text
 
 
+async def test_a_card_below_a_linked_one_is_billed_through_it(console: Console, admin: House) -> None:
+    """The card that the link is of is named, and the one below it can have a link of its own."""
+    cards = {CARD: cases.known(link=None, ancestors=["META", "TOP"]), "META": cases.known(id_tag="META", link=None)}
+    admin.owners.answer(GetCard, lambda request: cards.get(request.id_tag) or cases.known(id_tag="TOP"))
+    text = words(await console.get(f"/cards/{CARD}"))
+    assert "through TOP" in text
+    assert "Through TOP above it, linked to ada" in text
+    assert "Link this card" in text
+    assert "sessions are held" not in text
+
+
 ADA = CustomerView(external_customer_id="ada", name="Ada GmbH", subscriptions=[cases.subscription()])
 STEPS = {"q": "ada", "customer": "ada", "subscription": "sub_fleet", "valid_from": "2026-05-01T00:00", "review": "1"}
 

@@ -90,6 +90,33 @@ def test_linked_needs_a_valid_link_and_lagos_word_for_an_active_subscription(
     assert answers(c.evidence(**parts))["linked"] == answer
 
 
+BELOW = {"known": c.said(c.known(link=None, ancestors=["META", "TOP"]))}
+
+
+@pytest.mark.parametrize(
+    ("parts", "answer", "words", "code"),
+    [
+        ({"above": c.said(c.known(id_tag="TOP"))}, YES, "Through TOP above it, linked to ada", "fine"),
+        (
+            {"above": c.said(c.known(id_tag="TOP")), "subscription": c.said(None)},
+            NO,
+            "no active subscription sub_fleet",
+            "no_active_subscription",
+        ),
+        ({"subscription": None}, NO, "Neither the card nor META → TOP above it is linked to a", "not_linked"),
+        ({"above": c.silence("sync"), "subscription": None}, UNKNOWN, "whether one above it has is not", "unknown"),
+    ],
+)
+def test_a_card_without_a_link_of_its_own_has_that_of_the_nearest_above_it(
+    parts: dict[str, object], answer: str, words: str, code: str
+) -> None:
+    """Whose link applies is said; only where none above it has one, its sessions are held."""
+    made = diagnose(c.evidence(**BELOW, **parts))
+    check = made.checks[1]
+    assert (check.answer, words in check.why, made.verdict.code) == (answer, True, code), check.why
+    assert ("sessions are held" in check.why + made.verdict.sentence) == (code == "not_linked")
+
+
 @pytest.mark.parametrize(
     ("taps", "answer"),
     [
