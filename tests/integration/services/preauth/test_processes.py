@@ -32,7 +32,7 @@ from tests.waiting import until
 
 CP, CARD = "CP-7", "04A1"
 DECIDE_MS, ANSWER_MS = 150, 180
-CHARGERS, TAPS = 20, 150
+CHARGERS, TAPS, PEOPLE = 20, 150, 30
 # What two cores that serve, flood and ask at once add; a tap behind a backlog of frames would wait for seconds.
 BUSY_S = 0.5
 
@@ -226,7 +226,13 @@ async def test_a_crowd_at_the_pages_delays_no_tap(database: TestDatabase, tmp_pa
         healthy = [await took_s(f"CALM{n}") for n in range(TAPS)]
         arguments = (armed["pairing_id"], both.http.cookies[KIOSK_COOKIE], both.http.cookies[BROWSER_COOKIE])
         crowd = await asyncio.create_subprocess_exec(
-            sys.executable, "-c", CROWD, str(both.http.base_url), *arguments, "30", stdout=asyncio.subprocess.PIPE
+            sys.executable,
+            "-c",
+            CROWD,
+            str(both.http.base_url),
+            *arguments,
+            str(PEOPLE),
+            stdout=asyncio.subprocess.PIPE,
         )
         try:
             assert crowd.stdout is not None
@@ -241,5 +247,6 @@ async def test_a_crowd_at_the_pages_delays_no_tap(database: TestDatabase, tmp_pa
                 crowd.kill()
             await crowd.wait()
     assert statistics.median(crowded) < DECIDE_MS / 1000, (statistics.median(healthy), statistics.median(crowded))
-    assert pages > TAPS, "that was no crowd"
+    # However busy the machine is: each of them came to a page several times meanwhile.
+    assert pages >= 3 * PEOPLE, "that was no crowd"
     assert max(crowded) < ANSWER_MS / 1000 + BUSY_S, sorted(crowded)[-5:]
