@@ -85,7 +85,8 @@ def provide(bundle: Bundle, folder: Path) -> Path:
 
 def relocate(root: Path) -> None:
     """Tell Erlang's start scripts where they are: Debian builds the absolute path into them."""
-    erlang = root / "usr/lib/erlang"
+    # By the way without links: several homes may share the packages through one, and each would write its own.
+    erlang = (root / "usr/lib/erlang").resolve()
     for script in [*erlang.glob("bin/erl"), *erlang.glob("erts-*/bin/erl")]:
         text = script.read_text()
         moved = re.sub(r"(?m)^(\s*)ROOTDIR=.*$", lambda match: f'{match[1]}ROOTDIR="{erlang}"', text)

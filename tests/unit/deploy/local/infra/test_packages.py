@@ -53,6 +53,16 @@ def test_erlang_is_told_where_it_lies_also_after_a_move(tmp_path: Path) -> None:
     assert "first" not in (tmp_path / "second/usr/lib/erlang/bin/erl").read_text()
 
 
+def test_a_home_that_borrows_the_packages_leaves_their_place_in_them(tmp_path: Path) -> None:
+    """Who comes through a link is told where they are: a home of its own goes, and they stay for the others."""
+    script, _ = erlang_in(tmp_path / "own")
+    packages.relocate(tmp_path / "own")
+    before = script.read_text()
+    (tmp_path / "borrowed").symlink_to(tmp_path / "own")
+    packages.relocate(tmp_path / "borrowed")
+    assert script.read_text() == before
+
+
 def test_relocating_twice_writes_nothing(tmp_path: Path) -> None:
     """A script that is right already is left alone, since other processes may be starting from it."""
     script, _ = erlang_in(tmp_path)
