@@ -137,7 +137,7 @@ class Proxy:
 
     async def cut(self) -> None:
         """Reset (RST) every connection, on both sides. Held bytes are lost. Stalls and traps stay for new ones."""
-        for link in self._links:
+        for link in list(self._links):
             link.reset()
         for pump in list(self._pumps):
             pump.cancel()
@@ -149,14 +149,21 @@ class Proxy:
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        # A task of our own: asyncio reports one that it made and we cancel as an error.
-        task = asyncio.create_task(self._serve(reader, writer))
-        self._pumps.add(task)
-        task.add_done_callback(self._pumps.discard)
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = Link({DOWN: writer})
         self._links.add(link)
+        # A task of our own: asyncio reports one that it made and we cancel as an error.
+        task = asyncio.create_task(self._serve(link, reader))
+        self._pumps.add(task)
+        # Not in the task itself: one that is cut before its first step never comes to its `finally`.
+        task.add_done_callback(lambda done: self._ended(done, link))
+
+    def _ended(self, pump: asyncio.Task[None], link: Link) -> None:
+        self._pumps.discard(pump)
+        self._links.discard(link)
+        for side in link.writers.values():
+            side.close()
+
+    async def _serve(self, link: Link, reader: asyncio.StreamReader) -> None:
         try:
             up_reader, link.writers[UP] = await asyncio.open_connection(*self._target)
             for side in link.writers.values():
@@ -168,10 +175,6 @@ class Proxy:
         except* OSError:
             # The server is not there, or one side went away: the other learns it the same way.
             link.reset()
-        finally:
-            self._links.discard(link)
-            for side in link.writers.values():
-                side.close()
 
     async def _pump(self, link: Link, direction: Direction, reader: asyncio.StreamReader) -> None:
         # What servers say is only understood where both sides speak the same frames.

@@ -237,3 +237,16 @@ async def _stays(condition: object) -> bool:
     assert callable(condition)
     await asyncio.sleep(SILENCE_S)
     return bool(condition())
+
+
+async def test_a_connection_that_is_cut_as_it_comes_is_closed() -> None:
+    """Cut before anything was done for it, its socket is closed too, and nobody counts it."""
+    came: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+    async with await asyncio.start_server(lambda *both: came.put_nowait(both), "127.0.0.1", 0) as server:
+        _, client = await asyncio.open_connection(*server.sockets[0].getsockname())
+        reader, writer = await came.get()
+        proxy = Proxy("127.0.0.1", 1)
+        proxy._accepted(reader, writer)
+        await proxy.cut()
+        assert (writer.is_closing(), proxy.connections) == (True, 0)
+        client.close()
