@@ -212,7 +212,7 @@ async def test_a_stack_that_runs_is_examined_before_and_after_something_is_broke
 
 async def test_a_demo_that_runs_is_examined_without_any_settings(machine: Machine, settings: dict[str, str]) -> None:
     """Without .env, the demo is found, its settings are read from its services, and the report says so."""
-    given = {"EXPRESSYNC_AMQP_URL": settings.pop("EXPRESSYNC_AMQP_URL")}
+    given = {"EXPRESSYNC_AMQP_URL": settings.pop("EXPRESSYNC_AMQP_URL"), **ports()}
     async with machine.up("-c", DEMO, json.dumps([given, settings])):
         run = await machine.doctor("--json")
         assert run.answers == dict.fromkeys(WHAT, "yes"), run.output
