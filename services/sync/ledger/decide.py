@@ -53,9 +53,9 @@ class Known:
     subscribed: dict[str, Subscribed]
     chains: dict[Key, list[Part]]
 
-    def is_stuck(self, row: Any) -> bool:  # noqa: ANN401 - a row of session
-        """Whether one of its entries is held: the session stays held until that one is retried."""
-        return any(one.state == "held" for one in self.chains.get(key(row), ()))
+    def stuck_by(self, row: Any) -> Part | None:  # noqa: ANN401 - a row of session
+        """Its first entry that is held: the session stays held for that until it is retried."""
+        return next((one for one in self.chains.get(key(row), ()) if one.state == "held"), None)
 
 
 def key(row: Any) -> Key:  # noqa: ANN401 - a row of session

@@ -319,12 +319,12 @@ class Delivery:
                     session=one.session,
                     charge_box_id=one.charge_box_id,
                     id_tag=one.id_tag,
-                    reason=reason,
-                    explanation=explanation,
+                    reason=why[0],
+                    explanation=why[1],
                     energy_wh=one.wh,
                 )
                 for one in mine
-                if (one.steve_id, one.transaction_pk) in sessions
+                if (why := sessions.get((one.steve_id, one.transaction_pk)))
             ]
             await self._outbox.add_all(tx, held, self._cause())
 

@@ -32,6 +32,7 @@ REMEDIES: Final = {
     "id_conflict": "Lago has another event under this id. Compare the two; ignore the session when it is billed.",
     "lago_refused": "Lago refuses the event. Repair what it names, then retry.",
     "lago_fails_on_it": "Lago answers this event with an error of its own each time. Repair Lago, then retry.",
+    "settling_failed": "A fault of this service; it is tried again by itself. Report what it says.",
     "another_steve": "Give this SteVe a name of its own.",
 }
 

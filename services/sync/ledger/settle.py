@@ -9,7 +9,7 @@ from services.sync.lago.subscriptions import Subscriptions
 from services.sync.ledger import rules, store
 from services.sync.ledger.decide import Decision, Known, Terms, Wait, decide, decide_reading, gather, key
 from services.sync.ledger.rules import Bill, Hold, Settled
-from services.sync.ledger.store import Key
+from services.sync.ledger.store import Key, Part
 from services.sync.links.rules import Owner
 from services.sync.sessions import store as sessions
 from services.sync.sessions.rules import unbilled
@@ -17,7 +17,7 @@ from shared.bus.outbox import Outbox
 from shared.contracts.event import Event
 from shared.contracts.events.sync import TransactionCorrected, TransactionHeld, TransactionReleased
 from shared.contracts.identity import Actor, Cause, session_id
-from shared.database.engine import Database, after_commit
+from shared.database.engine import Database, after_commit, is_unavailable
 from shared.runtime.clock import Clock, NewId
 from shared.runtime.log import get_logger
 
@@ -90,9 +90,51 @@ class Settler:
 
         Sessions of `unknown` ones, about which it was asked and did not answer, are put off.
         """
+        try:
+            return await self._settle_due(unknown)
+        except Exception as error:
+            if is_unavailable(error):
+                raise
+            log.exception("Sessions could not be settled together, and are settled one by one.", action="settle.apart")
+        return await self._one_by_one(unknown)
+
+    async def _one_by_one(self, unknown: frozenset[str]) -> tuple[list[Key], set[str]]:
+        """One that fails keeps nobody else's from being billed: it is held, and tried again later."""
+        async with self._database.read() as tx:
+            due = await sessions.due_keys(tx, self._clock(), limit=BATCH)
+        settled: list[Key] = []
+        waits: set[str] = set()
+        for one in due:
+            try:
+                done, ask = await self._settle_due(unknown, only=one)
+            except Exception as error:
+                if is_unavailable(error):
+                    raise
+                log.exception("A session could not be settled.", action="settle.failed", session=session_id(*one))
+                await self._set_aside(one, error)
+                done, ask = [one], set()
+            settled += done
+            waits |= ask
+        return settled, waits
+
+    async def _set_aside(self, which: Key, error: Exception) -> None:
+        what = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
         async with self._database.write() as tx:
             now = self._clock()
-            rows = await sessions.due(tx, now, limit=BATCH)
+            row = await sessions.locked(tx, *which)
+            values = {name: getattr(row, name) for name in _STATE}
+            values |= {"steve_id": which[0], "transaction_pk": which[1], "settle_at": now + RECHECK_EVERY}
+            outcome = _Outcome()
+            if row.billing not in {"held", "ignored"}:
+                failed = Hold("settling_failed", f"It could not be settled: {what}.", recheck=True)
+                self._hold(row, failed, values, now, outcome)
+            await sessions.update_sessions(tx, _STATE, [values])
+            await self._outbox.add_all(tx, outcome.events, self._cause())
+
+    async def _settle_due(self, unknown: frozenset[str], only: Key | None = None) -> tuple[list[Key], set[str]]:
+        async with self._database.write() as tx:
+            now = self._clock()
+            rows = await sessions.due(tx, now, limit=BATCH, only=only)
             if not rows:
                 return [], set()
             known = await gather(tx, rows, now)
@@ -102,8 +144,7 @@ class Settler:
             await store.add_entries(tx, outcome.entries)
             await sessions.update_sessions(tx, _STATE, outcome.updates)
             await store.mark_billed(tx, outcome.settled)
-            cause = Cause(actor=Actor(kind="system", id="sync"), correlation_id=self._new_id())
-            await self._outbox.add_all(tx, outcome.events, cause)
+            await self._outbox.add_all(tx, outcome.events, self._cause())
             if outcome.entries:
                 after_commit(tx, self._deliver)
         return [(one["steve_id"], one["transaction_pk"]) for one in outcome.updates], outcome.waits
@@ -134,8 +175,11 @@ class Settler:
                 after_commit(tx, self._deliver)
         return decision
 
+    def _cause(self) -> Cause:
+        return Cause(actor=Actor(kind="system", id="sync"), correlation_id=self._new_id())
+
     def _apply(self, row: Any, decision: Decision, known: Known, unknown: frozenset[str], outcome: _Outcome) -> None:  # noqa: ANN401 - a row of session
-        now, owner, stuck = known.now, known.owners.get(key(row)), known.is_stuck(row)
+        now, owner, stuck = known.now, known.owners.get(key(row)), known.stuck_by(row)
         values = {name: getattr(row, name) for name in _STATE}
         values |= {
             "steve_id": row.steve_id,
@@ -159,15 +203,17 @@ class Settler:
                 values |= {"settle_at": now + pause, "settle_attempts": row.settle_attempts + 1}
             case Hold():
                 # Of an entry that is held is told first; what stands against the rest is found when that is retried.
-                if not stuck or row.hold_reason is None:
+                if stuck is None or row.billing == "ignored":
                     self._hold(row, decision, values, now, outcome)
             case Bill():
                 assert owner is not None  # noqa: S101 - nothing is billed to nobody (decide)
                 self._bill(row, decision, owner, values, outcome, stuck=stuck, now=now)
             case Settled():
-                if not stuck:
+                if stuck is None:
                     self._release(row, values, outcome)
                     outcome.settled.append(key(row))
+        if stuck is not None and row.billing not in {"held", "ignored"} and not isinstance(decision, Wait):
+            self._hold(row, _held_for(stuck), values, now, outcome)
         outcome.updates.append(values)
 
     def _bill(
@@ -178,19 +224,19 @@ class Settler:
         values: dict[str, Any],
         outcome: _Outcome,
         *,
-        stuck: bool,
+        stuck: Part | None,
         now: datetime,
     ) -> None:
         seq = row.last_seq + 1
         values |= {"last_seq": seq, "billed_wh": bill.to_wh}
         entry = self._entry(row, bill, owner, seq, now)
-        if stuck and bill.to_wh < bill.from_wh:
+        if stuck is not None and bill.to_wh < bill.from_wh:
             # It takes back what Lago does not have, and waits with that.
-            entry |= {"state": "held", "hold_reason": row.hold_reason}
+            entry |= {"state": "held", "hold_reason": stuck.hold_reason}
         outcome.entries.append(entry)
         if row.billed_at is not None and row.stopped_at is not None:
             outcome.events.append(self._corrected(row, bill, seq))
-        if not stuck:
+        if stuck is None:
             self._release(row, values, outcome)
 
     def _hold(self, row: Any, hold: Hold, values: dict[str, Any], now: datetime, outcome: _Outcome) -> None:  # noqa: ANN401 - a row of session
@@ -262,6 +308,12 @@ class Settler:
             "hold_reason": None,
             "due_at": now,
         }
+
+
+def _held_for(part: Part) -> Hold:
+    """What its session is held for while it is held."""
+    assert part.hold_reason is not None  # noqa: S101 - the database has it so
+    return Hold(part.hold_reason, part.last_error or "Its usage event is held.")
 
 
 def waiting_wh(row: Any) -> int:  # noqa: ANN401 - a row of session

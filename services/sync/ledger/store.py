@@ -57,6 +57,8 @@ class Part:
     to_wh: int
     timestamp: datetime
     state: str
+    hold_reason: str | None
+    last_error: str | None
 
     @property
     def wh(self) -> int:
@@ -284,22 +286,41 @@ async def mark_billed(tx: Write, sessions: Collection[Key]) -> None:
     await tx.execute(_BILLED, wanted)
 
 
+def _first_held(column: sa.Column[Any]) -> sa.ScalarSelect[Any]:
+    """Of a session's held entries, that of the first one: a session is held for the reason that it says."""
+    mine = (entry.c[name] == session.c[name] for name in _SESSION)
+    return (
+        sa.select(column)
+        .where(*mine, entry.c.state == "held")
+        .order_by(entry.c.seq)
+        .limit(1)
+        .correlate(session)
+        .scalar_subquery()
+    )
+
+
 async def hold_sessions(
     tx: Write, entries: Sequence[Entry], *, reason: str, explanation: str, at: datetime
-) -> set[Key]:
-    """Hold the sessions of entries that cannot be delivered, but for those that are to be ignored; returns which.
+) -> dict[Key, tuple[str, str]]:
+    """Hold the sessions of entries that are held since now, but for those that are to be ignored; returns which, and
+    for what: the entry before this one may be held for another reason.
 
     What is to be decided about them stays so.
     """
     if not entries:
-        return set()
+        return {}
     wanted = _wanted({(one.steve_id, one.transaction_pk) for one in entries})
     await _lock(tx, wanted)
     held = await tx.execute(
         sa.update(session)
         .where(*(session.c[name] == _WANTED.c[name] for name in _SESSION), session.c.billing != "ignored")
-        .values(billing="held", hold_reason=reason, hold_explanation=explanation, held_at=at)
-        .returning(session.c.steve_id, session.c.transaction_pk),
+        .values(
+            billing="held",
+            hold_reason=_first_held(entry.c.hold_reason),
+            hold_explanation=sa.func.coalesce(_first_held(entry.c.last_error), explanation),
+            held_at=sa.case((session.c.hold_reason == _first_held(entry.c.hold_reason), session.c.held_at), else_=at),
+        )
+        .returning(session.c.steve_id, session.c.transaction_pk, session.c.hold_reason, session.c.hold_explanation),
         wanted,
     )
     # What would take back some of it waits with it. It is not on its way: see `claim`.
@@ -314,21 +335,29 @@ async def hold_sessions(
         .values(state="held", hold_reason=reason, last_error=explanation),
         _mine(entries),
     )
-    return {(row.steve_id, row.transaction_pk) for row in held}
+    return {(row.steve_id, row.transaction_pk): (row.hold_reason, row.hold_explanation) for row in held}
 
 
 async def take_back(tx: Write, steve_id: str, pk: int) -> bool:
     """Delete a session's last entries, those that are held for being late: it is known that Lago has none of them.
-    False where the last one is no such entry.
+    False where the last one is no such entry, or another one would stay held: its session is so, too.
     """
     mine = sa.and_(entry.c.steve_id == steve_id, entry.c.transaction_pk == pk)
-    other = entry.alias("other")
-    kept = sa.select(sa.func.coalesce(sa.func.max(other.c.seq), 0)).where(
-        other.c.steve_id == steve_id,
-        other.c.transaction_pk == pk,
-        other.c.hold_reason.is_distinct_from("late"),
+    other, stays = entry.alias("other"), entry.alias("stays")
+    kept = (
+        sa.select(sa.func.coalesce(sa.func.max(other.c.seq), 0))
+        .where(
+            other.c.steve_id == steve_id,
+            other.c.transaction_pk == pk,
+            other.c.hold_reason.is_distinct_from("late"),
+        )
+        .scalar_subquery()
     )
-    return (await tx.execute(sa.delete(entry).where(mine, entry.c.seq > kept.scalar_subquery()))).rowcount > 0
+    some_stay = sa.exists().where(
+        stays.c.steve_id == steve_id, stays.c.transaction_pk == pk, stays.c.state == "held", stays.c.seq <= kept
+    )
+    deleted = await tx.execute(sa.delete(entry).where(mine, entry.c.seq > kept, sa.not_(some_stay)))
+    return deleted.rowcount > 0
 
 
 async def end_of_chain(tx: Read, steve_id: str, pk: int) -> tuple[int, int | None]:

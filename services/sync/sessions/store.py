@@ -170,16 +170,22 @@ async def locked(tx: Write, steve_id: str, pk: int) -> Any:  # noqa: ANN401 - th
     return (await tx.execute(statement.with_for_update())).first()
 
 
-async def due(tx: Write, now: datetime, *, limit: int) -> list[sa.Row[Any]]:
-    """Sessions to be settled, locked for this transaction; another replica's are left out."""
-    statement = (
-        sa.select(session)
-        .where(session.c.settle_at <= now)
-        .order_by(session.c.settle_at, session.c.transaction_pk)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    return list((await tx.execute(statement)).all())
+async def due(tx: Write, now: datetime, *, limit: int, only: tuple[str, int] | None = None) -> list[sa.Row[Any]]:
+    """Sessions to be settled (`only`: this one), locked for this transaction; another replica's are left out."""
+    statement = _due(sa.select(session), now, limit)
+    if only is not None:
+        statement = statement.where(session.c.steve_id == only[0], session.c.transaction_pk == only[1])
+    return list((await tx.execute(statement.with_for_update(skip_locked=True))).all())
+
+
+async def due_keys(tx: Read, now: datetime, *, limit: int) -> list[tuple[str, int]]:
+    """The same by their keys, and not locked."""
+    statement = _due(sa.select(session.c.steve_id, session.c.transaction_pk), now, limit)
+    return [(row.steve_id, row.transaction_pk) for row in await tx.execute(statement)]
+
+
+def _due(which: sa.Select[Any], now: datetime, limit: int) -> sa.Select[Any]:
+    return which.where(session.c.settle_at <= now).order_by(session.c.settle_at, session.c.transaction_pk).limit(limit)
 
 
 def _beside(

@@ -1,0 +1,117 @@
+"""A session of which more than one entry is held, and one that cannot be settled at all."""
+
+from typing import Any
+
+import pytest
+
+from deploy.demo.lago import LagoSettings
+from deploy.demo.steve.model import StopActor, Transaction
+from shared.contracts.requests.sync_work import ReleaseHeld, RetryHeld
+from tests.integration.services.sync.conftest import LAGO_SEED, Build, World, ago
+from tests.integration.services.sync.test_held import do, held
+from tests.integration.services.sync.test_held_entries import a_held_step, clear_conflict, conflict, stop
+from tests.integration.services.sync.test_in_time import read
+
+BATCH = "/api/v1/events/batch"
+WEEKLY: dict[str, Any] = {
+    **LAGO_SEED,
+    "plans": [{**LAGO_SEED["plans"][0], "interval": "weekly"}],
+    "subscriptions": [LAGO_SEED["subscriptions"][0]],
+}
+
+
+async def foreign_then_late(build_world: Build) -> tuple[World, Transaction]:
+    """A session whose first step, of 6 kWh, lies in Lago as another event; what followed, 3 kWh, became late."""
+    world = await build_world(lago=LagoSettings(seed=WEEKLY), incremental_kwh=1)
+    await world.link("A")
+    one = world.charge("A", None, start_at=ago(hours=2))
+    conflict(world, one.pk)
+    read(world, one, 6_000, 20)
+    await world.turn()
+    assert await world.rooms.progress.bill_running() == 1
+    await world.turn()
+    stop(world, one, 9_000)
+    world.lago.faults.add("drop_before", path=BATCH, count=1)
+    await world.turn()
+    world.clock.advance(days=8)
+    world.rooms.lago._caller._breaker.succeeded()
+    await world.rooms.delivery.deliver()
+    assert [row.hold_reason for row in await world.entries(one.pk)] == ["id_conflict", "late"]
+    return world, one
+
+
+async def test_a_session_is_held_for_the_first_of_its_entries(build_world: Build) -> None:
+    """What is held after it does not hide it, in the queue and in what is told."""
+    world, one = await foreign_then_late(build_world)
+    [waiting] = (await held(world)).held
+    assert (waiting.reason, waiting.energy_wh) == ("id_conflict", 9_000)
+    assert waiting.explanation.startswith("Lago has steve:main:1:1")
+    assert {event.data["reason"] for event in await world.events("transaction.held")} == {"id_conflict"}
+    assert (await world.session(one.pk)).billing == "held"
+
+
+@pytest.mark.parametrize("said", ["id_conflict", "late"])
+async def test_a_release_takes_nothing_back_that_leaves_an_entry_held(build_world: Build, said: str) -> None:
+    """Whatever the session is said to be held for: it stays in the queue with all its energy until the first entry is
+    repaired; then the rest is billed anew.
+    """
+    world, one = await foreign_then_late(build_world)
+    name = f"main:{one.pk}"
+    async with world.service.database.write() as tx:
+        await tx.exec_driver_sql(f"UPDATE sync.session SET hold_reason = '{said}'")
+    changed = await do(world, ReleaseHeld(sessions=[name]))
+    assert list(changed.refused) == [name]
+    await world.turn()
+    assert [entry.energy_wh for entry in (await held(world)).held] == [9_000]
+    assert [row.state for row in await world.entries(one.pk)] == ["held", "held"]
+    clear_conflict(world, one.pk)
+    await do(world, RetryHeld(sessions=[name]))
+    await world.turn()
+    assert (await world.session(one.pk)).hold_reason == "late"
+    assert (await do(world, ReleaseHeld(sessions=[name]))).count == 1
+    await world.turn()
+    assert world.counted() == (9_000, 1)
+    assert (await world.session(one.pk)).billing == "synced"
+
+
+async def test_a_held_entry_holds_a_session_that_is_said_to_be_pending(build_world: Build) -> None:
+    """Less was used than its held entry says: what takes it back waits with it, under its reason, and the session is in
+    the queue again.
+    """
+    world, one = await a_held_step(build_world)
+    async with world.service.database.write() as tx:
+        await tx.exec_driver_sql(
+            "UPDATE sync.session SET billing = 'open', hold_reason = NULL, hold_explanation = NULL, held_at = NULL"
+        )
+    stop(world, one, 4_000)
+    await world.turn()
+    row = await world.session(one.pk)
+    assert (row.billing, row.hold_reason) == ("held", "id_conflict")
+    assert [row.hold_reason for row in await world.entries(one.pk)] == ["id_conflict", "id_conflict"]
+    assert [entry.energy_wh for entry in (await held(world)).held] == [4_000]
+
+
+async def test_a_session_that_cannot_be_settled_stops_nobody(world: World) -> None:
+    """The database refuses what is made of one of them: that one is held and says so, the others are billed; put
+    right, it is billed as well.
+    """
+    await world.link("A")
+    first = world.charge("A", 4_000, stop_actor=StopActor.MANUAL)
+    await world.turn()
+    async with world.service.database.write() as tx:
+        await tx.exec_driver_sql("UPDATE sync.session SET last_seq = 0, billed_wh = NULL, settle_at = now()")
+    others = [world.charge("A", 1_000).pk for _ in range(3)]
+    await world.turn()
+    assert {(await world.session(pk)).billing for pk in others} == {"synced"}
+    row = await world.session(first.pk)
+    assert (row.billing, row.hold_reason) == ("held", "settling_failed")
+    assert "pk_ledger_entry" in row.hold_explanation
+    assert row.settle_at > world.clock()
+    [told] = await world.events("transaction.held")
+    assert told.data["reason"] == "settling_failed"
+    async with world.service.database.write() as tx:
+        await tx.exec_driver_sql("UPDATE sync.session SET last_seq = 1, billed_wh = stop_wh WHERE last_seq = 0")
+    world.clock.advance(minutes=6)
+    await world.turn()
+    assert (await world.session(first.pk)).billing == "synced"
+    assert world.counted() == (7_000, 4)
