@@ -232,7 +232,8 @@ async def _play(demo: Demo, stage: Stage, told: threading.Event, *, once: bool) 
         playing.cancel()
         if not once and not told.is_set():
             demo.say("The story is over; drivers go on charging. Ctrl-C stops everything.")
-            await _go_on(stage, told)
+            watch.only_show()
+            await go_on(stage, stopping)
         stopping.cancel()
         with contextlib.suppress(StageError, httpx.HTTPError, TimeoutError):
             async with asyncio.timeout(GO_HOME_S):
@@ -246,12 +247,11 @@ async def _told(told: threading.Event) -> None:
         await asyncio.sleep(0.1)
 
 
-async def _go_on(stage: Stage, told: threading.Event) -> None:
+async def go_on(stage: Stage, stopping: asyncio.Task[None]) -> None:
     """Drivers come and go until Ctrl-C."""
     charging: dict[tuple[str, int], str] = {}
     chance = random.Random()  # noqa: S311 - a simulated driver's choice is not cryptography
-    while not told.is_set():
-        await asyncio.wait([asyncio.create_task(_told(told))], timeout=chance.uniform(*PAUSE_S))
+    while not (await asyncio.wait([stopping], timeout=chance.uniform(*PAUSE_S)))[0]:
         place = (chance.choice(cast.CHARGERS), chance.choice((1, 2)))
         around = [card.id_tag for card in DRIVERS if card.id_tag not in charging.values()]
         with contextlib.suppress(StageError, httpx.HTTPError):

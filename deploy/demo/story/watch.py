@@ -19,6 +19,7 @@ class Watch:
         self._url, self._on_event = amqp_url, on_event
         self._connection: AbstractConnection | None = None
         self._news = asyncio.Condition()
+        self._keeps = True
         self.events: list[Event] = []
 
     async def __aenter__(self) -> Self:
@@ -36,11 +37,17 @@ class Watch:
         if self._connection is not None:
             await self._connection.close()
 
+    def only_show(self) -> None:
+        """Keep no event from here on: nobody asks for one any more, and a demo may run for days."""
+        self._keeps = False
+        self.events.clear()
+
     async def _receive(self, message: AbstractIncomingMessage) -> None:
         event: Event = json.loads(message.body)
         await message.ack()
         async with self._news:
-            self.events.append(event)
+            if self._keeps:
+                self.events.append(event)
             self._news.notify_all()
         self._on_event(event)
 

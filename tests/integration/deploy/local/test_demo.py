@@ -1,0 +1,111 @@
+"""What of the demo lasts as long as somebody leaves it running."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aio_pika
+import msgspec
+import pytest
+
+from deploy.demo.chargers.control import build_control
+from deploy.demo.chargers.fleet import Fleet, FleetFile
+from deploy.demo.steve.listen import HttpListener
+from deploy.demo.steve.settings import SteveSettings
+from deploy.demo.steve.simulator import SteveSimulator, run_steve
+from deploy.demo.story import cast
+from deploy.demo.story.stage import Stage
+from deploy.demo.story.watch import Watch
+from deploy.local import demo
+from shared.bus.topology import Topology
+from tests.waiting import until
+
+ROUNDS = 60
+
+
+@asynccontextmanager
+async def stage() -> AsyncIterator[tuple[SteveSimulator, Stage]]:
+    """The story's cards and chargers at a simulated SteVe, behind the doors that this part of it uses."""
+    async with run_steve(SteveSettings(auth_delay_ms=0)) as steve:
+        for card in cast.CARDS:
+            steve.state.add_tag(card.id_tag, limit=card.limit)
+        for charger in cast.CHARGERS:
+            steve.state.add_charger(charger)
+        chargers = msgspec.convert(cast.fleet_file(1), FleetFile)
+        fleet = Fleet(steve.ocpp_url, chargers, lambda _: None, spread_s=0)
+        control = HttpListener(build_control(fleet), "127.0.0.1", 0)
+        await control.start()
+        running = asyncio.create_task(fleet.run())
+        nowhere = "http://127.0.0.1:9"
+        doors = Stage(
+            fleet_url=f"http://127.0.0.1:{control.port}",
+            admin_url=nowhere,
+            token="",
+            drivers_url=nowhere,
+            lago_url=nowhere,
+            steve_url=steve.rest_url,
+            steve_user=("steve", "steve"),
+        )
+        try:
+
+            async def connected() -> bool:
+                return await doors.connected_chargers() == set(cast.CHARGERS)
+
+            await until(connected)
+            yield steve, doors
+        finally:
+            await doors.close()
+            running.cancel()
+            await asyncio.wait([running])
+            await control.stop()
+
+
+async def test_drivers_come_and_go_for_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions begin and end until the demo is told to stop, and nothing piles up meanwhile."""
+    monkeypatch.setattr(demo, "PAUSE_S", (0.005, 0.01))
+    told = asyncio.Event()
+    async with stage() as (steve, doors):
+        stopping = asyncio.create_task(_until_set(told))
+        before = len(asyncio.all_tasks())
+        going_on = asyncio.create_task(demo.go_on(doors, stopping))
+
+        async def enough() -> bool:
+            return len(steve.state.transactions) >= ROUNDS
+
+        await until(enough, within_s=30)
+        assert any(not one.active for one in steve.state.transactions.values())
+        # Those of the taps that are under way; a round that left one behind would have left dozens.
+        assert len(asyncio.all_tasks()) - before < ROUNDS / 2
+        told.set()
+        await asyncio.wait_for(going_on, 5)
+
+
+async def _until_set(told: asyncio.Event) -> None:
+    await told.wait()
+
+
+async def test_after_the_story_events_are_shown_and_not_kept(broker: str) -> None:
+    """A demo that runs for days tells every event, and holds none of them in memory."""
+    shown: list[str] = []
+    async with await aio_pika.connect(broker) as connection:
+        channel = await connection.channel()
+        await Topology().declare(channel)
+        exchange = await channel.get_exchange("expressync.events")
+
+        async def happen(kind: str) -> None:
+            body = json.dumps({"type": kind, "data": {}}).encode()
+            await exchange.publish(aio_pika.Message(body), kind)
+
+        async with Watch(broker, lambda event: shown.append(event["type"])) as watch:
+            await happen("tap.decided")
+            assert await watch.seen("tap.decided")
+            watch.only_show()
+            await happen("card.blocked")
+
+            async def was_shown() -> bool:
+                return "card.blocked" in shown
+
+            await until(was_shown)
+            assert shown == ["tap.decided", "card.blocked"]
+            assert watch.events == []
