@@ -267,22 +267,20 @@ def run_demo(*, once: bool, as_json: bool = False) -> int:
     """Play the story; 0 when every check passed (or the demo was left with Ctrl-C), else 1."""
     console = Console(stderr=as_json)
     started = time.monotonic()
+    checks: list[Check] = []
     with until_told() as told, noted(Home.of("demo")):
         demo = Demo(console)
         try:
             demo.start()
             demo.stack.wait_ready(stop=told)
-            if told.is_set():
-                return 0
-            demo.say(f"All four services are ready after {time.monotonic() - started:.1f} s.")
-            _welcome(demo, console)
-            with demo.kept_up():
-                checks = asyncio.run(_play(demo, demo.stage(), told, once=once))
+            if not told.is_set():
+                demo.say(f"All four services are ready after {time.monotonic() - started:.1f} s.")
+                _welcome(demo, console)
+                with demo.kept_up():
+                    checks = asyncio.run(_play(demo, demo.stage(), told, once=once))
         finally:
             demo.stop()
-    if not once:
-        return 0
-    return summary(checks, console, as_json=as_json)
+    return summary(checks, console, as_json=as_json) if once else 0
 
 
 def _welcome(demo: Demo, console: Console) -> None:

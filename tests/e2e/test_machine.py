@@ -1,3 +1,4 @@
+import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,19 @@ async def test_the_demo_ends_with_ctrl_c_and_leaves_no_process(folder: Path) -> 
         demo.wait_for("The story is over")
         demo.signal(signal.SIGINT)
         assert demo.wait() == 0
+    finally:
+        demo.close()
+    await _nothing_left(folder)
+
+
+async def test_a_demo_that_is_stopped_while_it_starts_has_checked_nothing(folder: Path) -> None:
+    """`--once` stands for checks that passed: stopped before there were any it ends with 1, and programs read why."""
+    demo = Launched(folder, "demo", "--once", "--json")
+    try:
+        demo.wait_for("PostgreSQL is up")
+        demo.signal(signal.SIGTERM)
+        assert json.loads(demo.wait_for('"checks"')) == {"passed": False, "checks": []}
+        assert demo.wait() == 1
     finally:
         demo.close()
     await _nothing_left(folder)
