@@ -292,6 +292,9 @@ def _welcome(demo: Demo, console: Console) -> None:
         console.print(f"  One-time password  [bold]{escape(first.password)}[/]", highlight=False)
     else:
         console.print("  An operator has chosen a password already; `expressync down` forgets it.", highlight=False)
+    # Without the address it would go by the login that is kept, which may be of another installation.
+    sign_in = f"expressync login --url {url.rstrip('/')}"
+    console.print(f"  In the terminal  [bold]{sign_in}[/]", highlight=False, soft_wrap=True)
     console.print(f"  Logs      {demo.home.logs}\n", highlight=False, soft_wrap=True)
 
 

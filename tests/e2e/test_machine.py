@@ -49,7 +49,10 @@ async def test_the_demo_ends_with_ctrl_c_and_leaves_no_process(folder: Path) -> 
     """Ctrl-C takes everything down in order; parked messages can be seen and replayed while it runs."""
     demo = Launched(folder, "demo")
     try:
+        console = demo.wait_for("Console").split()[-1]
         demo.wait_for("One-time password")
+        # The address is in it: the login that is kept may be of another installation.
+        assert demo.wait_for("expressync login").endswith(f"expressync login --url {console.rstrip('/')}")
         demo.wait_for("scan.intercepted")
         await _park_something(folder)
         demo.wait_for("The story is over")

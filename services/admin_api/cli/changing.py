@@ -194,6 +194,9 @@ def logout(*, as_json: bool = False) -> int:
 
 
 def _sign_in(address: str, name: str | None, *, stdin: bool) -> str:
+    # Before anything secret is typed: without --url, the address is that of the login that is kept.
+    if not stdin:
+        show.say(f"Signing in at {address}.")
     name = name or str(typer.prompt("Operator", err=True))
     password = (
         sys.stdin.readline().rstrip("\r\n") if stdin else str(typer.prompt("Password", hide_input=True, err=True))

@@ -350,6 +350,14 @@ async def test_a_first_login_chooses_a_password(house: House, tmp_path: Path) ->
     await house.as_admin()
 
 
+async def test_login_says_where_before_it_asks(cli: Cli) -> None:
+    """Without --url the address is that of the login that is kept, and that may be of another installation."""
+    await cli("login", "--name", "admin", "--password-stdin", stdin=f"{OWN_PASSWORD}\n")
+    del cli.env["EXPRESSYNC_URL"]
+    ended = await cli("login", "--name", "admin")
+    assert (ended.code, ended.err.splitlines()[0]) == (1, f"Signing in at {cli.house.url}.")
+
+
 async def test_a_kept_session_goes_only_where_it_came_from(cli: Cli) -> None:
     """Another EXPRESSYNC_URL does not get the token of this one."""
     del cli.env["EXPRESSYNC_TOKEN"]
