@@ -130,6 +130,8 @@ class Pair:
         self.charger = Leg(self._server, self, memory=memory, pacer=pacer)
         self._steve: Leg | None = None
 
+    def on_connected(self, leg: Leg) -> None: ...
+
     def on_handshake(self, leg: Leg, message: Request | Response) -> None:
         if isinstance(message, Request):
             self._request = message

@@ -83,7 +83,6 @@ class Admission:
         self._early: list[_Early] = []
         self._early_bytes = 0
         self._task: asyncio.Task[None] | None = None
-        hall.begun(self)
 
     def leave_unless_asked(self) -> None:
         """The gateway stops: who has not said yet what it wants need not."""
@@ -91,6 +90,10 @@ class Admission:
             self.charger.abort()
 
     # What the legs tell
+
+    def on_connected(self, leg: Leg) -> None:
+        if leg is self.charger:
+            self._hall.begun(self)
 
     def on_handshake(self, leg: Leg, message: Request | Response) -> None:
         if isinstance(message, Request):

@@ -53,6 +53,10 @@ class Memory:
 class Events(Protocol):
     """What a leg tells its owner."""
 
+    def on_connected(self, leg: "Leg") -> None:
+        """Its connection stands, TLS included. One that never does is never lost either."""
+        ...
+
     def on_handshake(self, leg: "Leg", message: Request | Response) -> None: ...
 
     def on_text(self, leg: "Leg", text: bytes | bytearray) -> None: ...
@@ -119,6 +123,7 @@ class Leg(asyncio.Protocol):
             self.transport.abort()
             return
         self.transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        self._owner.on_connected(self)
 
     def data_received(self, data: bytes) -> None:
         if self._aside:

@@ -133,6 +133,9 @@ class Gateway:
 
     def begun(self, admission: Admission) -> None:
         self._admissions.add(admission)
+        if self._stopping:
+            # It was accepted before, and its TLS took until now.
+            admission.leave_unless_asked()
 
     def gone(self, admission: Admission) -> None:
         self._admissions.discard(admission)

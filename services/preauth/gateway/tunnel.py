@@ -103,6 +103,9 @@ class Tunnel:
 
     # What the legs tell
 
+    def on_connected(self, leg: Leg) -> None:
+        """Never: both are there."""
+
     def on_handshake(self, leg: Leg, message: Request | Response) -> None:
         """Never: the handshake is over."""
 

@@ -5,6 +5,7 @@ import base64
 import contextlib
 import ipaddress
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -232,3 +233,20 @@ async def test_tls_is_served_directly(steve: SteveSimulator, tmp_path: Path) -> 
         async with charger_socket(url, ssl=client) as socket:
             assert (await exchange(socket, 2, "1", "Heartbeat", {}))[0] == 3
             await socket.close(1000)
+
+
+async def test_what_never_spoke_tls_takes_no_room(steve: SteveSimulator, tmp_path: Path) -> None:
+    """A health check that connects to the TLS port and goes leaves its place to a charger, and holds up no stop."""
+    certificate, key = self_signed(tmp_path)
+    client = ssl.create_default_context(cafile=str(certificate))
+    async with running_gateway(steve.ocpp_url, certificate=certificate, key=key, max_chargers=1) as gateway:
+        for said in (b"", b"GET / HTTP/1.1\r\n\r\n"):
+            _, writer = await asyncio.open_connection("127.0.0.1", gateway.gateway.port)
+            writer.write(said)
+            writer.close()
+            await writer.wait_closed()
+        async with charger_socket(gateway.url.replace("ws://127.0.0.1", "wss://localhost"), ssl=client) as socket:
+            assert (await exchange(socket, 2, "1", "Heartbeat", {}))[0] == 3
+        started = time.monotonic()
+        await gateway.stop()
+        assert time.monotonic() - started < 1

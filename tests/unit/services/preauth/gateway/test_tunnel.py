@@ -119,6 +119,8 @@ class Line:
 
 
 class Owner:
+    def on_connected(self, leg: Leg) -> None: ...
+
     def ended(self, tunnel: Tunnel) -> None: ...
 
 
