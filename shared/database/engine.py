@@ -48,6 +48,20 @@ def is_unavailable(error: BaseException) -> bool:
     return False
 
 
+def is_busy(error: BaseException) -> bool:
+    """Whether the database gave this work up for the sake of other work, in whose way it was for too long: the same
+    may succeed later. Work that is too slow by itself looks alike.
+    """
+    original = error.orig if isinstance(error, DBAPIError) else error
+    return isinstance(
+        original,
+        psycopg.errors.LockNotAvailable
+        | psycopg.errors.QueryCanceled
+        | psycopg.errors.DeadlockDetected
+        | psycopg.errors.SerializationFailure,
+    )
+
+
 async def _as_new(connection: "_Lent") -> None:
     """A read that was cancelled gives its connection back read-only, and the next write would fail."""
     await connection.set_read_only(None)

@@ -27,7 +27,7 @@ from services.preauth.decision.projections import (
 from shared.bus.outbox import Outbox
 from shared.contracts.event import Event
 from shared.contracts.identity import Actor, Cause, id_tag_key
-from shared.database.engine import Database, Write, is_unavailable
+from shared.database.engine import Database, Write, is_busy, is_unavailable
 from shared.runtime.clock import Clock, NewId
 from shared.runtime.log import get_logger
 
@@ -176,28 +176,35 @@ class Observer:
         try:
             await self._write(some)
         except Exception as error:  # noqa: BLE001 - whatever it is, frames go on
-            if is_unavailable(error):
-                self._waiting.extendleft(reversed(some))
-                self._wake.set()
-                log.warning("What passed waits for the database.", action="chargers.waiting", error=repr(error))
+            if _may_pass(error):
+                self._write_later(some, error)
                 return False
-            await self._write_one_by_one(some)
+            return await self._write_one_by_one(some)
         except BaseException:
             self._waiting.extendleft(reversed(some))
             raise
         return True
 
-    async def _write_one_by_one(self, some: Sequence[Seen]) -> None:
+    def _write_later(self, some: Sequence[Seen], error: Exception) -> None:
+        self._waiting.extendleft(reversed(some))
+        self._wake.set()
+        log.warning("What passed waits for the database.", action="chargers.waiting", error=repr(error))
+
+    async def _write_one_by_one(self, some: Sequence[Seen]) -> bool:
         """One of them cannot be written, whatever we do: it must not take the others with it."""
-        for seen in some:
+        for number, seen in enumerate(some):
             try:
                 await self._write([seen])
             except Exception as error:  # noqa: BLE001 - said, counted, and left
+                if _may_pass(error):
+                    self._write_later(some[number:], error)
+                    return False
                 kind = type(seen).__name__
                 self.dropped[kind] += 1
                 log.error(  # noqa: TRY400 - the error is one of the database's, its trace says nothing
                     "What passed could not be recorded.", action="chargers.lost", kind=kind, error=repr(error)
                 )
+        return True
 
     async def _write(self, some: Sequence[Seen]) -> None:
         first_seen: dict[str, datetime] = {}
@@ -250,6 +257,10 @@ class Observer:
                     transaction_id=seen.transaction_id,
                     stopped_at=seen.stopped_at,
                 )
+
+
+def _may_pass(error: Exception) -> bool:
+    return is_unavailable(error) or is_busy(error)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

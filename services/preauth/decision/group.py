@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, Gauge, Histogram
 
 from services.preauth.decision import statement
 from services.preauth.decision.statement import Answered, Decided, Waiting, Windows
-from shared.database.engine import conninfo, is_unavailable
+from shared.database.engine import conninfo, is_busy, is_unavailable
 from shared.runtime.log import get_logger
 
 log = get_logger(__name__)
@@ -36,14 +36,6 @@ OPTIONS: Final = (
     "-c application_name=expressync-preauth-taps -c TimeZone=UTC -c search_path=preauth -c statement_timeout=2000"
     " -c lock_timeout=500 -c idle_in_transaction_session_timeout=5000 -c plan_cache_mode=force_generic_plan"
     " -c enable_seqscan=off -c jit=off"
-)
-
-# Not the fault of a row in the group: the same group may succeed later.
-_BUSY: Final = (
-    psycopg.errors.QueryCanceled,
-    psycopg.errors.LockNotAvailable,
-    psycopg.errors.DeadlockDetected,
-    psycopg.errors.SerializationFailure,
 )
 
 Answer = asyncio.Future[Decided | None]
@@ -150,10 +142,10 @@ class GroupCommit:
         try:
             decided = await statement.flush(connection, self._sql, [one for one, _ in group], answers)
         except psycopg.Error as error:
-            if is_unavailable(error) or connection.broken or isinstance(error, _BUSY):
+            if is_unavailable(error) or connection.broken or is_busy(error):
                 for _, answer in group:
                     _settle(answer, None)
-                if isinstance(error, _BUSY) and not connection.broken:
+                if is_busy(error) and not connection.broken:
                     self._asked_at = None
                     log.warning("The database gave a group of taps up.", action="tap.group_late", error=str(error))
                     return
@@ -210,6 +202,12 @@ class GroupCommit:
             except psycopg.Error as alone:
                 if is_unavailable(alone) or connection.broken:
                     raise ConnectionError(f"the database left: {alone}") from alone
+                if is_busy(alone):
+                    # No row's fault. What was told is still first among the answers, and goes with a later group.
+                    for _, answer in group:
+                        _settle(answer, None)
+                    log.warning("The database gave a group of taps up.", action="tap.group_late", error=str(alone))
+                    return
                 # A traceback would keep those who wait waiting, and says no more than the error.
                 log.error(  # noqa: TRY400
                     "The database refused a tap.",

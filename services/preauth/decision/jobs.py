@@ -18,7 +18,7 @@ from services.preauth.decision.tap import MatchAnswered
 from shared.bus.outbox import Outbox
 from shared.contracts.events.preauth import ScanIntercepted
 from shared.contracts.identity import Actor, Cause
-from shared.database.engine import Database, after_commit, is_unavailable
+from shared.database.engine import Database, after_commit, is_busy, is_unavailable
 from shared.runtime.clock import Clock, NewId
 from shared.runtime.log import get_logger
 
@@ -66,7 +66,7 @@ class Matches:
         try:
             await self._record(answered)
         except Exception as error:
-            if is_unavailable(error):
+            if is_unavailable(error) or is_busy(error):
                 # Known and not written: it stays first, and the sweeper leaves it alone.
                 await asyncio.sleep(RETRY_S)
                 return
@@ -184,8 +184,9 @@ class Replay:
         written = 0
         while self._group.available:
             spooled = self._spool.read(REPLAY_AT_ONCE)
-            if spooled:
-                await self._write(spooled)
+            refused = await self._write(spooled) if spooled else []
+            for one in refused:
+                self._spool.miss(one.received_at, 1)
             if not self._spool.forget():
                 break
             written += len(spooled)
@@ -205,22 +206,25 @@ class Replay:
         if adopted:
             log.info("Taps of an earlier process are written.", action="spool.adopted", files=adopted)
 
-    async def _write(self, spooled: list[Spooled]) -> None:
+    async def _write(self, spooled: list[Spooled]) -> list[Spooled]:
+        """Returns those that the database will never have.
+
+        :raises DBAPIError: when they are to be written again, all of them: twice is harmless.
+        """
         try:
             async with self._database.write() as tx:
                 rows = await store.replay(tx, spooled)
                 await store.tell_decided(tx, rows, new_id=self._new_id, at=self._clock())
                 after_commit(tx, self._outbox.wake)
         except DBAPIError as error:
-            if is_unavailable(error):
+            if is_unavailable(error) or is_busy(error):
                 raise
             if len(spooled) == 1:
                 log.error("The database refused a spooled tap.", action="spool.refused", tap_id=str(spooled[0].tap_id))  # noqa: TRY400 - its text would carry the row
-                self._spool.miss(spooled[0].received_at, 1)
-                return
+                return spooled
             # One row spoils the rest: find it, or they would all wait for ever.
-            for one in spooled:
-                await self._write([one])
+            return [refused for one in spooled for refused in await self._write([one])]
+        return []
 
     async def _write_gap(self) -> None:
         gap = self._spool.gap

@@ -210,6 +210,30 @@ async def test_a_database_restart_is_survived(own_infra: Infra, own_preauth: Pre
     assert await preauth.tap("04A9", "again") == "BLOCKED"
 
 
+async def test_a_lock_that_lasts_loses_nothing(
+    database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The journal is locked for longer than anybody waits for a lock: afterwards it has the taps of that time, and the
+    scan that was told Blocked just before.
+    """
+    monkeypatch.setattr("shared.database.engine.LOCK_TIMEOUT_MS", 100)
+    async with running(database, tmp_path, decide_within_ms=300) as preauth:
+        await arm(preauth)
+        decider = decider_of(preauth)
+        decision = await decider.decide(a_tap())
+        assert decider.may_block(decision)
+        async with locked(database, b"preauth.tap"):
+            decider.told(decision, "blocked")
+            for n in range(3):
+                assert await preauth.tap(f"04B{n}", "other") is None
+            # Long enough to try to write them, in vain.
+            await asyncio.sleep(1.5)
+        await preauth.until("SELECT 1 FROM tap WHERE told IS NOT NULL HAVING count(*) = 4")
+        assert preauth.rows("SELECT state FROM pairing") == [{"state": "intercepted"}]
+        assert len(preauth.events("scan.intercepted")) == 1
+        assert preauth.rows("SELECT FROM journal_gap") == []
+
+
 async def test_it_answers_with_database_and_broker_down(tmp_path: Path, database: TestDatabase) -> None:
     """Started with neither, the hook passes every tap, says that it is not ready, and spools for the next process."""
     nowhere = TestDatabase("postgresql://postgres:x@127.0.0.1:1/x")
