@@ -204,7 +204,7 @@ WITH told AS (
             AND t.received_at < LEAST(q.matched_at + make_interval(secs => {{repeat_s}}), q.expires_at)
         ) IS TRUE AS repeats
         FROM pairing q WHERE q.charge_box_id = t.charge_box_id
-        AND q.armed_at > t.received_at - make_interval(secs => {{longest_s}})
+        AND q.armed_at BETWEEN t.received_at - make_interval(secs => {{longest_s}}) AND t.received_at
         AND q.expires_at > t.received_at - make_interval(secs => {{remembered_s}})
         ORDER BY repeats DESC, q.armed_at DESC LIMIT 1
     ) p ON true

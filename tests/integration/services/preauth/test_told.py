@@ -390,6 +390,19 @@ async def test_a_tap_that_came_through_the_spool_first_does_not_spoil_its_group(
     assert [(row["id_tag"], row["reason"]) for row in rows] == [("04A1", "database_slow"), ("04B2", "nothing_armed")]
 
 
+async def test_a_tap_that_came_before_the_scan_was_armed_is_not_its(preauth: Preauth) -> None:
+    """A card presented just before somebody armed, and decided just after, charges; the next one is the scan's."""
+    before = preauth.clock()
+    await arm(preauth)
+    async with await psycopg.AsyncConnection.connect(
+        preauth.database.url("preauth").replace("+psycopg", ""), autocommit=True, options=OPTIONS
+    ) as connection:
+        early = Waiting(a_tap("04A1"), uuid4(), before, stale=False)
+        [decided] = await flush(connection, flush_sql(Windows()), [early], [])
+    assert decided.reason == "nothing_armed"
+    assert await preauth.tap("04B2", CP) == "BLOCKED"
+
+
 async def test_a_taps_event_carries_the_trace_that_the_taps_id_names(preauth: Preauth) -> None:
     """Whoever handles the event goes on in that trace, and an operator finds it by the tap."""
     await preauth.tap("04A1", CP)
