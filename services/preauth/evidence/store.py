@@ -42,6 +42,8 @@ async def unjudged(tx: Read, *, since: datetime, limit: int) -> list[tuple[Row, 
         later.c.id_tag == tap.c.id_tag,
         later.c.charge_box_id == tap.c.charge_box_id,
         later.c.told == "passed",
+        # Whether it may charge is SteVe's to say, where its answer was seen.
+        sa.func.coalesce(later.c.steve_answer, "Accepted") == "Accepted",
         # A start is what a charger tells that ignored its Blocked, too: let through, it proves nothing.
         later.c.kind == "authorize",
         later.c.received_at > tap.c.received_at,

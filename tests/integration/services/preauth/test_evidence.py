@@ -378,6 +378,22 @@ async def test_a_start_that_passes_after_the_blocked_explains_nothing(preauth: P
     assert len(preauth.events("scan.interception_ignored")) == 1
 
 
+@pytest.mark.parametrize(("verdict", "outcome"), [("Accepted", "explained"), ("Blocked", "ignored")])
+async def test_a_card_that_steve_refused_later_was_not_let_through(
+    preauth: Preauth, verdict: str, outcome: str
+) -> None:
+    """After the scan the card comes again and passes us, but whether it may charge is SteVe's to say."""
+    await intercepted(preauth)
+    preauth.clock.ahead += timedelta(seconds=12)
+    assert await preauth.tap("04A1", CP) is None
+    await preauth.until("SELECT FROM tap WHERE told = 'passed'")
+    preauth.run("UPDATE tap SET steve_answer = %s WHERE told = 'passed'", verdict)
+    started = await session(preauth, 1, "04A1")
+    await stop(preauth, started, energy_wh=700, after_s=20)
+    await judge(preauth)
+    assert preauth.rows("SELECT outcome FROM override_outcome") == [{"outcome": outcome}]
+
+
 async def test_a_tap_that_no_session_followed_says_so(preauth: Preauth) -> None:
     """A tap that passed has no session once the driver's time is over, and before that nobody knows."""
     assert await preauth.tap("04A1", CP) is None
