@@ -59,7 +59,7 @@ SENTENCES: Final[dict[Reason, str]] = {
     Reason.STOPS_OWN_SESSION: "This card is charging here: the tap means stop.",
     Reason.STOPS_GROUP_SESSION: "A card of the same group is charging here: the tap may mean stop.",
     Reason.START_FOLLOWS_AUTHORIZE: "The card had been let through at Authorize before; its start follows that.",
-    Reason.START_WITHOUT_AUTHORIZE: "No Authorize came before the start: a remote start, or the charger decides alone.",
+    Reason.START_WITHOUT_AUTHORIZE: "No Authorize let the card through: a remote start, or the charger decides alone.",
     Reason.WEAK_PRESENCE: "The scan was armed with a QR code, and this card has neither a PIN nor that browser.",
     Reason.WEAK_SCAN_UNFINISHED: "The scan was armed with a QR code, and the last one here that took this card came to"
     " nothing: it may be a photo of the code.",

@@ -142,7 +142,7 @@ FACTS: Final[dict[str, str]] = {
     "authorized_before": """
         p.state = 'armed' AND t.kind = 'start' AND EXISTS (
             SELECT FROM tap a WHERE a.id_tag = t.id_tag AND a.charge_box_id = t.charge_box_id AND a.kind = 'authorize'
-            AND a.received_at >= $5 - make_interval(secs => {authorize_s})
+            AND a.told IS DISTINCT FROM 'blocked' AND a.received_at >= $5 - make_interval(secs => {authorize_s})
             AND a.received_at BETWEEN t.received_at - make_interval(secs => {authorize_s}) AND t.received_at)""",
     "untrusted": """
         p.weak AND NOT EXISTS (SELECT FROM card_pin k WHERE k.id_tag = t.id_tag)

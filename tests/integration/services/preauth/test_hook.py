@@ -140,6 +140,17 @@ async def test_a_start_alone_is_no_tap(preauth: Preauth, authorized: bool, reaso
     assert await preauth.tap("04B2", CP) == "BLOCKED"
 
 
+async def test_a_start_after_a_blocked_authorize_was_not_let_through(preauth: Preauth) -> None:
+    """Told Blocked, a charger starts all the same once the next scan is armed: the journal does not excuse it."""
+    await arm(preauth)
+    assert await preauth.tap("04A1", CP) == "BLOCKED"
+    await preauth.until("SELECT FROM pairing WHERE state = 'intercepted'")
+    preauth.clock.ahead += timedelta(seconds=12)
+    await arm(preauth)
+    assert await preauth.tap("04A1", CP, start=True) is None
+    assert preauth.rows("SELECT reason FROM tap WHERE kind = 'start'") == [{"reason": "start_without_authorize"}]
+
+
 async def test_a_replayed_call_gets_the_same_answer_once(preauth: Preauth) -> None:
     """The same body again is the same tap: same answer, no second row, no second event."""
     await arm(preauth)
