@@ -34,8 +34,13 @@ class CentralSystem:
             messages.FirmwareStatusNotification: self._firmware,
         }
 
-    async def answer(self, charge_box_id: str, message: object) -> dict[str, Any]:
-        return await self._answers[type(message)](charge_box_id, message)
+    async def answer(self, charge_box_id: str, message: object, *, lookup_fails: bool = False) -> dict[str, Any]:
+        """`lookup_fails`: an internal error where the card is looked up; everything else is done as always."""
+        answer = await self._answers[type(message)](charge_box_id, message)
+        if lookup_fails and answer.pop("idTagInfo", None) and not isinstance(message, messages.StopTransaction):
+            # Both need an idTagInfo; a StopTransaction is answered without one.
+            answer["idTagInfo"] = {"status": AuthorizationStatus.INVALID.value}
+        return answer
 
     # Station
 

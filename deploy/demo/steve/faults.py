@@ -16,6 +16,7 @@ FaultName = Literal[
     "garbled_after_commit",  # the request is carried out, then the answer is 200 with a page
     "empty_after_commit",  # the request is carried out, then the answer is 200 without a body
     "drop_after_commit",  # the request is carried out, then the connection is dropped
+    "internal_error",  # of OCPP messages: looking the card up fails, and SteVe says Invalid whatever it has on record
     "drop_before",  # the connection is dropped before the request is carried out
 ]
 FAULT_NAMES: tuple[str, ...] = get_args(FaultName)

@@ -281,7 +281,7 @@ class _Socket:
         except msgspec.ValidationError as error:
             await self._refuse(message_id, "FormationViolation", str(error))
             return
-        answer = await self._central_system.answer(self.charge_box_id, message)
+        answer = await self._central_system.answer(self.charge_box_id, message, lookup_fails="internal_error" in hits)
         if "drop_after_commit" in hits:
             self.connection.transport.abort()
             return

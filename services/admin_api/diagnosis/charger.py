@@ -6,7 +6,7 @@ from typing import Final
 from services.admin_api.answers import Silent
 from services.admin_api.console import format as fmt
 from services.admin_api.diagnosis.model import Evidence, Fact
-from shared.contracts.requests.preauth import ChargerView, ConnectorView
+from shared.contracts.requests.preauth import ChargerView, ConnectorView, TapView
 
 RECENT: Final = timedelta(minutes=15)
 """What a tap came to, and how its charger stands now, belong together so long."""
@@ -15,6 +15,24 @@ RECENT: Final = timedelta(minutes=15)
 def is_recent(tapped_at: datetime, evidence: Evidence) -> bool:
     """Whether somebody who asks about the card now, or about the time they named, means this tap."""
     return abs((evidence.at or evidence.now) - tapped_at) <= RECENT
+
+
+def steves_refusal(evidence: Evidence) -> TapView | None:
+    """The tap in question, where the gateway saw SteVe itself answer anything but Accepted.
+
+    A Blocked that stands for a login is none: it is ours, and may have come back to us through a patched SteVe.
+    """
+    taps = [] if isinstance(evidence.taps, Silent) else evidence.taps.value
+    tap = taps[0] if taps else None
+    if tap is None or (tap.decision == "intercept" and tap.told != "passed"):
+        return None
+    return tap if tap.steve_answer not in (None, "", "Accepted") else None
+
+
+def in_words(steve_answer: str | None) -> str:
+    """SteVe's answer as the gateway noted it: a status, or `error:<code>`."""
+    kind, _, code = (steve_answer or "").partition(":")
+    return f"with an error ({code})" if code else kind
 
 
 def charger_facts(evidence: Evidence) -> list[Fact]:

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from services.admin_api.answers import Part, Silent
 from services.admin_api.console import format as fmt
-from services.admin_api.diagnosis.charger import charger_facts, charger_troubles
+from services.admin_api.diagnosis.charger import charger_facts, charger_troubles, in_words, steves_refusal
 from services.admin_api.diagnosis.gaps import gap_in_question
 from services.admin_api.diagnosis.model import Answer, Check, CheckId, Diagnosis, Evidence, Fact
 from services.admin_api.diagnosis.standing import circle, is_full, is_valid, standing
@@ -126,7 +126,8 @@ def intercepted(evidence: Evidence) -> Check:
 def charger(evidence: Evidence) -> Check:
     """Whether the charger accepted the card.
 
-    Energy proves a yes and a stop as DeAuthorized a no; a transaction alone proves nothing (facts: SteVe, 7).
+    Energy proves a yes; a stop as DeAuthorized, or SteVe's refusal with no session after it, a no. A transaction alone
+    proves nothing (facts: SteVe, 7).
     """
     for part in (evidence.sessions, evidence.taps):
         if isinstance(part, Silent):
@@ -137,6 +138,9 @@ def charger(evidence: Evidence) -> Check:
     tap = taps[0] if taps else None
     session = sessions[0] if sessions else None
     if tap is not None and (session is None or session.started_at < tap.tapped_at - CLOCKS_DIFFER):
+        if steves_refusal(evidence) is not None:
+            why = f"No session followed the tap at {tap.charge_box_id}: SteVe answered {in_words(tap.steve_answer)}."
+            return _check("charger", "no", why, tap.tapped_at, facts)
         told = " It was told Blocked for a login, so it should not have." if _interception(tap)[0] == "yes" else ""
         why = f"No session followed the tap at {tap.charge_box_id}; nobody has told what the charger did.{told}"
         why += "".join(f" {each.says}" for each in charger_troubles(evidence))
@@ -243,6 +247,7 @@ def _reason(tap: TapView) -> str:
 def _tap_fact(tap: TapView) -> Fact:
     says = {"blocked": "told Blocked", "passed": "left to SteVe", "unknown": "answer not known", None: "no answer yet"}
     how = says[tap.told] + (", too late" if tap.in_time is False else "")
+    how += f", which answered {in_words(tap.steve_answer)}" if tap.told == "passed" and tap.steve_answer else ""
     return Fact(
         source="preauth",
         says=f"{fmt.sentence(tap.kind)} at {tap.charge_box_id} through the {tap.via}: {how} ({fmt.words(tap.reason)}).",

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from services.admin_api.answers import Silent
-from services.admin_api.diagnosis.charger import charger_troubles, is_offline, is_recent
+from services.admin_api.diagnosis.charger import charger_troubles, in_words, is_offline, is_recent, steves_refusal
 from services.admin_api.diagnosis.codes import Code
 from services.admin_api.diagnosis.gaps import gap_in_question
 from services.admin_api.diagnosis.model import Check, Decider, Evidence, Verdict
@@ -30,6 +30,7 @@ def judge(evidence: Evidence, checks: Sequence[Check]) -> Verdict:
         or _without_steve(answers["valid_in_steve"])
         or _limited(evidence, answers["charger"])
         or _parent_off(evidence)
+        or _refused_by_steve(evidence, answers["charger"])
         or _by_charger(answers["charger"])
         or _charger_off(evidence, answers["charger"])
         or _not_billed(evidence, answers["linked"])
@@ -162,6 +163,27 @@ def _parent_off(evidence: Evidence) -> Verdict | None:
         "steve",
         parent.expiry if how == "expired" else None,
         f"Set {parent.id_tag} right, or give the card another parent.",
+    )
+
+
+def _refused_by_steve(evidence: Evidence, charger: Check) -> Verdict | None:
+    """What SteVe has on record now, and what it answered then, are two things."""
+    tap = steves_refusal(evidence)
+    if tap is None or charger.answer == "yes":
+        return None
+    since = "Its record has changed since then. Tap the card again."
+    if tap.steve_answer not in ("Blocked", "Expired", "ConcurrentTx"):
+        since = (
+            "Either the card was added since then, or SteVe failed inside, where it refuses every card: its log "
+            "of that time tells which. Tap the card again."
+        )
+    return _verdict(
+        "steve_refused",
+        f"By its record SteVe accepts this card, but to the tap at {tap.charge_box_id} it answered "
+        f"{in_words(tap.steve_answer)}.",
+        "steve",
+        tap.tapped_at,
+        since,
     )
 
 

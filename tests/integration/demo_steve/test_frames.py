@@ -132,6 +132,25 @@ async def test_a_start_always_makes_a_transaction(steve: SteveSimulator, id_tag:
     assert tag.blocked == (id_tag in {"BLOCKED", "NOBODY"})
 
 
+async def test_an_internal_error_is_invalid_whatever_the_record_says(steve: SteveSimulator) -> None:
+    """The last row of SteVe's table: a card that is fine is told Invalid, its start has a row all the same, its stop is
+    answered without a word on the card, and the next tap is Accepted again.
+    """
+    tag = steve.state.add_tag("CARD", expiry=NOW + timedelta(days=3))
+    steve.faults.set("internal_error", path="ocpp:", times=3)
+    async with raw_socket(steve) as socket:
+        authorized = (await exchange(socket, 2, "1", "Authorize", {"idTag": "CARD"}))[2]
+        started = (await exchange(socket, 2, "2", "StartTransaction", start()))[2]
+        message = stop(started["transactionId"], 1000, NOW) | {"idTag": "CARD"}
+        stopped = await exchange(socket, 2, "3", "StopTransaction", message)
+        again = (await exchange(socket, 2, "4", "Authorize", {"idTag": "CARD"}))[2]
+    assert authorized["idTagInfo"] == started["idTagInfo"] == {"status": "Invalid"}
+    row = steve.state.transactions[started["transactionId"]]
+    assert (row.tag_pk, row.active, tag.blocked) == (tag.pk, False, False)
+    assert stopped[::2] == [3, {}]
+    assert again["idTagInfo"]["status"] == "Accepted"
+
+
 @pytest.mark.parametrize(("meter", "minutes", "applied"), [(2000, 30, True), (999, 30, False), (2000, -1, False)])
 async def test_a_failed_stop_is_answered_like_any_other(
     steve: SteveSimulator, meter: int, minutes: int, *, applied: bool

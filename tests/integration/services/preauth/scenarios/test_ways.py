@@ -48,6 +48,24 @@ async def test_nothing_armed_charges(site: Site, charger_id: str, card: str) -> 
         assert row["steve_answer"] == "Accepted"
 
 
+async def test_an_internal_error_of_steve_is_seen_where_its_answer_passes(
+    site: Site, charger_id: str, card: str
+) -> None:
+    """A card that is fine on SteVe's record is told Invalid: the gateway notes that, the hook is told of no answer."""
+    site.steve.faults.set("internal_error", path="ocpp:Authorize", times=1)
+    async with site.charger(charger_id) as charger:
+        assert (await charger.tap(1, card)).authorize == "Invalid"
+    assert site.sessions(charger_id) == 0
+    [tap] = await site.taps(charger_id)
+    assert (tap["told"], tap["reason"]) == ("passed", "nothing_armed")
+    if site.way.gateway:
+        sql = "SELECT steve_answer FROM tap WHERE charge_box_id = %s AND steve_answer <> ''"
+        [row] = await site.one.until(sql, charger_id)
+        assert row["steve_answer"] == "Invalid"
+    else:
+        assert tap["steve_answer"] is None
+
+
 async def test_armed_is_blocked_and_the_page_logs_in(site: Site, charger_id: str, card: str) -> None:
     """Armed: Blocked, no session, the page that waits is told, and one login comes of it, wherever it is asked."""
     async with site.kiosk(charger_id) as kiosk, site.charger(charger_id) as charger:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from services.admin_api.diagnosis.codes import STANDING, UNKNOWN_CODES, Code
 from services.admin_api.diagnosis.model import Evidence
 from services.admin_api.diagnosis.rules import diagnose
+from shared.contracts.requests.preauth import TapView
 from tests.unit.services.admin_api.diagnosis import cases as c
 from tests.unit.services.admin_api.diagnosis import things
 
@@ -290,6 +291,43 @@ def test_a_charger_that_is_off_explains_a_tap_that_came_to_nothing(
     verdict = diagnose(c.evidence(**{**NOW_AT_CP7, **parts})).verdict
     assert verdict.code == code
     assert words in verdict.sentence
+
+
+NOT_STEVES = {"steve_answer": "Blocked", "tapped_at": c.ago(hours=2)}
+
+
+@pytest.mark.parametrize(
+    ("tap", "parts", "code", "words"),
+    [
+        (c.tap(steve_answer="Invalid"), {}, "steve_refused", "it answered Invalid"),
+        (c.tap(steve_answer="error:InternalError"), {}, "steve_refused", "with an error (InternalError)"),
+        (c.tap(steve_answer="Blocked"), {}, "steve_refused", "it answered Blocked"),
+        (
+            c.tap(steve_answer="Invalid", kind="start"),
+            {"sessions": c.said([c.session(energy_wh=0, stop_reason="DeAuthorized")])},
+            "steve_refused",
+            "it answered Invalid",
+        ),
+        (c.intercepted_tap(steve_answer="Invalid", told="passed"), {}, "steve_refused", "it answered Invalid"),
+        (c.tap(steve_answer="Invalid"), {"steve": BLOCKED}, "blocked", ""),
+        (c.tap(steve_answer="Invalid"), {"sessions": c.said([c.session()])}, "fine", ""),
+        (c.tap(steve_answer="Accepted"), {}, "charger_not_known", ""),
+        (c.tap(steve_answer=None), {}, "charger_not_known", ""),
+        (c.intercepted_tap(**NOT_STEVES), {}, "charger_not_known", ""),
+    ],
+)
+def test_what_steve_answered_counts_beside_what_it_has_on_record(
+    tap: TapView, parts: dict[str, object], code: str, words: str
+) -> None:
+    """An internal error is Invalid to the charger, while the card is fine on record: the gateway saw the answer. A
+    Blocked that stood for a login is not SteVe's.
+    """
+    made = diagnose(c.evidence(**({"taps": c.said([tap]), "sessions": c.said([])} | parts)))
+    assert made.verdict.code == code
+    assert words in made.verdict.sentence
+    if code == "steve_refused":
+        assert (made.checks[3].answer, made.verdict.decided_by, made.verdict.since) == (NO, "steve", tap.tapped_at)
+        assert ("SteVe failed inside" in made.verdict.remedy) == (tap.steve_answer != "Blocked")
 
 
 def test_what_is_known_of_the_charger_is_evidence() -> None:
