@@ -25,6 +25,10 @@ def stop(pk: int, meter: int, at: datetime) -> dict[str, Any]:
     return {"transactionId": pk, "meterStop": meter, "timestamp": wire(at), "reason": "Local"}
 
 
+def metered(**sample: str) -> dict[str, Any]:
+    return {"connectorId": 1, "meterValue": [{"timestamp": wire(NOW), "sampledValue": [{"value": "1"} | sample]}]}
+
+
 async def closed_with(socket: ClientConnection) -> int:
     with pytest.raises(ConnectionClosed) as closed:
         async with asyncio.timeout(5):
@@ -183,12 +187,31 @@ async def test_a_repeated_start_is_one_transaction(steve: SteveSimulator) -> Non
         ("Authorize", {}, "FormationViolation"),
         ("Authorize", {"idTag": "x" * 21}, "FormationViolation"),
         ("StartTransaction", {"connectorId": "one"}, "FormationViolation"),
+        (
+            "StatusNotification",
+            {"connectorId": 1, "errorCode": "NoError", "status": "Occupied"},
+            "FormationViolation",
+        ),
+        (
+            "StatusNotification",
+            {"connectorId": 1, "errorCode": "Broken", "status": "Faulted"},
+            "FormationViolation",
+        ),
+        ("StopTransaction", stop(1, 2, NOW) | {"reason": "Bored"}, "FormationViolation"),
+        ("MeterValues", metered(unit="kwh"), "FormationViolation"),
+        ("MeterValues", metered(measurand="Energy"), "FormationViolation"),
+        ("MeterValues", metered(context="Sample"), "FormationViolation"),
+        ("MeterValues", metered(format="Text"), "FormationViolation"),
+        ("MeterValues", metered(phase="L4"), "FormationViolation"),
+        ("MeterValues", metered(location="Roof"), "FormationViolation"),
+        ("DiagnosticsStatusNotification", {"status": "Done"}, "FormationViolation"),
+        ("FirmwareStatusNotification", {"status": "Done"}, "FormationViolation"),
     ],
 )
 async def test_bad_calls_get_a_callerror(
     steve: SteveSimulator, action: str, payload: dict[str, Any], code: str
 ) -> None:
-    """Unknown actions and payloads that do not fit are CALLERRORs; the socket stays open."""
+    """Unknown actions, payloads that do not fit and values of no closed set are CALLERRORs; the socket stays open."""
     async with raw_socket(steve) as socket:
         answer = await exchange(socket, 2, "1", action, payload)
         assert answer[:3] == [4, "1", code]
