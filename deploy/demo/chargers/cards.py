@@ -12,11 +12,13 @@ from deploy.demo.chargers.configuration import Configuration
 class CardInfo:
     status: str
     expires_at: datetime | None = None
+    parent_id_tag: str | None = None
 
     @classmethod
     def of(cls, id_tag_info: dict[str, Any]) -> "CardInfo":
         expiry = id_tag_info.get("expiry_date")
-        return cls(str(id_tag_info["status"]), None if expiry is None else datetime.fromisoformat(expiry))
+        expires_at = None if expiry is None else datetime.fromisoformat(expiry)
+        return cls(str(id_tag_info["status"]), expires_at, id_tag_info.get("parent_id_tag"))
 
 
 class Cards:
@@ -58,6 +60,11 @@ class Cards:
         if info is None or (info.expires_at is not None and info.expires_at <= self._clock()):
             return None
         return info.status
+
+    def parent(self, id_tag: str) -> str | None:
+        """The parent that was told with the card, whether or not the card may be taken from memory."""
+        info = self._list.get(_key(id_tag)) or self._cache.get(_key(id_tag))
+        return None if info is None else info.parent_id_tag
 
     def may_start_unasked(self, id_tag: str) -> bool:
         """LocalPreAuthorize (OCPP 1.6, 9.1.15): start on what is known, without an Authorize."""

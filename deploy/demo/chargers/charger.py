@@ -17,6 +17,7 @@ from deploy.demo.chargers.faults import Faults
 from deploy.demo.chargers.link import Link
 from deploy.demo.chargers.queue import QueuedMeterValues, QueuedStart, QueuedStop, UploadQueue
 from deploy.demo.chargers.remote import Remote
+from deploy.demo.chargers.reservations import Reservations
 from deploy.demo.chargers.session import MANUAL_PACE, Connector, Pace, Session, TapResult, wire_time
 from deploy.demo.chargers.settings import ChargerSettings
 from deploy.demo.chargers.wire import NoAnswerError, Wire
@@ -39,6 +40,7 @@ class Charger:
         self.connectors = {
             number: Connector(number, settings.meter_start_wh) for number in range(1, settings.connectors + 1)
         }
+        self.reservations = Reservations(self.connectors, self.settings.clock)
         self.registration: str | None = None
         remote = Remote(self)
         handlers = (remote.handlers(), remote.after_handlers())
@@ -146,17 +148,20 @@ class Charger:
         if not connector.available or connector.status in {"Faulted", "Unavailable"}:
             return tap
         if not self.online:
-            allowed = self.cards.may_start_offline(id_tag)
+            allowed = self.cards.may_start_offline(id_tag) and not self.is_kept_from(connector_id, id_tag)
             if allowed:
                 await self.start_session(connector_id, id_tag, pace)
             return replace(tap, charging=allowed, offline=True)
         if self.settings.refuses_from_cache and (refused := self.cards.refused(id_tag)):
             return replace(tap, authorize=refused, unasked=True)
+        turned_away = False
         if not start_only and not self.cards.may_start_unasked(id_tag):
             told, took_ms = await self.authorize(id_tag)
             tap = replace(tap, authorize=told, authorize_ms=took_ms)
-            if told != "Accepted" and (self.settings.honours_override or told == NO_ANSWER):
-                return tap
+            turned_away = told != "Accepted" and (self.settings.honours_override or told == NO_ANSWER)
+        # Kept for another: asked only now, since a card of the same parent may start, and the answer told the parent.
+        if turned_away or self.is_kept_from(connector_id, id_tag):
+            return tap
         session = await self.start_session(connector_id, id_tag, pace)
         charging = connector.session is session
         return replace(tap, start=session.told, transaction_id=session.transaction_id, charging=charging)
@@ -182,7 +187,10 @@ class Charger:
         connector = self.connectors[connector_id]
         connector.meter_wh -= min(self.faults.value("meter_goes_back"), connector.meter_wh)
         session = connector.begin(id_tag, pace, self.settings.clock())
-        self._queue.put(QueuedStart(session))
+        reserved = self.reservations.at(connector_id)
+        if reserved is not None:
+            self.reservations.end(reserved.reservation_id)
+        self._queue.put(QueuedStart(session, None if reserved is None else reserved.reservation_id))
         await self._upload()
         self.report(
             "session_started",
@@ -197,6 +205,10 @@ class Charger:
         if pace.sample_s is not None:
             self.spawn(self._run(session, pace.sample_s))
         return session
+
+    def is_kept_from(self, connector_id: int, id_tag: str) -> bool:
+        """Whether the connector is reserved for another card."""
+        return self.reservations.keeps_out(connector_id, id_tag, self.cards.parent(id_tag))
 
     async def meter(self, connector_id: int, energy_wh: int | None = None) -> int:
         """MeterValues of the running session; `energy_wh` sets what was delivered since its start.

@@ -18,12 +18,15 @@ DEFAULTS: dict[str, Key] = {
     "GetConfigurationMaxKeys": Key("100", readonly=True),
     "HeartbeatInterval": Key("300"),
     "LocalAuthListEnabled": Key("false"),
+    "LocalAuthListMaxLength": Key("1000", readonly=True),
     "LocalAuthorizeOffline": Key("false"),
     "LocalPreAuthorize": Key("false"),
     "MeterValueSampleInterval": Key("60"),
     "NumberOfConnectors": Key("2", readonly=True),
+    "ReserveConnectorZeroSupported": Key("false", readonly=True),
+    "SendLocalListMaxLength": Key("100", readonly=True),
     "StopTransactionOnInvalidId": Key("true"),
-    "SupportedFeatureProfiles": Key("Core,LocalAuthListManagement,RemoteTrigger", readonly=True),
+    "SupportedFeatureProfiles": Key("Core,LocalAuthListManagement,RemoteTrigger,Reservation", readonly=True),
 }
 
 

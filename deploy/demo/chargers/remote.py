@@ -1,14 +1,19 @@
 """What a charger does when the central system asks it to."""
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
 
 from ocpp.v16 import call, call_result
 
+from deploy.demo.chargers.reservations import Reservation
 from deploy.demo.chargers.session import Connector, wire_time
 from deploy.demo.chargers.wire import Handlers
 
 if TYPE_CHECKING:
     from deploy.demo.chargers.charger import Charger
+
+LOOK_EVERY_S: Final = 1.0
 
 
 class Remote:
@@ -31,6 +36,8 @@ class Remote:
             "DataTransfer": self._data_transfer,
             "GetLocalListVersion": self._list_version,
             "SendLocalList": self._send_local_list,
+            "ReserveNow": self._reserve,
+            "CancelReservation": self._cancel_reservation,
         }
 
     def after_handlers(self) -> Handlers:
@@ -38,6 +45,7 @@ class Remote:
             "RemoteStartTransaction": self._then_start,
             "RemoteStopTransaction": self._then_stop,
             "Reset": self._then_reset,
+            "ReserveNow": self._then_keep,
             "ChangeAvailability": self._then_report,
             "TriggerMessage": self._then_send,
         }
@@ -45,12 +53,12 @@ class Remote:
     # Sessions
 
     def _remote_start(self, id_tag: str, connector_id: int | None = None, **_: Any) -> Any:  # noqa: ANN401
-        free = self._free_connector(connector_id)
+        free = self._free_connector(connector_id, id_tag)
         self._charger.report("remote_start", id_tag=id_tag, connector_id=free)
         return call_result.RemoteStartTransaction(status="Rejected" if free is None else "Accepted")
 
     def _then_start(self, id_tag: str, connector_id: int | None = None, **_: Any) -> None:  # noqa: ANN401
-        free = self._free_connector(connector_id)
+        free = self._free_connector(connector_id, id_tag)
         if free is not None:
             self._charger.spawn(self._start(free, id_tag))
 
@@ -108,9 +116,55 @@ class Remote:
     ) -> Any:  # noqa: ANN401
         if not self._charger.configuration.is_on("LocalAuthListEnabled"):
             return call_result.SendLocalList(status="NotSupported")
-        entries = local_authorization_list or []
-        self._charger.cards.update_list(list_version, entries, full=update_type == "Full")
+        entries, full = local_authorization_list or [], update_type == "Full"
+        if not full and list_version <= self._charger.cards.list_version:
+            return call_result.SendLocalList(status="VersionMismatch")
+        if len(entries) > self._charger.configuration.number("SendLocalListMaxLength"):
+            return call_result.SendLocalList(status="Failed")
+        self._charger.cards.update_list(list_version, entries, full=full)
         return call_result.SendLocalList(status="Accepted")
+
+    # Reservations
+
+    def _reserve(
+        self,
+        connector_id: int,
+        expiry_date: str,
+        id_tag: str,
+        reservation_id: int,
+        parent_id_tag: str | None = None,
+    ) -> Any:  # noqa: ANN401
+        expires_at = datetime.fromisoformat(expiry_date)
+        wanted = Reservation(reservation_id, connector_id, id_tag, expires_at, parent_id_tag)
+        status = self._charger.reservations.hold(wanted)
+        self._charger.report("reserve_now", connector_id=connector_id, id_tag=id_tag, status=status)
+        return call_result.ReserveNow(status=status)
+
+    def _then_keep(self, connector_id: int, reservation_id: int, **_: Any) -> None:  # noqa: ANN401
+        held = self._charger.reservations.at(connector_id)
+        if held is None or held.reservation_id != reservation_id:
+            return
+        moved_from = self._charger.reservations.end(reservation_id, but_at=connector_id)
+        if moved_from is not None:
+            self._charger.spawn(self._charger.set_status(moved_from, "Available"))
+        self._charger.spawn(self._keep(held))
+
+    async def _keep(self, held: Reservation) -> None:
+        """Show the connector as reserved until the time is over, or somebody came or cancelled."""
+        reservations = self._charger.reservations
+        await self._charger.set_status(held.connector_id, "Reserved")
+        while reservations.at(held.connector_id) is held:
+            left_s = (held.expires_at - self._charger.settings.clock()).total_seconds()
+            await asyncio.sleep(min(left_s, LOOK_EVERY_S))
+        if reservations.expire(held):
+            await self._charger.set_status(held.connector_id, "Available")
+
+    def _cancel_reservation(self, reservation_id: int) -> Any:  # noqa: ANN401
+        freed = self._charger.reservations.end(reservation_id)
+        if freed is None:
+            return call_result.CancelReservation(status="Rejected")
+        self._charger.spawn(self._charger.set_status(freed, "Available"))
+        return call_result.CancelReservation(status="Accepted")
 
     # The station
 
@@ -185,9 +239,10 @@ class Remote:
             return list(connectors.values())
         return [connectors[connector_id]] if connector_id in connectors else []
 
-    def _free_connector(self, connector_id: int | None) -> int | None:
+    def _free_connector(self, connector_id: int | None, id_tag: str) -> int | None:
         for connector in self._chosen(connector_id or 0):
-            if connector.session is None and connector.available:
+            kept = self._charger.is_kept_from(connector.connector_id, id_tag)
+            if connector.session is None and connector.available and not kept:
                 return connector.connector_id
         return None
 

@@ -12,6 +12,7 @@ from starlette.routing import Route
 from deploy.demo.steve.api import bad_request, json_response, not_found, read_json
 from deploy.demo.steve.operations import OPERATIONS, Operation
 from deploy.demo.steve.settings import SteveSettings
+from deploy.demo.steve.state import SteveState
 
 
 class CallError(Exception):
@@ -62,7 +63,8 @@ class _Result(msgspec.Struct, rename="camel"):
 
 
 class OperationsApi:
-    def __init__(self, stations: Stations, settings: SteveSettings) -> None:
+    def __init__(self, state: SteveState, stations: Stations, settings: SteveSettings) -> None:
+        self._state = state
         self._stations = stations
         self._settings = settings
         self._task_ids = itertools.count(1)
@@ -81,11 +83,11 @@ class OperationsApi:
             params = msgspec.convert(body, operation.params)
         except msgspec.ValidationError as error:
             raise bad_request() from error
-        payload = operation.payload(params)
         boxes: list[str] = params.charge_box_id_list
         missing = [box for box in boxes if box not in self._stations.connected()]
         if missing:
             raise bad_request(f"Not connected to charge point(s): {', '.join(missing)}")
+        payload = operation.payload(params, self._state)
         result = _Result(next(self._task_ids), True, [], [], [])
         await asyncio.gather(*(self._ask(operation, box, payload, result) for box in boxes))
         return json_response(result)

@@ -42,7 +42,7 @@ class SteveSimulator:
         api_routes = [
             *TagsApi(self.state, version).routes(),
             *TransactionsApi(self.state, version).routes(),
-            *OperationsApi(self.stations, self.settings).routes(),
+            *OperationsApi(self.state, self.stations, self.settings).routes(),
         ]
         control = Control(
             self.state, self.faults, self.stations.connected, self._hook_outcomes, self.stations.disconnect

@@ -147,6 +147,9 @@ class SteveState:
         charger.connectors[connector_id] = connector
         self.save_charger(charger)
 
+    def next_reservation_id(self) -> int:
+        return self._next_pk("reservation")
+
     # Transactions
 
     def skip_transaction_pks(self, count: int) -> None:

@@ -19,7 +19,6 @@ NOW = datetime.now(UTC)
 NOT_SIMULATED = {"/transactions/reports/csv"} | {
     f"/operations/{name}"
     for name in (
-        "CancelReservation",
         "ClearChargingProfile",
         "DeleteCertificate",
         "ExtendedTriggerMessage",
@@ -28,8 +27,6 @@ NOT_SIMULATED = {"/transactions/reports/csv"} | {
         "GetInstalledCertificateIds",
         "GetLog",
         "InstallCertificate",
-        "ReserveNow",
-        "SendLocalList",
         "SetChargingProfile",
         "SignedUpdateFirmware",
         "UpdateFirmware",
@@ -47,6 +44,9 @@ OPERATION_PARAMS: dict[str, dict[str, Any]] = {
     "ChangeConfiguration": {"keyType": "PREDEFINED", "confKey": "LocalPreAuthorize", "value": "true"},
     "DataTransfer": {"vendorId": "ExpresSync", "data": "x"},
     "GetLocalListVersion": {},
+    "SendLocalList": {"listVersion": 1, "updateType": "Full", "sendEmptyListWhenFull": False},
+    "ReserveNow": {"connectorId": 1, "idTag": "FULL", "expiry": (NOW + timedelta(hours=1)).isoformat()},
+    "CancelReservation": {"reservationId": 1},
 }
 
 

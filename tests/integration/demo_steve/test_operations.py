@@ -2,6 +2,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -13,6 +14,13 @@ from deploy.demo.steve.simulator import SteveSimulator, run_steve
 from tests.integration.demo_steve.support import QUICK, charger, raw_socket, rest_client, until
 
 BOX: dict[str, Any] = {"chargeBoxIdList": ["CP-1"]}
+
+
+LIST: dict[str, Any] = {"listVersion": 1, "updateType": "Full", "sendEmptyListWhenFull": False}
+
+
+def soon(seconds: float = 60) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
 
 
 @pytest.fixture
@@ -136,6 +144,82 @@ async def test_more_operations(station: Charger, rest: httpx.AsyncClient) -> Non
     assert await operate(rest, "GetLocalListVersion") == -1
 
 
+async def test_the_local_list(steve: SteveSimulator, station: Charger, rest: httpx.AsyncClient) -> None:
+    """A full list holds every tag as SteVe stands to it, a differential one changes some; versions only grow."""
+    steve.state.add_tag("BLOCKED", limit=0)
+    assert await operate(rest, "SendLocalList", **LIST) == "NotSupported"
+    station.configuration.change("LocalAuthListEnabled", "true")
+    assert await operate(rest, "SendLocalList", **LIST | {"listVersion": 4}) == "Accepted"
+    assert await operate(rest, "GetLocalListVersion") == 4
+    assert (station.cards.known("card"), station.cards.known("BLOCKED")) == ("Accepted", "Blocked")
+    steve.state.add_tag("NEW", parent_id_tag="CARD")
+    change = LIST | {"updateType": "Differential", "addUpdateList": ["new", "NOBODY"], "deleteList": ["BLOCKED"]}
+    assert await operate(rest, "SendLocalList", **change | {"listVersion": 4}) == "VersionMismatch"
+    assert await operate(rest, "SendLocalList", **change | {"listVersion": 5}) == "Accepted"
+    known = {id_tag: station.cards.known(id_tag) for id_tag in ("CARD", "NEW", "NOBODY", "BLOCKED")}
+    assert known == {"CARD": "Accepted", "NEW": "Accepted", "NOBODY": None, "BLOCKED": None}
+    assert station.cards.parent("NEW") == "CARD"
+    for number in range(100):
+        steve.state.add_tag(f"MORE-{number}")
+    assert await operate(rest, "SendLocalList", **LIST | {"listVersion": 6}) == "Failed"
+    assert (
+        await operate(rest, "SendLocalList", **LIST | {"listVersion": 6, "sendEmptyListWhenFull": True}) == "Accepted"
+    )
+    assert station.cards.known("CARD") is None
+
+
+async def test_a_reserved_connector_waits_for_its_card(
+    steve: SteveSimulator, station: Charger, rest: httpx.AsyncClient
+) -> None:
+    """Others are turned away there, at a tap and from remote; a card of its parent charges, and uses it up."""
+    steve.state.add_tag("OTHER")
+    steve.state.add_tag("COUSIN", parent_id_tag="OTHER")
+    steve.state.add_tag("CHILD", parent_id_tag="OTHER")
+
+    def shown() -> str:
+        return steve.state.chargers["CP-1"].connectors[1].status
+
+    wanted = {"connectorId": 1, "idTag": "CHILD", "expiry": soon()}
+    assert await operate(rest, "ReserveNow", **wanted) == "Accepted"
+    await until(lambda: shown() == "Reserved", what="the reservation")
+    assert await operate(rest, "ReserveNow", **wanted) == "Occupied"
+    told = await station.tap(1, "CARD")
+    assert (told.authorize, told.charging) == ("Accepted", False)
+    assert await operate(rest, "RemoteStartTransaction", idTag="CARD", connectorId=1) == "Rejected"
+    assert (await station.tap(2, "CARD")).charging
+    assert await operate(rest, "ReserveNow", **wanted | {"connectorId": 2}) == "Occupied"
+    assert (await station.tap(1, "COUSIN")).charging
+    await until(lambda: shown() == "Charging", what="charging")
+    assert await operate(rest, "CancelReservation", reservationId=1) == "Rejected"
+
+
+async def test_a_reservation_ends_with_its_time_or_is_cancelled(
+    steve: SteveSimulator, station: Charger, rest: httpx.AsyncClient
+) -> None:
+    """Either way the connector is available again for everybody."""
+    for connector_id, expiry in ((1, soon(0.5)), (2, soon())):
+        wanted = {"connectorId": connector_id, "idTag": "CARD", "expiry": expiry}
+        assert await operate(rest, "ReserveNow", **wanted) == "Accepted"
+    connectors = steve.state.chargers["CP-1"].connectors
+    await until(lambda: connectors[2].status == "Reserved", what="the reservation")
+    assert await operate(rest, "CancelReservation", reservationId=2) == "Accepted"
+    for connector_id in (1, 2):
+        await until(lambda: connectors[connector_id].status == "Available", what="the end")  # noqa: B023
+    steve.state.add_tag("OTHER")
+    assert (await station.tap(1, "OTHER")).charging
+
+
+async def test_what_cannot_be_reserved(steve: SteveSimulator, station: Charger, rest: httpx.AsyncClient) -> None:
+    """Any connector (0), one that is out of order, and one that is switched off."""
+    wanted = {"idTag": "CARD", "expiry": soon()}
+    assert await operate(rest, "ReserveNow", connectorId=0, **wanted) == "Rejected"
+    await station.set_status(1, "Faulted", "GroundFailure")
+    assert await operate(rest, "ReserveNow", connectorId=1, **wanted) == "Faulted"
+    await operate(rest, "ChangeAvailability", connectorId=2, availType="Inoperative")
+    assert await operate(rest, "ReserveNow", connectorId=2, **wanted) == "Unavailable"
+    assert steve.state.chargers["CP-1"].connectors[1].status == "Faulted"
+
+
 async def test_a_station_that_is_not_connected_is_400(steve: SteveSimulator, rest: httpx.AsyncClient) -> None:
     """Known or not: without a connection the operation is refused."""
     for box in ("CP-1", "NOBODY"):
@@ -152,6 +236,13 @@ async def test_a_station_that_is_not_connected_is_400(steve: SteveSimulator, res
         ("RemoteStartTransaction", {"idTag": "A", "chargeBoxIdList": []}, 400),
         ("Reset", {"resetType": "Warm"}, 400),
         ("ChangeConfiguration", {"keyType": "PREDEFINED"}, 400),
+        ("SendLocalList", LIST | {"updateType": "Differential"}, 400),
+        ("SendLocalList", LIST | {"addUpdateList": ["A"], "deleteList": ["A"]}, 400),
+        ("SendLocalList", {"listVersion": 1}, 400),
+        ("ReserveNow", {"connectorId": 1, "idTag": "CARD", "expiry": soon(-1)}, 400),
+        ("ReserveNow", {"connectorId": 9, "idTag": "CARD", "expiry": soon()}, 500),
+        ("ReserveNow", {"connectorId": 1, "idTag": "NOBODY", "expiry": soon()}, 500),
+        ("CancelReservation", {"reservationId": -1}, 400),
         ("Teleport", {}, 404),
     ],
 )
