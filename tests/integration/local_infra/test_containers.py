@@ -5,6 +5,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -17,6 +18,21 @@ from tests.infra import CONTAINERS, Infra, provided
 from tests.integration.local_infra.fake_engine import Engine, fake_engine
 
 REAL = engine_answers()
+REQUIRED: Final = "EXPRESSYNC_REQUIRE_DOCKER"
+
+
+@pytest.fixture
+def docker_command() -> None:
+    need_docker()
+
+
+def need_docker() -> None:
+    if shutil.which("docker") is not None:
+        return
+    why = "The docker command is not installed; only the client is needed, no engine."
+    if os.environ.get(REQUIRED):
+        pytest.fail(why, pytrace=False)
+    pytest.skip(why)
 
 
 @pytest.fixture
@@ -101,13 +117,22 @@ def launcher_node(tmp_path: Path) -> None:
         node.remove()
 
 
-@pytest.mark.skipif(shutil.which("docker") is None, reason="the docker command is not installed")
+@pytest.mark.usefixtures("docker_command")
 def test_the_launcher_runs_its_broker_in_a_container(engine: Engine, tmp_path: Path) -> None:
     """The docker command is asked for a loopback port and a volume, and the container ends with stop and with kill."""
     engine.images.add(IMAGE)
     launcher_node(tmp_path)
     assert engine.containers == {}
     assert "DELETE /volumes/" in " ".join(engine.calls)
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_without_the_docker_command_the_test_skips_or_fails(monkeypatch: pytest.MonkeyPatch, *, required: bool) -> None:
+    """A person is told; a build server, which sets EXPRESSYNC_REQUIRE_DOCKER, is stopped."""
+    monkeypatch.setenv("PATH", os.devnull)
+    monkeypatch.setenv(REQUIRED, "1" if required else "")
+    with pytest.raises(pytest.fail.Exception if required else pytest.skip.Exception, match="is not installed"):
+        need_docker()
 
 
 @pytest.mark.skipif(not REAL, reason="no Docker engine answers; the same way is tested before a fake one")

@@ -9,7 +9,8 @@ from deploy.local.doctor.result import Result, in_words, no, unknown, yes
 
 # Of the launcher, the operators' commands and the tests; none is a service's.
 OTHERS: Final = frozenset(
-    f"EXPRESSYNC_{name}" for name in ("HOME", "URL", "TOKEN", "CONTRACTS", "CHROMIUM", "REQUIRE_BROWSER")
+    f"EXPRESSYNC_{name}"
+    for name in ("HOME", "URL", "TOKEN", "CONTRACTS", "CHROMIUM", "REQUIRE_BROWSER", "REQUIRE_DOCKER")
 )
 _OURS: Final = "EXPRESSYNC_"
 _TESTS: Final = "EXPRESSYNC_TEST_"
