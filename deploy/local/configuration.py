@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from deploy.local.environment import AMQP
+from deploy.local.environment import AMQP, database_variable
 from services.admin_api.settings import AdminApiSettings
 from services.audit.settings import AuditSettings
 from services.preauth.settings import PreauthSettings
@@ -33,7 +33,7 @@ def problems(service: str, environment: Mapping[str, str]) -> list[str]:
     """
     made = {
         AMQP: "amqp://made-by-the-launcher/",
-        f"EXPRESSYNC_{service.upper()}_DATABASE_URL": "postgresql://made-by-the-launcher/",
+        database_variable(service): "postgresql://made-by-the-launcher/",
     }
     with _as_environment({**made, **environment}):
         try:

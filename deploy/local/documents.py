@@ -47,8 +47,9 @@ ENV_HEAD = """\
 """
 
 ENV_DATABASES = """
-# Each service's database, as its own role. `expressync up` makes role, password and address itself; whoever runs the
-# services by other means sets them.
+# Each service's database, as a role of its own, which loses every right beyond its schema. `expressync up` makes role,
+# password and address itself; whoever runs the services by other means sets them, and `expressync migrate` then makes
+# these roles with these passwords. Without a password in the address, the role's own is left as it is.
 """
 
 ENV_OUTSIDE = """

@@ -7,9 +7,14 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import quote, urlsplit, urlunsplit
 
+import psycopg
 from dotenv import dotenv_values
+from psycopg.conninfo import conninfo_to_dict
+from sqlalchemy.exc import ArgumentError
 
 from deploy.local.home import SERVICES, Home
+from deploy.local.infra.errors import InfraError
+from shared.database.engine import conninfo
 from shared.database.migrations import Owner
 
 # Passed on so that Python, TLS and tracing work as they do in the launcher.
@@ -24,19 +29,49 @@ def read_dotenv(path: Path) -> dict[str, str]:
     return {**found, **{key: value for key, value in os.environ.items() if key.startswith(("EXPRESSYNC_", "OTEL_"))}}
 
 
-def owners(home: Home) -> list[Owner]:
-    """Each service's schema and role, with the password made for it here."""
+def database_variable(service: str) -> str:
+    return f"EXPRESSYNC_{service.upper()}_DATABASE_URL"
+
+
+def owners(home: Home, given: Mapping[str, str]) -> list[Owner]:
+    """Each service's schema and role: those of the address that was given for it, or else made here.
+
+    :raises InfraError: when a given address names no role.
+    """
     return [
-        Owner(service, schema=service, role=f"expressync_{service}", password=home.secret(f"database.{service}"))
+        given_owner(service, given)
+        or Owner(service, schema=service, role=f"expressync_{service}", password=home.secret(f"database.{service}"))
         for service in SERVICES
     ]
+
+
+def given_owner(service: str, given: Mapping[str, str]) -> Owner | None:
+    """Role and password as they stand in the service's address, where one was given.
+
+    :raises InfraError: when it names no role.
+    """
+    url = given.get(database_variable(service))
+    if not url:
+        return None
+    try:
+        found = conninfo_to_dict(conninfo(url))
+    except (ArgumentError, ValueError, psycopg.Error):
+        found = {}
+    if not found.get("user"):
+        raise InfraError(
+            f"{database_variable(service)} names no role.",
+            "It is read as postgresql://role:password@host:5432/database, and not shown: a password may stand in it.",
+            "Correct it, or leave it out: `expressync up` then makes role and password itself.",
+        )
+    password = found.get("password")
+    return Owner(service, service, str(found["user"]), str(password) if password else None)
 
 
 def role_url(admin_url: str, owner: Owner) -> str:
     """The address of the administrator's database, as the owner's role."""
     parts = urlsplit(admin_url)
     place = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{owner.role}:{quote(owner.password, safe='')}@{place}"))
+    return urlunsplit(parts._replace(netloc=f"{owner.role}:{quote(owner.password or '', safe='')}@{place}"))
 
 
 def reached_at(host: str) -> str:

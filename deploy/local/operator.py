@@ -4,7 +4,7 @@ import asyncio
 from datetime import timedelta
 from uuid import uuid4
 
-from deploy.local.environment import owners, role_url
+from deploy.local.environment import database_variable
 from deploy.local.stack import Stack
 from services.admin_api.access.operators import OneTimePassword
 from services.admin_api.access.tokens import Tokens
@@ -20,9 +20,7 @@ HOURS = "EXPRESSYNC_ADMIN_API_ONE_TIME_PASSWORD_HOURS"
 
 
 def _database_url(stack: Stack) -> str:
-    (owner,) = (owner for owner in owners(stack.home) if owner.service == "admin_api")
-    given = stack.environment.variable("EXPRESSYNC_ADMIN_API_DATABASE_URL")
-    return given or role_url(stack.postgres.url, owner)
+    return stack.environment.of("admin_api")[database_variable("admin_api")]
 
 
 def first_operator(stack: Stack) -> OneTimePassword | None:

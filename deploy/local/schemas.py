@@ -1,25 +1,31 @@
 """The schemas of the four services, in a private or a given PostgreSQL."""
 
+from collections.abc import Sequence
+
 import psycopg
 from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
-from deploy.local.environment import owners
-from deploy.local.home import Home
 from deploy.local.infra.errors import InfraError
-from shared.database.migrations import upgrade
+from shared.database.migrations import NoServicesRoleError, Owner, upgrade
 
 
-def bring_current(admin_url: str, home: Home) -> None:
+def bring_current(admin_url: str, owners: Sequence[Owner]) -> None:
     """Create or update schemas, roles and rights. Safe to repeat; blocks.
 
     :raises InfraError: when the database refuses it, or is newer than this program.
     """
     try:
-        upgrade(admin_url, owners(home))
+        upgrade(admin_url, owners)
     except CommandError as error:
         raise InfraError(
             "The schemas are newer than this program.", f"{error}.", "Run the newer release, or restore a backup."
+        ) from error
+    except NoServicesRoleError as error:
+        raise InfraError(
+            "The schemas were not touched.",
+            f"{error}, and would lose its other rights.",
+            "Give each service a role of its own in its address, or none: `expressync up` then makes one.",
         ) from error
     except (psycopg.Error, SQLAlchemyError) as error:
         cause = error.__cause__ if isinstance(error.__cause__, psycopg.Error) else error

@@ -6,7 +6,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
-from deploy.local.environment import AMQP, DATABASE_ADMIN, Environment, owners, reached_at, role_url
+from deploy.local.environment import (
+    AMQP,
+    DATABASE_ADMIN,
+    Environment,
+    database_variable,
+    owners,
+    reached_at,
+    role_url,
+)
 from deploy.local.home import SERVICES, Home
 from deploy.local.infra.broker import provide_broker
 from deploy.local.infra.errors import InfraError
@@ -69,7 +77,7 @@ class Stack:
             broker = pool.submit(self.broker.start)
             self.postgres.start()
             self._say(f"PostgreSQL is up ({self.postgres.source}).")
-            bring_current(self.postgres.url, self.home)
+            bring_current(self.postgres.url, owners(self.home, self._given))
             self._say("The schemas are current.")
             # The services need not wait for the broker: they look for it until it is there.
             self.environment = Environment(self._given, {**self._made(), **(extra or {})})
@@ -82,8 +90,9 @@ class Stack:
     def _made(self) -> dict[str, str]:
         spool = str(self.home.folder / "preauth" / "spool")
         made = {**self._ports, AMQP: self.broker.url, "EXPRESSYNC_PREAUTH_SPOOL_DIR": spool}
-        for owner in owners(self.home):
-            made[f"EXPRESSYNC_{owner.service.upper()}_DATABASE_URL"] = role_url(self.postgres.url, owner)
+        for owner in owners(self.home, self._given):
+            # An address that was given comes first, here as everywhere.
+            made[database_variable(owner.service)] = role_url(self.postgres.url, owner)
         return made
 
     def port(self, service: str, kind: str = "PORT") -> int:

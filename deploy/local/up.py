@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from deploy.local.configuration import SETTINGS, problems
-from deploy.local.environment import DATABASE_ADMIN, Environment, owners, read_dotenv
-from deploy.local.home import Home
+from deploy.local.environment import DATABASE_ADMIN, Environment, database_variable, owners, read_dotenv
+from deploy.local.home import SERVICES, Home
 from deploy.local.infra.errors import InfraError
 from deploy.local.infra.external import external_postgres
 from deploy.local.infra.postgres import Postgres
@@ -88,7 +88,16 @@ def _check(given: dict[str, str]) -> None:
 def run_migrate(env_file: Path, *, as_json: bool = False) -> int:
     """Bring the schemas of the given database, or of the private one, to their newest version."""
     home = Home.of("live")
-    admin_url = read_dotenv(env_file).get(DATABASE_ADMIN)
+    given = read_dotenv(env_file)
+    admin_url = given.get(DATABASE_ADMIN)
+    addressed = [name for service in SERVICES if (name := database_variable(service)) in given]
+    if addressed and not admin_url:
+        raise InfraError(
+            "Nothing was migrated.",
+            f"{addressed[0]} is set and {DATABASE_ADMIN} is not: the schemas would be made in a private PostgreSQL.",
+            f"Set {DATABASE_ADMIN} to the same database, as a role that may create roles and schemas.",
+        )
+    to_own = owners(home, given)
     postgres = external_postgres(admin_url) if admin_url else Postgres(home.folder / "postgres")
     if isinstance(postgres, Postgres) and postgres.folder.locked:
         raise InfraError(
@@ -98,11 +107,11 @@ def run_migrate(env_file: Path, *, as_json: bool = False) -> int:
         )
     postgres.start()
     try:
-        bring_current(postgres.url, home)
+        bring_current(postgres.url, to_own)
     finally:
         postgres.stop()
     if as_json:
-        print(json.dumps({"current": [owner.schema for owner in owners(home)]}))
+        print(json.dumps({"current": [owner.schema for owner in to_own]}))
     else:
         _say("The schemas of all four services are current.")
     return 0

@@ -17,12 +17,22 @@ from shared.database.tables import NAMING, bus_tables_v1
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A service's place in the database: `role` may use `schema` and no other. `password` is the role's."""
+    """A service's place in the database: `role` may use `schema` and no other.
+
+    `password` is the role's; None leaves the one it has, or none: there are other ways to sign in than by password.
+    """
 
     service: str
     schema: str
     role: str
-    password: str
+    password: str | None
+
+
+class NoServicesRoleError(Exception):
+    """A role that would be cut down to one service's rights is somebody else's too."""
+
+    def __init__(self, role: str, service: str, whose: str) -> None:
+        super().__init__(f"{role} cannot be the role of {service}: it is {whose}")
 
 
 def provision(admin_url: str, owners: Sequence[Owner]) -> None:
@@ -30,11 +40,14 @@ def provision(admin_url: str, owners: Sequence[Owner]) -> None:
 
     `admin_url` may create roles. Tables belong to the administrator, so that a service can neither alter its
     tables nor grant them away; it may read and write rows. Safe to repeat.
+
+    :raises NoServicesRoleError: before anything is changed.
     """
     with psycopg.connect(conninfo(admin_url), autocommit=True) as connection:
         # Roles belong to the whole server and schemas to the database: who provisions at the same time waits here. The
         # lock goes with the connection.
         connection.execute("SELECT pg_advisory_lock(hashtext('expressync.provision'))")
+        _refuse_others_roles(connection, owners)
         database = connection.info.dbname
         connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
         connection.execute(
@@ -42,11 +55,16 @@ def provision(admin_url: str, owners: Sequence[Owner]) -> None:
         )
         for owner in owners:
             schema, role = sql.Identifier(owner.schema), sql.Identifier(owner.role)
-            known = connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [owner.role]).fetchone()
-            verb = sql.SQL("ALTER" if known else "CREATE")
+            has = "SELECT rolsuper, rolcreatedb FROM pg_roles WHERE rolname = %s"
+            known = connection.execute(has, [owner.role]).fetchone()
+            # To take away what a role has not needs the right to give it, which an administrator may lack.
+            taken = [right for right, had in zip(("NOSUPERUSER", "NOCREATEDB"), known or (), strict=False) if had]
             connection.execute(
-                sql.SQL("{} ROLE {} LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOINHERIT PASSWORD {}").format(
-                    verb, role, sql.Literal(_scram(connection, owner))
+                sql.SQL("{} ROLE {} LOGIN NOCREATEROLE NOINHERIT {} {}").format(
+                    sql.SQL("ALTER" if known else "CREATE"),
+                    role,
+                    sql.SQL(" ").join(map(sql.SQL, taken)),
+                    _password(connection, owner),
                 )
             )
             for statement in (
@@ -61,10 +79,20 @@ def provision(admin_url: str, owners: Sequence[Owner]) -> None:
                 )
 
 
-def _scram(connection: psycopg.Connection[Any], owner: Owner) -> str:
+def _refuse_others_roles(connection: psycopg.Connection[Any], owners: Sequence[Owner]) -> None:
+    taken = {connection.info.user: "the administrator's"}
+    for owner in owners:
+        if owner.role in taken:
+            raise NoServicesRoleError(owner.role, owner.service, taken[owner.role])
+        taken[owner.role] = f"that of {owner.service}"
+
+
+def _password(connection: psycopg.Connection[Any], owner: Owner) -> sql.Composable:
+    if owner.password is None:
+        return sql.SQL("")
     # Hashed here: a statement may be logged by the server, and a password in it with it.
     hashed = connection.pgconn.encrypt_password(owner.password.encode(), owner.role.encode(), b"scram-sha-256")
-    return hashed.decode()
+    return sql.SQL("PASSWORD {}").format(sql.Literal(hashed.decode()))
 
 
 def alembic_config(owner: Owner, admin_url: str) -> Config:

@@ -1,6 +1,7 @@
 """Asks PostgreSQL, as the administrator and as each service's role. Reads only."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -15,8 +16,9 @@ from deploy.local.doctor.database.rules import Found, Role, last_words
 from deploy.local.doctor.place import Place
 from deploy.local.doctor.result import Result
 from deploy.local.doctor.target import Target
-from deploy.local.environment import role_url
+from deploy.local.environment import database_variable, given_owner, role_url
 from deploy.local.home import SERVICES
+from deploy.local.infra.errors import InfraError
 from shared.database.engine import conninfo
 from shared.database.migrations import Owner, alembic_config
 
@@ -62,7 +64,7 @@ async def ask(target: Target, where: Place) -> Found:
     if where.running is False or where.url is None:
         return Found(where.way, where.shown, running=False, start=where.start)
     log = str(target.home.folder / "postgres" / "postgres.log")
-    owners = [Owner(name, name, f"expressync_{name}", target.database_password(name) or "") for name in SERVICES]
+    owners = [_owner(target, name) for name in SERVICES]
     try:
         async with await connect(where.url) as connection:
             version = connection.info.server_version
@@ -82,11 +84,20 @@ async def ask(target: Target, where: Place) -> Found:
         may_administer=bool(may_administer),
         schemas=frozenset(schemas),
         roles=frozenset(roles),
+        role_of={owner.service: owner.role for owner in owners},
         versions=versions,
         heads={name: tuple(script.get_heads()) for name, script in scripts.items()},
         unknown=frozenset(name for name, has in versions.items() if not _knows(scripts[name], has)),
         access=dict(access),
     )
+
+
+def _owner(target: Target, service: str) -> Owner:
+    # An address that names no role is told where one cannot sign in with it.
+    with contextlib.suppress(InfraError):
+        if (given := given_owner(service, target.given)) is not None:
+            return given
+    return Owner(service, service, f"expressync_{service}", target.database_password(service))
 
 
 def _scripts(owners: Sequence[Owner]) -> dict[str, ScriptDirectory]:
@@ -103,15 +114,17 @@ def _knows(script: ScriptDirectory, revisions: Sequence[str]) -> bool:
 
 
 async def _role(target: Target, admin_url: str, owner: Owner) -> tuple[str, Role]:
-    given = target.environment(owner.service).get(f"EXPRESSYNC_{owner.service.upper()}_DATABASE_URL")
-    if not given and not owner.password:
+    variable = database_variable(owner.service)
+    known = target.environment(owner.service).get(variable)
+    if not known and not owner.password:
         return owner.service, Role(attempted=False)
     others = [name for name in SERVICES if name != owner.schema]
     try:
-        async with await connect(given or role_url(admin_url, owner)) as connection:
+        async with await connect(known or role_url(admin_url, owner)) as connection:
             return owner.service, Role(attempted=True, reads=tuple(await _names(connection, _READABLE, others)))
     except (psycopg.Error, ValueError) as error:
-        return owner.service, Role(attempted=True, problem=last_words(str(error)).rstrip("."))
+        given_in = variable if target.given.get(variable) else None
+        return owner.service, Role(attempted=True, problem=last_words(str(error)).rstrip("."), given_in=given_in)
 
 
 async def _one(connection: Connection, statement: str) -> object:

@@ -15,12 +15,14 @@ WAYS: Final = {"url": "given by its URL", "wheel": "the private one"}
 class Role:
     """A service's role: `problem` why one cannot sign in as it, `reads` the other services' tables it could read.
 
-    `attempted` is False where its password is not known here.
+    `attempted` is False where its password is not known here; `given_in` names the setting that its address is from,
+    where the launcher did not make it.
     """
 
     attempted: bool
     problem: str | None = None
     reads: tuple[str, ...] = ()
+    given_in: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,8 @@ class Found:
     """What was found; `problem` is PostgreSQL's own sentence, or the system's, when one could not sign in.
 
     `versions` and `heads` are migration revisions by service: those of the database and those of the code;
-    `unknown` are the services whose database is at a revision that the code has never heard of.
+    `unknown` are the services whose database is at a revision that the code has never heard of; `role_of` is the role
+    that each service signs in as.
     """
 
     way: str
@@ -41,6 +44,7 @@ class Found:
     may_administer: bool = False
     schemas: frozenset[str] = frozenset()
     roles: frozenset[str] = frozenset()
+    role_of: Mapping[str, str] = field(default_factory=dict)
     versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     heads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unknown: frozenset[str] = frozenset()
@@ -93,15 +97,23 @@ def _rights(found: Found) -> Result:
 
 def _roles(found: Found) -> Result:
     lacking = [f"schema {service}" for service in found.heads if service not in found.schemas]
-    lacking += [f"role expressync_{name}" for name in found.heads if f"expressync_{name}" not in found.roles]
+    lacking += [f"role {role}" for role in found.role_of.values() if role not in found.roles]
     if lacking:
         why = f"There is no {in_words(lacking)} yet."
         return no("database.roles", why, "Run `expressync migrate`, or `expressync up`, which does it too.")
-    refused = {service: role.problem for service, role in found.access.items() if role.problem is not None}
+    refused = {service: role for service, role in found.access.items() if role.problem is not None}
     if refused:
-        why = "; ".join(f"one cannot sign in as expressync_{name} ({text})" for name, text in refused.items())
-        # The launcher sets the passwords anew at each start.
-        return no("database.roles", f"{why[0].upper()}{why[1:]}.", "Run `expressync migrate`: it sets the passwords.")
+        why = "; ".join(
+            f"one cannot sign in as {found.role_of[service]} ({role.problem})" for service, role in refused.items()
+        )
+        given_in = [role.given_in for role in refused.values() if role.given_in is not None]
+        remedy = "Run `expressync migrate`: it sets the passwords."
+        if given_in:
+            remedy = (
+                f"Correct {in_words(given_in)}; where only the password differs, `expressync migrate` gives the role"
+                " the one that stands there."
+            )
+        return no("database.roles", f"{why[0].upper()}{why[1:]}.", remedy)
     return yes("database.roles", f"{len(found.heads)} schemas and {len(found.heads)} roles are there.")
 
 

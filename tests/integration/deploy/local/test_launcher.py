@@ -1,5 +1,6 @@
 """What a first-time user meets when something is in the launcher's way."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 import psycopg
 import pytest
 
+from deploy.local.environment import DATABASE_ADMIN, owners
 from deploy.local.home import Home
 from deploy.local.infra.errors import InfraError
 from deploy.local.infra.postgres import Postgres
@@ -80,7 +82,7 @@ def test_a_services_own_answer_is_its_readiness(status: int, tmp_path: Path) -> 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
-    for name in ("EXPRESSYNC_DATABASE_ADMIN_URL", "EXPRESSYNC_AMQP_URL"):
+    for name in [name for name in os.environ if name.startswith("EXPRESSYNC_")]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("EXPRESSYNC_HOME", str(tmp_path / "home"))
     return Home.of("live")
@@ -132,8 +134,96 @@ def test_a_database_that_refuses_the_schemas_is_told_in_three_lines(
     home: Home, postgres: Postgres, spoil: Callable[[str], str], what: str, why: str
 ) -> None:
     """A newer database and a user without rights end in what, why and what to do, and not in a traceback."""
-    bring_current(postgres.url, home)
+    bring_current(postgres.url, owners(home, {}))
     with pytest.raises(InfraError, match=what) as raised:
-        bring_current(spoil(postgres.url), home)
+        bring_current(spoil(postgres.url), owners(home, {}))
     assert why in raised.value.why
     assert raised.value.remedy
+
+
+def _as(url: str, role: str) -> str:
+    """`role` is the part before the @, as it stands in an address."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{role}@{parts.hostname}:{parts.port}"))
+
+
+def _ask(url: str, statement: str) -> object:
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(statement.encode())
+        row = cursor.fetchone() if cursor.description else None
+        return row[0] if row else None
+
+
+def test_an_address_that_was_given_says_role_and_password(
+    home: Home, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Services that others start sign in with the addresses that were given; a role's own password is left to it."""
+    biller, auditor = _as(postgres.url, "biller:s%40cret%2F1"), _as(postgres.url, "auditor")
+    _ask(postgres.url, "CREATE ROLE auditor LOGIN PASSWORD 'of its own'")
+    monkeypatch.setenv(DATABASE_ADMIN, postgres.url)
+    monkeypatch.setenv("EXPRESSYNC_SYNC_DATABASE_URL", biller)
+    monkeypatch.setenv("EXPRESSYNC_AUDIT_DATABASE_URL", auditor)
+    for _ in range(2):
+        assert run_migrate(home.base / ".env") == 0
+        assert _ask(biller, "SELECT count(*) FROM sync.outbox") == 0
+        assert _ask(_as(postgres.url, "auditor:of%20its%20own"), "SELECT count(*) FROM audit.outbox") == 0
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            _ask(biller, "SELECT count(*) FROM audit.outbox")
+    known = "SELECT string_agg(rolname, ' ' ORDER BY rolname) FROM pg_roles WHERE rolname LIKE 'expressync%'"
+    assert _ask(postgres.url, known) == "expressync_admin_api expressync_preauth"
+
+
+def test_an_administrator_who_is_no_superuser_migrates_again(home: Home, postgres: Postgres) -> None:
+    """A hosted PostgreSQL gives no superuser: whoever may create roles may repeat it, and a right too many is taken."""
+    _ask(postgres.url, "CREATE ROLE hosted LOGIN CREATEROLE PASSWORD 'pw'")
+    _ask(postgres.url, "CREATE DATABASE hosted OWNER hosted")
+    url = urlunsplit(urlsplit(_as(postgres.url, "hosted:pw"))._replace(path="/hosted"))
+    for _ in range(2):
+        bring_current(url, owners(home, {}))
+    _ask(postgres.url, "ALTER ROLE expressync_sync SUPERUSER CREATEDB")
+    bring_current(postgres.url, owners(home, {}))
+    rights = "SELECT rolsuper OR rolcreatedb OR rolcreaterole FROM pg_roles WHERE rolname = 'expressync_sync'"
+    assert _ask(postgres.url, rights) is False
+
+
+@pytest.mark.parametrize(
+    ("sync", "audit", "why"),
+    [
+        ("postgres", "auditor", "postgres cannot be the role of sync: it is the administrator's"),
+        ("both", "both", "both cannot be the role of audit: it is that of sync"),
+    ],
+)
+def test_a_role_that_is_somebody_elses_too_is_left_alone(
+    home: Home, postgres: Postgres, sync: str, audit: str, why: str
+) -> None:
+    """A service's role loses every other right: neither the administrator nor two services are cut down to one."""
+    given = {
+        "EXPRESSYNC_SYNC_DATABASE_URL": _as(postgres.url, f"{sync}:pw"),
+        "EXPRESSYNC_AUDIT_DATABASE_URL": _as(postgres.url, f"{audit}:pw"),
+    }
+    with pytest.raises(InfraError, match="not touched") as raised:
+        bring_current(postgres.url, owners(home, given))
+    assert why in raised.value.why
+    assert _ask(postgres.url, "SELECT rolsuper FROM pg_roles WHERE rolname = 'postgres'") is True
+    assert _ask(postgres.url, "SELECT count(*) FROM pg_namespace WHERE nspname = ANY('{sync,audit}')") == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "what", "why"),
+    [
+        ("postgresql://h:5432/x", "EXPRESSYNC_SYNC_DATABASE_URL names no role", "may stand in it"),
+        ("postgresql://u:hunter2@h:port/x", "EXPRESSYNC_SYNC_DATABASE_URL names no role", "may stand in it"),
+        ("postgresql://u:hunter2@h:5432/x", "Nothing was migrated", "EXPRESSYNC_SYNC_DATABASE_URL is set"),
+    ],
+)
+def test_an_address_that_cannot_be_followed_is_told_without_showing_it(
+    home: Home, monkeypatch: pytest.MonkeyPatch, url: str, what: str, why: str
+) -> None:
+    """One without a role, one that is malformed, and one of a database that nobody may create schemas in."""
+    monkeypatch.setenv("EXPRESSYNC_SYNC_DATABASE_URL", url)
+    if "names no role" in what:
+        monkeypatch.setenv(DATABASE_ADMIN, "postgresql://nobody@127.0.0.1:1/x")
+    with pytest.raises(InfraError, match=what) as raised:
+        run_migrate(home.base / ".env")
+    assert why in raised.value.why
+    assert "hunter2" not in str(raised.value)

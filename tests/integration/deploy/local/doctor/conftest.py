@@ -49,7 +49,7 @@ def database(servers: Callable[[str], Server], target: Callable[..., Target]) ->
 @pytest.fixture
 def migrated(database: Target) -> Target:
     """An installation whose database is ready."""
-    upgrade(database.given[DATABASE_ADMIN], owners(database.home))
+    upgrade(database.given[DATABASE_ADMIN], owners(database.home, {}))
     return database
 
 

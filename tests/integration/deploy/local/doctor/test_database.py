@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -103,6 +104,23 @@ async def test_a_role_with_another_password_is_named(migrated: Target) -> None:
     assert results["database.isolation"].answer == "unknown"
 
 
+async def test_a_given_address_is_tried_and_named_and_followed(migrated: Target) -> None:
+    """Where the operator chose role and password, the finding names the setting, and its remedy is one."""
+    variable = "EXPRESSYNC_SYNC_DATABASE_URL"
+    url = other(migrated.given[DATABASE_ADMIN], user="doctor_biller", password="first")
+    target = replace(migrated, given={**migrated.given, variable: url})
+    assert "There is no role doctor_biller yet" in by_id(await check(target))["database.roles"].why
+    upgrade(migrated.given[DATABASE_ADMIN], owners(migrated.home, target.given))
+    with done(migrated, "SELECT 1", "DROP OWNED BY doctor_biller; DROP ROLE doctor_biller"):
+        assert {one.answer for one in await check(target)} == {"yes"}
+        changed = replace(migrated, given={**migrated.given, variable: url.replace("first", SECRET)})
+        found = by_id(await check(changed))["database.roles"]
+        assert (found.answer, "sign in as doctor_biller" in found.why) == ("no", True)
+        assert variable in (found.remedy or "")
+        upgrade(migrated.given[DATABASE_ADMIN], owners(migrated.home, changed.given))
+        assert {one.answer for one in await check(changed)} == {"yes"}
+
+
 async def test_an_administrator_without_rights_is_told_before_it_fails(migrated: Target) -> None:
     """`expressync up` needs to create roles and schemas, so a user who may not is a finding."""
     url = migrated.given[DATABASE_ADMIN]
@@ -160,7 +178,7 @@ async def test_a_private_database_is_told_to_be_down_and_is_not_started(target: 
     assert (results[0].answer, results[0].remedy) == ("no", "Start it with `expressync up`.")
     postgres.start()
     try:
-        upgrade(postgres.url, owners(installation.home))
+        upgrade(postgres.url, owners(installation.home, {}))
         up = await check(installation)
         assert {one.answer for one in up} == {"yes"}
         assert "the private one" in up[0].why
