@@ -21,6 +21,12 @@ LONGEST_PAUSE_S: Final = 30.0
 BAD_CONFIGURATION: Final = 2
 
 
+def pause_s(falls: int) -> float:
+    """Between two starts of what has fallen so often."""
+    # The exponent is limited too: after a thousand falls the power would be no float any more.
+    return min(RESTART_AFTER_S * 2.0 ** min(falls, 10), LONGEST_PAUSE_S)
+
+
 @dataclass(slots=True)
 class Program:
     """A Python program of ours: `python -m <module> <arguments>`, its log, and how to tell that it is ready."""
@@ -74,8 +80,7 @@ class Program:
         """
         if self.alive or self.process is None:
             return None
-        pause = min(RESTART_AFTER_S * 2**self.falls, LONGEST_PAUSE_S)
-        if time.monotonic() - self.started_at < pause:
+        if time.monotonic() - self.started_at < pause_s(self.falls):
             return None
         code = self.process.stop()
         if code == BAD_CONFIGURATION:

@@ -24,6 +24,7 @@ from deploy.local.infra.postgres import Postgres
 from deploy.local.infra.server import Server
 from deploy.local.processes import Program, stop_all
 from deploy.local.schemas import bring_current
+from deploy.local.servers import Kept
 
 Say = Callable[[str], None]
 
@@ -41,6 +42,7 @@ class Stack:
         admin_url = given.get(DATABASE_ADMIN)
         self.postgres: Server = external_postgres(admin_url) if admin_url else Postgres(home.folder / "postgres")
         self.broker: Server = provide_broker(home.folder / "rabbitmq", home.packages, url=given.get(AMQP))
+        self._servers = (Kept("PostgreSQL", self.postgres), Kept("RabbitMQ", self.broker))
         self._ports: dict[str, str] = {}
         self.environment = Environment(given, {})
 
@@ -131,17 +133,17 @@ class Stack:
         """
         deadline = time.monotonic() + timeout_s
         while (lacking := self.not_ready()) and not (stop and stop.is_set()):
-            for program in self.programs:
-                program.keep_up()
+            self.keep_up()
             if time.monotonic() > deadline:
                 who = "; ".join(f"{name}: {', '.join(why.values())}" for name, why in lacking.items())
                 raise InfraError("The services did not become ready.", who, f"Read the logs in {self.home.logs}.")
             time.sleep(0.1)
 
     def keep_up(self) -> None:
-        """Restart what fell; call it about once a second."""
-        for program in self.programs:
-            if said := program.keep_up():
+        """Restart what fell; call it about once a second. Blocks while a server starts."""
+        kept: list[Kept | Program] = [*self._servers, *self.programs]
+        for one in kept:
+            if said := one.keep_up():
                 self._say(said)
 
     def stop(self) -> None:

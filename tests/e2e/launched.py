@@ -101,6 +101,10 @@ class Launched:
                 return line
         raise AssertionError(f"{text!r} was not said within {within_s:g} s:\n" + "\n".join(self.lines))
 
+    def said(self, text: str) -> str:
+        """The last line so far that has `text`."""
+        return next(line for line in reversed(self.lines) if text in line)
+
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 

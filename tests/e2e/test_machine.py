@@ -1,11 +1,13 @@
 import json
 import signal
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
 import aio_pika
 import httpx
+import psutil
 import pytest
 
 from deploy.demo.lago import LagoSettings, run_lago
@@ -13,6 +15,7 @@ from deploy.demo.steve.settings import SteveSettings
 from deploy.demo.steve.simulator import run_steve
 from deploy.local.home import Home
 from deploy.local.infra.broker import provide_broker
+from deploy.local.infra.postgres import Postgres
 from tests.e2e.launched import Launched, home, processes_of, run, run_json
 from tests.ports import free_port
 from tests.waiting import until
@@ -26,6 +29,7 @@ PORTS = (
     "ADMIN_API_OPS_PORT",
     "AUDIT_OPS_PORT",
 )
+CHOSEN = "a password of their own"
 
 
 @pytest.fixture
@@ -124,8 +128,12 @@ async def test_a_killed_launcher_leaves_no_process(folder: Path) -> None:
 
 
 async def test_up_serves_a_steve_and_a_lago_from_a_dotenv(folder: Path) -> None:
-    """`up` reads .env, says where the console is, keeps its data over a restart, and `down` stops it from elsewhere."""
+    """`up` reads .env, brings back what falls, keeps its data over a restart, and `down` stops it from elsewhere."""
     env_file = folder / "settings.env"
+    postgres = Postgres(folder / "live" / "postgres")
+    # Once, so that its address can be given.
+    postgres.start()
+    postgres.stop()
     async with run_steve(SteveSettings(auth_delay_ms=0)) as steve, run_lago(LagoSettings()) as lago:
         steve.state.add_tag("04E2E", limit=1)
         ports = {name: free_port() for name in PORTS}
@@ -137,6 +145,7 @@ async def test_up_serves_a_steve_and_a_lago_from_a_dotenv(folder: Path) -> None:
             "SYNC_LAGO_URL": lago.url,
             "SYNC_LAGO_API_KEY": lago.api_key,
             "PREAUTH_HOOK_KEYS": "0123456789abcdef0123456789abcdef",
+            "SYNC_DATABASE_URL": f"postgresql://biller:of-its-own@127.0.0.1:{postgres.port}/postgres",
             **ports,
         }
         env_file.write_text("".join(f"EXPRESSYNC_{name}={value}\n" for name, value in settings.items()))
@@ -145,8 +154,12 @@ async def test_up_serves_a_steve_and_a_lago_from_a_dotenv(folder: Path) -> None:
             try:
                 console = up.wait_for("Console: ").removeprefix("Console: ")
                 up.wait_for("Up. Ctrl-C stops everything.")
-                async with httpx.AsyncClient() as client:
-                    assert (await client.get(console, follow_redirects=True)).status_code == 200
+                if start == 1:
+                    one_time = up.said("one-time password").rpartition(" ")[2]
+                    _kill_servers(folder, up)
+                    await _sign_in(console, one_time, new_password=CHOSEN)
+                assert any("one-time password" in line for line in up.lines) == (start == 1)
+                await _sign_in(console, CHOSEN)
                 second = run(folder, "up", "--env-file", str(env_file))
                 assert (second.returncode, "already up" in second.stderr) == (3, True)
                 code, stopped = run_json(folder, "down", "--keep" if start == 1 else "--yes")
@@ -157,6 +170,35 @@ async def test_up_serves_a_steve_and_a_lago_from_a_dotenv(folder: Path) -> None:
                 up.close()
             assert (folder / "live" / "postgres").exists() == (start == 1)
     await _nothing_left(folder)
+
+
+def _kill_servers(folder: Path, up: Launched) -> None:
+    """As the kernel does where memory runs out."""
+    names = {"postgres": "PostgreSQL", "beam.smp": "RabbitMQ"}
+    for process in psutil.process_iter(["name", "cmdline"]):
+        if process.info["name"] in names and str(folder / "live") in " ".join(process.info["cmdline"] or ()):
+            process.kill()
+    for name in names.values():
+        up.wait_for(f"{name} ended and was started again.")
+
+
+async def _sign_in(console: str, password: str, **more: str) -> None:
+    """Sign in at the console's API, and find it in the audit log: database, broker and services work together."""
+    async with httpx.AsyncClient(base_url=f"{console}api/v1", timeout=10) as client:
+        before = datetime.now(UTC).isoformat()
+
+        async def token() -> str | None:
+            answer = await client.post("/session", json={"name": "admin", "password": password, **more})
+            return str(answer.json()["token"]) if answer.status_code == 201 else None
+
+        client.headers["Authorization"] = f"Bearer {await until(token, every_s=0.5)}"
+
+        async def recorded() -> bool:
+            params = {"type": "operator.signed_in", "since": before}
+            answer = await client.get("/audit/entries", params=params)
+            return answer.status_code == 200 and bool(answer.json()["items"])
+
+        assert await until(recorded, within_s=60)
 
 
 def test_up_names_what_is_missing(folder: Path) -> None:

@@ -38,7 +38,7 @@ def database(target: Target) -> Place:
         return Place("url", given, None, target.up)
     server = Postgres(target.home.folder / "postgres")
     url = server.url if server.port is not None else None
-    return Place("wheel", url, server.folder.locked, target.up)
+    return _private("wheel", url, target, running=server.folder.locked)
 
 
 def broker(target: Target) -> Place:
@@ -54,7 +54,13 @@ def broker(target: Target) -> Place:
     url = RabbitNode(folder.path, rabbitmq.Installation(way, folder.path)).url if known else None
     if in_use is not None and in_use != url:
         return Place("url", in_use, None, target.up)
-    return Place(way, url, folder.locked, target.up)
+    return _private(way, url, target, running=folder.locked)
+
+
+def _private(way: Way, url: str | None, target: Target, *, running: bool) -> Place:
+    # A launcher that is up tries by itself, and answers a second one only that it is up.
+    given_up = not running and target.launcher_pid is not None
+    return Place(way, url, running, f"expressync down --keep` and `{target.up}" if given_up else target.up)
 
 
 def _way(target: Target) -> Literal["installed", "unpacked", "docker", "none"]:

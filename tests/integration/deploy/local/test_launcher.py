@@ -1,7 +1,10 @@
 """What a first-time user meets when something is in the launcher's way."""
 
 import os
+import signal
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,9 +17,12 @@ import pytest
 from deploy.local.environment import DATABASE_ADMIN, owners
 from deploy.local.home import Home
 from deploy.local.infra.errors import InfraError
+from deploy.local.infra.external import external_rabbitmq
+from deploy.local.infra.guarded import wait_until
 from deploy.local.infra.postgres import Postgres
-from deploy.local.processes import Program
+from deploy.local.processes import Program, pause_s
 from deploy.local.schemas import bring_current
+from deploy.local.servers import Kept
 from deploy.local.up import run_migrate
 
 
@@ -111,6 +117,36 @@ def test_a_private_database_that_cannot_start_is_told_with_its_own_reason(home: 
     (data / "PG_VERSION").write_text("9\n")
     with pytest.raises(InfraError, match="is of PostgreSQL 9"):
         run_migrate(home.base / ".env")
+
+
+def test_a_private_server_that_falls_is_started_again_where_it_was(postgres: Postgres) -> None:
+    """The services know it by its address: while another program has its port it is said, and tried again."""
+    kept, url, pid = Kept("PostgreSQL", postgres), postgres.url, postgres.pid
+    assert pid is not None
+    assert kept.keep_up() is None
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not postgres.running, 5, "the guard to notice")
+    with socket.create_server(("127.0.0.1", postgres.port or 0)):
+        assert "is taken" in (kept.keep_up() or "")
+        assert kept.keep_up() is None
+    said = None
+    while said is None:
+        time.sleep(0.1)
+        said = kept.keep_up()
+    assert said == "PostgreSQL ended and was started again."
+    assert postgres.url == url
+    assert _ask(url, "SELECT 1") == 1
+
+
+def test_a_server_that_was_given_is_its_owners_to_start() -> None:
+    """It is not even asked whether it runs."""
+    assert Kept("RabbitMQ", external_rabbitmq("amqp://127.0.0.1:1/")).keep_up() is None
+
+
+@pytest.mark.parametrize(("falls", "seconds"), [(0, 1), (3, 8), (5, 30), (5000, 30)])
+def test_what_falls_again_and_again_is_given_longer_pauses(falls: int, seconds: float) -> None:
+    """Up to half a minute, however often it falls."""
+    assert pause_s(falls) == seconds
 
 
 def _newer(url: str) -> str:

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -176,6 +177,8 @@ async def test_a_private_database_is_told_to_be_down_and_is_not_started(target: 
     postgres = Postgres(installation.home.folder / "postgres")
     results = await check(installation)
     assert (results[0].answer, results[0].remedy) == ("no", "Start it with `expressync up`.")
+    fallen = await check(replace(installation, launcher_pid=os.getpid()))
+    assert fallen[0].remedy == "Start it with `expressync down --keep` and `expressync up`."
     postgres.start()
     try:
         upgrade(postgres.url, owners(installation.home, {}))
