@@ -64,5 +64,6 @@ bench-%: setup
 clean: ## Stop everything, remove .venv, .local and caches (data of `up` only after asking)
 	@[ ! -x $(BIN)/expressync ] || $(BIN)/expressync down
 	rm -rf .local/demo .local/packages .local/tools .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
-	-rmdir .local 2>/dev/null
+	@rmdir .local 2>/dev/null || true
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@[ ! -e .local/live ] || echo "Kept .local/live, the data of your stack: rm -rf .local/live deletes it, make up goes on with it."

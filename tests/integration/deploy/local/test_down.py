@@ -61,6 +61,16 @@ def test_the_volume_of_a_broker_in_a_container_goes_too(monkeypatch: pytest.Monk
     assert removed == [brokers["demo"], brokers["live"]]
 
 
+@pytest.mark.parametrize("yes", [True, False])
+def test_the_packages_stay_as_long_as_a_stack_has_data(*, yes: bool) -> None:
+    """A stack that is kept is started again, and then needs them; without one nothing private is left."""
+    packages = Home.of("live").packages
+    (packages / "rabbitmq").mkdir(parents=True)
+    run_down(yes=yes, keep=False, as_json=True)
+    assert (packages / "rabbitmq").exists() == (not yes)
+    assert Home.of("live").base.exists() == (not yes)
+
+
 def test_a_new_folder_means_a_new_volume(tmp_path: Path) -> None:
     """RabbitMQ's image sets the password in an empty volume only: one that is left over takes no new one."""
     node = DockerNode(tmp_path / "node")
