@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import psutil
 
+from tests.users import becoming, environment_of_another
+
 ROOT: Final = Path(__file__).parents[2]
 PROGRAM: Final = Path(sys.executable).with_name("expressync")
 
@@ -66,10 +68,12 @@ def processes_of(folder: Path) -> list[str]:
 class Launched:
     """A long-running `expressync` command; its lines can be waited for."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, uid: int | None = None) -> None:
+        """`uid`: as this user, instead of as root."""
+        another = environment_of_another() if uid is not None else {}
         self._process = subprocess.Popen(
-            [PROGRAM, *arguments],
-            env=environment(folder),
+            [*(becoming(uid) if uid is not None else ()), PROGRAM, *arguments],
+            env=environment(folder) | another,
             cwd=folder,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

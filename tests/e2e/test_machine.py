@@ -1,5 +1,7 @@
 import json
+import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +20,7 @@ from deploy.local.infra.broker import provide_broker
 from deploy.local.infra.postgres import Postgres
 from tests.e2e.launched import Launched, home, processes_of, run, run_json
 from tests.ports import free_port
+from tests.users import NOBODY
 from tests.waiting import until
 
 PORTS = (
@@ -39,6 +42,18 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     run(folder, "down", "--yes")
 
 
+@pytest.fixture
+def folder_of_another() -> Iterator[Path]:
+    """A home of a user who is not root, where others reach it, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="expressync-") as base:
+        Path(base).chmod(0o755)
+        folder = home(Path(base, "home"))
+        if os.geteuid() == 0:
+            os.chown(folder, NOBODY, NOBODY)
+        yield folder
+        run(folder, "down", "--yes")
+
+
 async def _nothing_left(folder: Path) -> None:
     async def gone() -> bool:
         return not processes_of(folder)
@@ -49,14 +64,16 @@ async def _nothing_left(folder: Path) -> None:
         raise AssertionError("\n".join(processes_of(folder))) from error
 
 
-async def test_the_demo_ends_with_ctrl_c_and_leaves_no_process(folder: Path) -> None:
-    """Ctrl-C takes everything down in order; parked messages can be seen and replayed while it runs."""
-    demo = Launched(folder, "demo")
+async def test_an_ordinary_users_demo_ends_with_ctrl_c_and_leaves_no_process(folder_of_another: Path) -> None:
+    """It needs no root; Ctrl-C takes everything down in order; parked messages can be replayed while it runs."""
+    folder = folder_of_another
+    demo = Launched(folder, "demo", uid=NOBODY if os.geteuid() == 0 else None)
     try:
         console = demo.wait_for("Console").split()[-1]
         demo.wait_for("One-time password")
         # The address is in it: the login that is kept may be of another installation.
         assert demo.wait_for("expressync login").endswith(f"expressync login --url {console.rstrip('/')}")
+        assert (folder / "demo/postgres/data").stat().st_uid == folder.stat().st_uid != 0
         demo.wait_for("scan.intercepted")
         await _park_something(folder)
         demo.wait_for("The story is over")

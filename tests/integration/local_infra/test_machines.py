@@ -2,10 +2,8 @@
 
 import os
 import shutil
-import stat
 import subprocess
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,9 +13,7 @@ import pytest
 from deploy.local.infra import packages, rabbitmq
 from deploy.local.infra.rabbitmq import RabbitNode, in_tree
 from tests.infra import PACKAGES
-
-NOBODY = 65534
-ROOT = Path(__file__).parents[3]
+from tests.users import NOBODY, becoming, environment_of_another
 
 BOTH_SERVERS = """
 import os, sys
@@ -42,22 +38,15 @@ for server, answers in (
 """
 
 
-def reachable_by_others(path: Path) -> bool:
-    """Whether any user may enter each folder on the way to `path`."""
-    return all(parent.stat().st_mode & stat.S_IXOTH for parent in [*path.resolve().parents])
-
-
 def run_as(uid: int, *argv: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run as another user. Where Python itself lies in a private folder of root, that user may also read there, and
-    nothing more: the interpreter of this machine is not under test.
-    """
-    setpriv = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
-    needed = [Path(sys.executable), Path(sysconfig.get_path("stdlib")), Path(sysconfig.get_path("purelib")), ROOT]
-    if not all(reachable_by_others(path) for path in needed):
-        setpriv += ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
-    env = {"PATH": os.defpath, "HOME": "/nonexistent", "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
-        [*setpriv, "--", *argv], cwd=cwd, env=env, capture_output=True, text=True, timeout=250, check=False
+        [*becoming(uid), *argv],
+        cwd=cwd,
+        env=environment_of_another(),
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
     )
 
 
