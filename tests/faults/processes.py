@@ -13,9 +13,9 @@ from pathlib import Path
 import httpx
 
 from deploy.local.environment import Environment
-from deploy.local.processes import Program
 from tests.databases import TestDatabase
 from tests.faults.proxy import Proxy, in_front_of
+from tests.nursery import Forked, fork
 from tests.ports import free_port
 from tests.waiting import until
 
@@ -31,7 +31,8 @@ class Process:
     """A service, which keeps its ports and its proxies over all its lives."""
 
     name: str
-    program: Program
+    environment: Mapping[str, str] = field(repr=False)
+    log_file: Path
     database: Proxy
     broker: Proxy
     port: int
@@ -39,6 +40,8 @@ class Process:
     http: httpx.AsyncClient = field(repr=False)
     lago: Proxy | None = None
     """Where the service speaks to one."""
+    process: Forked | None = None
+    """Its present life."""
 
     @property
     def proxies(self) -> list[Proxy]:
@@ -46,35 +49,37 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        return self.program.alive
+        return self.process is not None and self.process.alive
 
     @property
     def log(self) -> str:
-        return self.program.log.read_text(errors="replace") if self.program.log.exists() else ""
+        return self.log_file.read_text(errors="replace") if self.log_file.exists() else ""
 
     async def start(self) -> None:
         if not self.alive:
-            await asyncio.to_thread(self.program.start)
+            self.process = await asyncio.to_thread(
+                fork, f"services.{self.name}", env=self.environment, log=self.log_file
+            )
 
     async def kill(self) -> None:
         """SIGKILL. What it had sent and a proxy holds never arrives; its connections are reset."""
-        process = self.program.process
+        process = self.process
         assert process is not None
         assert process.alive, f"{self.name} ended before it was killed:\n{self.log[-3000:]}"
         await asyncio.to_thread(process.kill)
-        self.program.process = None
+        self.process = None
         for proxy in self.proxies:
             await proxy.cut()
             proxy.resume()
 
     async def terminate(self, within_s: float = 30.0) -> int:
         """SIGTERM, as a service manager sends it; the exit code. Nothing of it is left afterwards."""
-        process = self.program.process
+        process = self.process
         assert process is not None
         tree = process.tree()
         process.signal(signal.SIGTERM)
         code = await asyncio.to_thread(process.wait, within_s)
-        self.program.process = None
+        self.process = None
         assert not any(one.is_running() for one in tree)
         return code
 
@@ -182,14 +187,15 @@ async def prepare(
     lago_proxy = None
     if name == "sync" and more and LAGO_URL in more:
         lago_proxy, given[LAGO_URL] = await stack.enter_async_context(in_front_of(more[LAGO_URL]))
-    program = Program(name, f"services.{name}", Environment({}, given).of(name), folder / f"{name}.log")
-    process = Process(name, program, database_proxy, broker_proxy, port, ops_port, http, lago_proxy)
+    environment, log_file = Environment({}, given).of(name), folder / f"{name}.log"
+    process = Process(name, environment, log_file, database_proxy, broker_proxy, port, ops_port, http, lago_proxy)
 
     async def end() -> None:
         # Not held up by its own network.
         for proxy in process.proxies:
             proxy.resume()
-        await asyncio.to_thread(program.stop)
+        if process.process is not None:
+            await asyncio.to_thread(process.process.stop)
 
     stack.push_async_callback(end)
     return process

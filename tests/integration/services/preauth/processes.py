@@ -2,8 +2,6 @@
 
 import asyncio
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ import httpx
 
 from shared.web.signatures import hex_hmac
 from tests.integration.services.preauth.world import KEY, NOWHERE
+from tests.nursery import Forked, fork
 from tests.ports import free_port
 from tests.waiting import until
 
@@ -21,7 +20,7 @@ from tests.waiting import until
 class Process:
     """`http` is at the hook and the pages. It decides with the database from the start."""
 
-    popen: "subprocess.Popen[bytes]"
+    process: Forked
     http: httpx.AsyncClient
     ops: httpx.AsyncClient
     ocpp_port: int = field(default_factory=free_port)
@@ -39,7 +38,7 @@ class Process:
 
     async def ok(self, check: str) -> bool:
         """Whether /readyz says so."""
-        assert self.popen.poll() is None, "the process ended"
+        assert self.process.alive, "the process ended"
         try:
             checks = (await self.ops.get("/readyz")).json()["checks"]
         except httpx.HTTPError:
@@ -52,8 +51,7 @@ class Process:
         return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} ")), 0.0)
 
     async def kill(self) -> None:
-        self.popen.kill()
-        await asyncio.to_thread(self.popen.wait)
+        await asyncio.to_thread(self.process.kill)
 
 
 @asynccontextmanager
@@ -82,19 +80,14 @@ async def process(
         "EXPRESSYNC_LOG_LEVEL": "error",
         **{f"EXPRESSYNC_PREAUTH_{name}": value for name, value in own.items()},
     }
-    popen = await asyncio.to_thread(subprocess.Popen, [sys.executable, "-m", "services.preauth"], env=env)
+    forked = await asyncio.to_thread(fork, "services.preauth", env=env)
     try:
         async with (
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10) as http,
             httpx.AsyncClient(base_url=f"http://127.0.0.1:{ops_port}", trust_env=False, timeout=10) as ops,
         ):
-            started = Process(popen, http, ops, ocpp_port)
+            started = Process(forked, http, ops, ocpp_port)
             await until(lambda: started.ok("taps"), within_s=60)
             yield started
     finally:
-        popen.terminate()
-        try:
-            await asyncio.to_thread(popen.wait, 15)
-        except subprocess.TimeoutExpired:
-            popen.kill()
-            await asyncio.to_thread(popen.wait)
+        await asyncio.to_thread(forked.stop, 15)

@@ -72,7 +72,7 @@ async def test_each_part_is_a_process(infra: Infra, database: TestDatabase, tmp_
             for part in ("hook", "gateway", "pages", "work")
         ]
         await until(lambda: work.ok("broker"), within_s=60)
-        given_way = [os.getpriority(os.PRIO_PROCESS, one.popen.pid) for one in (hook, gateway, pages, work)]
+        given_way = [os.getpriority(os.PRIO_PROCESS, one.process.pid) for one in (hook, gateway, pages, work)]
         own = os.getpriority(os.PRIO_PROCESS, 0)
         assert given_way == [own, own, own, min(own + WORK_NICENESS, 19)], "only what nobody waits for gives way"
         made = await here.done(EnrolKiosk(kiosk_name="hall", charge_box_ids=[CP]))

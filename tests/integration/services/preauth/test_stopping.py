@@ -92,8 +92,8 @@ async def test_a_stop_in_the_middle_of_everything(
         await socket.send('[2,"a","Authorize",{"idTag":"04C1"}]')
         assert await socket.recv() == '[3,"a",{"idTagInfo":{"status":"Accepted"}}]'
         at = time.monotonic()
-        stopping.popen.send_signal(signal.SIGTERM)
-        assert await asyncio.to_thread(stopping.popen.wait, 30) == 0
+        stopping.process.signal(signal.SIGTERM)
+        assert await asyncio.to_thread(stopping.process.wait, 30) == 0
         assert time.monotonic() - at < GRACE_S
         assert await page - at < 2
         await asyncio.gather(*crowd)

@@ -2,15 +2,13 @@
 
 import asyncio
 import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
 
 from tests.integration.services.sync.conftest import World, eventually
+from tests.nursery import Forked, fork
 
 SESSIONS = 7
 ENERGY_WH = 1_500
@@ -35,17 +33,16 @@ class Processes:
             "EXPRESSYNC_SYNC_LAGO_API_KEY": world.settings.lago_api_key.get_secret_value(),
             "EXPRESSYNC_SYNC_POLL_S": "0.2",
         }
-        self._started: list[subprocess.Popen[bytes]] = []
+        self._started: list[Forked] = []
 
-    def start(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, "-m", "services.sync"], env=self._environment)
+    def start(self) -> Forked:
+        process = fork("services.sync", env=self._environment)
         self._started.append(process)
         return process
 
     def end(self) -> None:
         for process in self._started:
             process.kill()
-            process.wait()
 
 
 @pytest.fixture
@@ -81,8 +78,7 @@ async def test_a_killed_process_loses_and_repeats_nothing(world: World, processe
         return len(world.lago.state.events) > 0 if step == "answered" else reached()
 
     await eventually(there, within_s=60)
-    first.send_signal(signal.SIGKILL)
-    await asyncio.to_thread(first.wait)
+    await asyncio.to_thread(first.kill)
     killed_at = time.monotonic()
     world.lago.faults.clear()
     world.steve.faults.clear()
