@@ -1,5 +1,6 @@
 """Who may do what: every operation of the API, so that none is forgotten."""
 
+import functools
 from typing import Final
 
 import pytest
@@ -36,6 +37,10 @@ OPEN: Final = {"GET /me", "POST /session", "DELETE /session"}
 CHANGES_NOTHING: Final = {"POST /session", "POST /reconcile"}
 
 
+# To describe the whole API takes half a second.
+DOCUMENT: Final = functools.cache(openapi_document)
+
+
 def _operations() -> dict[str, str]:
     """Each operation with the role it needs."""
     return {
@@ -46,7 +51,7 @@ def _operations() -> dict[str, str]:
 
 
 def _described() -> set[str]:
-    document = openapi_document()
+    document = DOCUMENT()
     return {
         f"{method.upper()} {path.removeprefix(PREFIX)}"
         for path, operations in document["paths"].items()
@@ -88,7 +93,7 @@ CHANGES: Final = sorted(
 async def test_a_change_needs_a_key(admin: House, operation: str) -> None:
     """Described as required, and 400 without it, from whoever may; no owner hears of it."""
     method, path = operation.split()
-    described = openapi_document()["paths"][PREFIX + path][method.lower()]
+    described = DOCUMENT()["paths"][PREFIX + path][method.lower()]
     headers = {each["name"] for each in described["parameters"] if each["in"] == "header" and each["required"]}
     assert "Idempotency-Key" in headers
     client = await admin.as_admin()
