@@ -2,10 +2,15 @@
 
 import functools
 import ssl
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import certifi
+import pytest
 import structlog
+
+# The longest first: what begins last is what the others wait for.
+ORDER: Final = ("e2e", "faults", "integration", "browser", "contract", "unit")
 
 _create = ssl.create_default_context
 
@@ -33,3 +38,9 @@ def pytest_configure() -> None:
             structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
         ]
     )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    root = Path(__file__).parent
+    items.sort(key=lambda item: ORDER.index(item.path.relative_to(root).parts[0]))
