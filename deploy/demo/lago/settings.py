@@ -36,6 +36,8 @@ class LagoSettings:
     port: int = 0  # 0 takes a free one
     api_key: str = "lago-simulator-key"
     events_store: EventsStore = "postgres"
+    # Whether a PostgreSQL Lago says which subscription an event is of: old ones did, and since 2023 none does.
+    shows_subscription: bool = False
     seed: Mapping[str, Any] = field(default_factory=dict)  # shape: `seed.py`
     state_file: Path | None = None  # SQLite; None keeps everything in memory
     faults: tuple[Fault, ...] = ()

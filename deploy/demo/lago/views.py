@@ -40,9 +40,13 @@ def event_created(event: Event, *, clickhouse: bool) -> JsonObject:
 
 
 def event(state: LagoState, one: Event) -> JsonObject:
-    owner = state.owner_of(one)
+    """As it is read back. PostgreSQL has columns for subscription and customer that nobody writes any more; ClickHouse
+    looks both up when it is asked.
+    """
+    clickhouse = state.events.kind == "clickhouse"
+    owner = state.owner_of(one) if clickhouse or state.settings.shows_subscription else None
     view = event_created(one, clickhouse=False)
-    if state.events.kind == "clickhouse":
+    if clickhouse:
         view["lago_id"] = (
             f"{state.organization_id}-{one.external_subscription_id}-{one.transaction_id}-{one.timestamp_us}"
         )

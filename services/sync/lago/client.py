@@ -11,6 +11,7 @@ from aiolimiter import AsyncLimiter
 from pydantic import TypeAdapter
 
 from services.sync.lago import models
+from services.sync.lago.rules import Life
 from services.sync.upstreams.breaker import Breaker
 from services.sync.upstreams.errors import RefusedError
 from services.sync.upstreams.http import Caller, Query, Watch
@@ -144,6 +145,25 @@ class LagoClient:
         found = await self._caller.call("GET", f"{API}/subscriptions", _SUBSCRIPTIONS, query=query, urgent=urgent)
         kept = [one for one in found.subscriptions if one.status in statuses]
         return models.SubscriptionPage(subscriptions=kept, meta=found.meta)
+
+    async def lives(self, external_id: str, external_customer_id: str) -> list[Life]:
+        """All subscriptions that a customer ever had running under this id."""
+        found: list[models.Subscription] = []
+        page: int | None = 1
+        while page is not None:
+            answer = await self.subscriptions(external_customer_id, statuses=("active", "terminated"), page=page)
+            found += [one for one in answer.subscriptions if one.external_id == external_id]
+            page = answer.meta.next_page
+        return [
+            Life(
+                one.external_customer_id,
+                one.started_at,
+                one.terminated_at or one.ending_at,
+                one.current_billing_period_started_at,
+            )
+            for one in found
+            if one.started_at is not None
+        ]
 
     async def customers(self, term: str | None, *, page: int, per_page: int) -> models.CustomerPage:
         query: dict[str, str | int | Sequence[str]] = {"page": page, "per_page": per_page}

@@ -1,11 +1,15 @@
 """What Lago answers and takes, as far as this house needs it (facts: Lago)."""
 
+import re
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 
 from shared.contracts.requests.sync import SubscriptionView
+
+# What Lago counts; anything else in a property is skipped there (facts 7).
+_PLAIN: Final = re.compile(r"-?\d+(\.\d+)?")
 
 
 class _Model(BaseModel):
@@ -23,14 +27,19 @@ class UsageEvent(_Model):
 
 
 class StoredEvent(_Model):
-    """An event as Lago keeps it. Without `lago_subscription_id` it belongs to no subscription and is not counted."""
+    """An event as Lago keeps it. Whether it counts is not said (docs/decisions/0021); `created_at` is to the second."""
 
     transaction_id: str
     external_subscription_id: str | None = None
-    lago_subscription_id: str | None = None
     code: str
     timestamp: AwareDatetime
+    created_at: AwareDatetime | None = None
     properties: dict[str, Any] = {}
+
+    def number(self, name: str) -> Decimal | None:
+        """The value of a property; None where Lago would not count it as a number."""
+        text = str(self.properties.get(name))
+        return Decimal(text) if _PLAIN.fullmatch(text) else None
 
 
 class Meta(_Model):

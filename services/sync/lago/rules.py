@@ -9,6 +9,40 @@ from typing import Final
 SAID_TWICE_AFTER: Final = timedelta(minutes=1)
 
 
+# Lago cuts most times to the second when it answers.
+SECOND: Final = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One subscription's time under its external id: after an upgrade its successor has the same one.
+
+    `period_from`: when its current billing period began; the invoices of those before are final.
+    """
+
+    external_customer_id: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    period_from: datetime | None = None
+
+    def counts(self, at: datetime, stored_at: datetime | None, customer: str) -> bool:
+        """Whether it certainly bills to that customer an event of that moment, which Lago has since `stored_at`: it ran
+        then, and the invoice was not final yet.
+        """
+        if self.external_customer_id != customer or self.is_before(at):
+            return False
+        if self.ended_at is not None and at > self.ended_at:
+            return False
+        final = [self.ended_at] if self.ended_at is not None else []
+        if self.period_from is not None and at < self.period_from:
+            final.append(self.period_from)
+        return all(stored_at is not None and stored_at < one for one in final)
+
+    def is_before(self, at: datetime) -> bool:
+        """Whether that moment may be before it began."""
+        return at < (self.started_at if self.started_at.microsecond else self.started_at + SECOND)
+
+
 @dataclass(frozen=True, slots=True)
 class Subscribed:
     """What Lago last said about a subscription. Not `active`: it knows no active one of this id."""
@@ -28,6 +62,16 @@ class Subscribed:
     currency: str | None = None
     # When Lago first said that it has none at all.
     gone_at: datetime | None = None
+
+    def life(self) -> Life | None:
+        """Its own time; None where Lago knows none, or none that has begun."""
+        if self.external_customer_id is None or self.started_at is None:
+            return None
+        if self.active:
+            return Life(self.external_customer_id, self.started_at, self.ended_at, self.period_from)
+        if self.gone_at is not None or self.ended_at is None or self.ended_at > self.checked_at:
+            return None
+        return Life(self.external_customer_id, self.started_at, self.ended_at)
 
     def over_at(self) -> datetime | None:
         """When it ended; None where it has not, or where Lago said once only that there is none."""

@@ -49,8 +49,9 @@ class Subscriptions:
         return {str(one["external_subscription_id"]) for one in answers}
 
     async def _ask(self, external_id: str) -> dict[str, Any]:
-        found = await self._lago.subscription(external_id)
+        # What it answers is true of no earlier moment.
         now = self._clock()
+        found = await self._lago.subscription(external_id)
         if found is not None:
             plan = found.plan or await self._lago.plan(found.plan_code)
             return {**_columns(found), **self._charge(plan), "active": True, "checked_at": now}

@@ -1,12 +1,20 @@
-"""Acknowledged is not counted: delivered events are read back until Lago shows them as a subscription's."""
+"""Acknowledged is not counted: delivered events are read back until it is certain that Lago bills them.
 
-from collections.abc import Sequence
-from datetime import timedelta
+Lago does not say that of an event, so it follows from what it does say (docs/decisions/0021): it has the event as it
+was meant, the subscription ran at that time, and the invoice of that time was not final when the event came.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Final
 
 from services.sync.lago.client import LagoClient
+from services.sync.lago.rules import Life, Subscribed
+from services.sync.lago.store import subscribed
+from services.sync.lago.subscriptions import Subscriptions
 from services.sync.ledger import store
-from services.sync.ledger.readback import ReadBack
+from services.sync.ledger.readback import ReadBack, Verdict
 from services.sync.ledger.store import Entry
 from shared.bus.outbox import Outbox
 from shared.contracts.events.sync import TransactionCounted
@@ -18,14 +26,29 @@ from shared.runtime.log import get_logger
 log = get_logger(__name__)
 
 BATCH: Final = 2000
-# Lago assigns events in the background: looked for again after 5 s, doubling up to an hour.
+# Lago may show an event a little later than it took it: looked for again after 5 s, doubling up to an hour.
 FIRST_PAUSE: Final = timedelta(seconds=5)
 LONGEST_PAUSE: Final = timedelta(hours=1)
 LEASE: Final = timedelta(seconds=120)
+# What Lago said of a subscription after it had the event: what does not count yet may count later.
+BELIEVED_FOR: Final = timedelta(minutes=5)
+NOT_CERTAIN: Final = "its subscription did not run then, or its invoice was final when the event came, or it is silent"
+
+Key = tuple[str, int, int]
 
 
 class Counting:
-    def __init__(self, lago: LagoClient, database: Database, outbox: Outbox, *, clock: Clock, new_id: NewId) -> None:
+    def __init__(
+        self,
+        lago: LagoClient,
+        subscriptions: Subscriptions,
+        database: Database,
+        outbox: Outbox,
+        *,
+        clock: Clock,
+        new_id: NewId,
+    ) -> None:
+        self._lago, self._subscriptions = lago, subscriptions
         self._database, self._outbox, self._clock, self._new_id = database, outbox, clock, new_id
         self._read_back = ReadBack(lago)
 
@@ -50,8 +73,9 @@ class Counting:
 
     async def _look_for(self, due: Sequence[Entry]) -> None:
         verdicts = await self._read_back.compare(due)
-        there = [one for one in due if verdicts[one.key].same and verdicts[one.key].counted]
-        missing = [one for one in due if not (verdicts[one.key].same and verdicts[one.key].counted)]
+        there = await self._certain([one for one in due if verdicts[one.key].same], verdicts)
+        keys = {one.key for one in there}
+        missing = [one for one in due if one.key not in keys]
         now = self._clock()
         async with self._database.write() as tx:
             found = await store.mark_counted(tx, there, now)
@@ -64,8 +88,49 @@ class Counting:
                 action="ledger.not_counted",
                 events=len(missing),
                 example=missing[0].usage_event_id,
-                why=verdicts[missing[0].key].explanation or "Lago shows it without a subscription",
+                why=verdicts[missing[0].key].explanation or NOT_CERTAIN,
             )
+
+    async def _certain(self, stored: Sequence[Entry], verdicts: Mapping[Key, Verdict]) -> list[Entry]:
+        """Those of these, which Lago has as they were meant, that it certainly bills."""
+        known = await self._known_since_delivery(stored)
+        counted: list[Entry] = []
+        earlier: defaultdict[tuple[str, str], list[Entry]] = defaultdict(list)
+        for one in stored:
+            found = known.get(one.external_subscription_id)
+            life = found.life() if found is not None else None
+            if found is None or life is None:
+                continue
+            if life.is_before(one.timestamp):
+                earlier[one.external_subscription_id, one.external_customer_id].append(one)
+            elif (found.has_charge or not found.active) and _counts(life, one, verdicts):
+                counted.append(one)
+        for (subscription, customer), some in earlier.items():
+            # The subscription that was billed was upgraded since: another one has its id now.
+            lives = await self._lago.lives(subscription, customer)
+            counted += [one for one in some if any(_counts(life, one, verdicts) for life in lives)]
+        return counted
+
+    async def _known_since_delivery(self, stored: Sequence[Entry]) -> dict[str, Subscribed]:
+        """What Lago said of their subscriptions after it had them. Without an answer a subscription is not there."""
+        delivered: dict[str, datetime] = {}
+        for one in stored:
+            assert one.delivered_at is not None  # noqa: S101 - it is looked for since then
+            name = one.external_subscription_id
+            delivered[name] = max(delivered.get(name, one.delivered_at), one.delivered_at)
+        async with self._database.read() as tx:
+            known = await subscribed(tx, delivered)
+        since = self._clock() - BELIEVED_FOR
+        old = {name for name, at in delivered.items() if name not in known or known[name].checked_at <= max(at, since)}
+        answered = await self._subscriptions.refresh(old) if old else set[str]()
+        if answered:
+            async with self._database.read() as tx:
+                known |= await subscribed(tx, answered)
+        return {name: one for name, one in known.items() if name not in old or name in answered}
+
+
+def _counts(life: Life, one: Entry, verdicts: Mapping[Key, Verdict]) -> bool:
+    return life.counts(one.timestamp, verdicts[one.key].stored_at, one.external_customer_id)
 
 
 def _counted(one: Entry) -> TransactionCounted:

@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
-from decimal import Decimal, InvalidOperation
+from datetime import datetime, timedelta
+from decimal import Decimal
 
 from services.sync.lago.client import LagoClient
 from services.sync.lago.models import StoredEvent
@@ -14,17 +14,16 @@ from services.sync.ledger.store import Entry
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`same`: stored as meant, to the subscription, the code, the time and the value."""
+    """`same`: stored as meant, to the subscription, the code, the time and the value; at `stored_at`."""
 
     found: bool
     same: bool
     explanation: str = ""
-    counted: bool = False
+    stored_at: datetime | None = None
 
 
 def compare(one: Entry, stored: StoredEvent) -> Verdict:
     """What differs between an entry and what Lago stores under its id."""
-    value = stored.properties.get(one.property_name)
     meant = {
         "subscription": one.external_subscription_id,
         "code": one.code,
@@ -35,19 +34,12 @@ def compare(one: Entry, stored: StoredEvent) -> Verdict:
         "subscription": stored.external_subscription_id,
         "code": stored.code,
         "timestamp": stored.timestamp.astimezone(one.timestamp.tzinfo).isoformat(timespec="milliseconds"),
-        one.property_name: _number(value),
+        one.property_name: stored.number(one.property_name),
     }
     differing = [f"{name} {there[name]} instead of {meant[name]}" for name in meant if meant[name] != there[name]]
     if differing:
         return Verdict(True, False, f"Lago has {one.usage_event_id} with {', '.join(differing)}.")
-    return Verdict(True, True, counted=stored.lago_subscription_id is not None)
-
-
-def _number(value: object) -> Decimal | None:
-    try:
-        return Decimal(str(value))
-    except InvalidOperation:
-        return None
+    return Verdict(True, True, stored_at=stored.created_at)
 
 
 class ReadBack:

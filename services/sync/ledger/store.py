@@ -34,6 +34,7 @@ class Entry(NamedTuple):
     attempts: int
     server_errors: int
     created_at: datetime
+    delivered_at: datetime | None
     id_tag: str = ""
 
     @property

@@ -1,7 +1,6 @@
 """Comparing one subscription's period: Lago's total first, its events one by one only where that differs."""
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -10,6 +9,7 @@ from typing import Any, Final
 
 from services.sync.lago.client import LagoClient
 from services.sync.lago.models import StoredEvent, Usage
+from services.sync.lago.rules import Life
 from services.sync.reconcile import rules, store
 from services.sync.reconcile.rules import Elsewhere, Entry, EntryState, Findings, Scope, Session, Span, Stored
 from services.sync.sessions.identity import AnotherSteveError
@@ -31,9 +31,6 @@ MOST_LOOKED_FOR: Final = 200
 MOST_REREAD: Final = 500
 # Whoever asked does not wait for long, and Lago is still to be asked.
 REREAD_WITHIN_S: Final = 4.0
-
-# What Lago counts; anything else in the property is skipped there (facts 7).
-_PLAIN: Final = re.compile(r"-?\d+(\.\d+)?")
 
 Reread = Callable[[Sequence[int]], Awaitable[object]]
 
@@ -67,6 +64,8 @@ class _Period:
     span: Span
     usage: Usage | None
     ended: bool = False
+    # Another one follows it: what came after its end is in no invoice.
+    closed: bool = False
 
 
 class Check:
@@ -106,7 +105,11 @@ class Check:
         """Compare a period that is over, event by event: Lago's total is about the current one only."""
         async with self._database.read() as tx:
             customer = await store.customer_of(tx, subscription)
-        return await self._compare(subscription, customer, _Period(span, None)) if customer is not None else None
+        return (
+            await self._compare(subscription, customer, _Period(span, None, closed=True))
+            if customer is not None
+            else None
+        )
 
     async def _period(self, subscription: str, customer: str) -> _Period:
         usage = await self._lago.current_usage(customer, subscription)
@@ -154,11 +157,13 @@ class Check:
     ) -> tuple[Findings, str | None]:
         """What differs, and why that is not for sure yet."""
         if period.usage is not None:
-            usage_wh, events = self._total(period.usage)
-            seen = rules.at_a_glance(local.sessions, local.entries, usage_wh=usage_wh, usage_events=events)
+            usage_wh, count = self._total(period.usage)
+            seen = rules.at_a_glance(local.sessions, local.entries, usage_wh=usage_wh, usage_events=count)
             if seen is not None:
                 return seen, None
-        stored = await self._stored(subscription, period.span, local)
+        events = await self._stored(subscription, period.span, local)
+        lives = await self._lago.lives(subscription, customer)
+        stored = [self._read(one, customer, period, lives) for one in events]
         entries, known = await self._place(subscription, period.span, local, stored)
         scope = Scope(subscription, self._code, period.span)
         findings = rules.one_by_one(local.sessions, entries, stored, scope, known=known)
@@ -210,22 +215,22 @@ class Check:
             return f"SteVe's record is as it was read last: it did not answer within {REREAD_WITHIN_S:g} s."
         return None
 
-    async def _stored(self, subscription: str, span: Span, local: _Local) -> list[Stored]:
+    async def _stored(self, subscription: str, span: Span, local: _Local) -> list[StoredEvent]:
         """Lago's events of the span, and what it has under the ids that are missing among them."""
-        found: list[Stored] = []
+        found: list[StoredEvent] = []
         for code in sorted(local.codes | {self._code}):
             page: int | None = 1
             while page is not None:
                 # The end is pinned: what is stored meanwhile moves events to later pages, and none past us.
                 answer = await self._lago.stored_events(subscription, code, span.start, span.end, page=page)
-                found += [self._read(one) for one in answer.events]
+                found += answer.events
                 page = answer.meta.next_page
-        there = {one.usage_event_id for one in found}
+        there = {one.transaction_id for one in found}
         missing = [one for one in local.entries if one.state in ("sent", "stuck") and one.usage_event_id not in there]
         for entry in missing[:MOST_LOOKED_FOR]:
             one = await self._lago.stored_event(entry.usage_event_id)
             if one is not None:
-                found.append(self._read(one))
+                found.append(one)
         return found
 
     async def _place(
@@ -253,16 +258,16 @@ class Check:
             return None, 0
         return _wh(sum((one.units for one in charges), Decimal(0))), sum(one.events_count for one in charges)
 
-    def _read(self, one: StoredEvent) -> Stored:
-        value = one.properties.get(self._property)
-        text = value if isinstance(value, str) else str(value)
+    def _read(self, one: StoredEvent, customer: str, period: _Period, lives: Sequence[Life]) -> Stored:
+        value = one.number(self._property)
+        in_time = not period.closed or (one.created_at is not None and one.created_at <= period.span.end)
         return Stored(
             usage_event_id=one.transaction_id,
             subscription=one.external_subscription_id,
             code=one.code,
             timestamp=one.timestamp,
-            wh=_wh(Decimal(text)) if _PLAIN.fullmatch(text) else None,
-            counted=one.lago_subscription_id is not None,
+            wh=_wh(value) if value is not None else None,
+            counted=in_time and any(life.counts(one.timestamp, one.created_at, customer) for life in lives),
         )
 
     async def _unanswered(self, subscription: str, customer: str, span: Span, error: UpstreamError) -> Checked:

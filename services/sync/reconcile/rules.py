@@ -348,7 +348,11 @@ def _why_not(entry: Entry, one: Stored) -> tuple[Kind, str]:
             f"Lago reported {event_id} as an error: {entry.reported}.",
         ),
         (one.wh is None, "sent_not_counted", f"The quantity of {event_id} in Lago is no number."),
-        (not one.counted, "sent_not_counted", f"Lago shows {event_id} without a subscription."),
+        (
+            not one.counted,
+            "sent_not_counted",
+            f"No subscription of that id ran at the time of {event_id}, or its invoice was final when the event came.",
+        ),
     ]
     otherwise: tuple[Kind, str] = (
         "other_metric",

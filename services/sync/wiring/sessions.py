@@ -73,7 +73,7 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
     )
     # One after the other finishes; what comes in meanwhile is taken up by those that are free.
     deliver = Lanes("ledger.deliver", delivery.lane, DELIVER_EVERY_S, count=settings.in_flight)
-    counting = Counting(lago, database, outbox, clock=clock, new_id=new_id)
+    counting = Counting(lago, upstreams.subscriptions, database, outbox, clock=clock, new_id=new_id)
     settler = Settler(
         database,
         outbox,

@@ -44,7 +44,7 @@ async def test_it_sends_events_one_by_one_and_in_batches(oracle: Any, lago: Simu
     assert await call(oracle.events.batch_create, batch) is None
     assert len(lago.state.events) == 3
     found = await call(oracle.events.find, "t2")
-    assert found.lago_subscription_id == lago.state.subscriptions[0].lago_id
+    assert (found.external_subscription_id, found.lago_subscription_id) == ("sub_1", None)
 
 
 async def test_it_reads_the_errors(oracle: Any, lago: SimulatedLago) -> None:  # noqa: ANN401

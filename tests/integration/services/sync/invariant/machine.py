@@ -215,6 +215,8 @@ class Play(Stage):
             # Only sync knows whether a reading became an event, which is too late then, or comes with the stop.
             await self.calm()
         await self.landed()
+        # Lago tells whole seconds: what comes within that of an end is not known to have come before it.
+        self.world.clock.advance(seconds=1)
 
     def _active(self, subscription: str) -> Any:  # noqa: ANN401 - the simulator's
         found = self.world.lago.state.find_subscription(subscription)

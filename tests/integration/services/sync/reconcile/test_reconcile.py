@@ -165,12 +165,12 @@ async def test_another_quantity_under_our_id_is_found(world: World) -> None:
     assert kinds(row) == [("wrong_quantity", -500, f"main:{pk}")]
 
 
-async def test_an_event_without_a_subscription_is_not_counted(world: World) -> None:
-    """Lago has it and shows it as nobody's."""
+async def test_an_event_of_before_its_subscription_is_not_counted(world: World) -> None:
+    """Lago has it under an id that nobody had at that time."""
     pks = await billed(world, 2_000, 4_000)
     subscription = world.lago.state.find_subscription("sub_ada")
     assert subscription is not None
-    subscription.started_us = stored_event(world, pks[1]).timestamp_us
+    subscription.started_us = stored_event(world, pks[1]).timestamp_us - 1_000_000
     world.lago.state.catalog_version += 1
     # The period begins later by that, so the whole of it as it was believed is compared.
     async with world.service.database.read() as tx:

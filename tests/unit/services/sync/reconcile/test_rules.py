@@ -103,7 +103,7 @@ def test_an_event_of_ours_that_belongs_elsewhere_is_told_with_its_session(elsewh
 
 
 def test_what_lago_does_not_count_and_nobody_sent_is_nothing() -> None:
-    """Another product's events, and those without a subscription, are no difference."""
+    """Another product's events, and those that count for no subscription, are no difference."""
     assert compare([], [lago(ONE, code="parking"), lago(entry(2), counted=False)]).equal is True
 
 

@@ -1,0 +1,120 @@
+"""Counted is said of what Lago certainly bills, and of nothing else: Lago itself does not say it of an event."""
+
+from typing import Any
+
+import pytest
+
+from deploy.demo.lago import LagoSettings, lifecycle
+from shared.contracts.requests.sync_work import Reconcile
+from tests.integration.services.sync.conftest import ADA, LAGO_SEED, Build, World, ago
+
+BATCH = "/api/v1/events/batch"
+
+
+async def state(world: World, pk: int) -> str:
+    """How the session stands after Lago was asked about it."""
+    await world.rooms.counting.count()
+    row = await world.session(pk)
+    return str(row.billing)
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [({}, False), ({"shows_subscription": True}, True), ({"events_store": "clickhouse"}, True)],
+    ids=["postgres", "old postgres", "clickhouse"],
+)
+async def test_whether_lago_names_a_subscription_or_not(
+    build_world: Build,
+    given: dict[str, Any],
+    shown: bool,  # noqa: FBT001
+) -> None:
+    """An event is counted, and told so once, also where Lago shows it without its subscription, as PostgreSQL does."""
+    world = await build_world(lago=LagoSettings(seed=LAGO_SEED, **given))
+    await world.link("A")
+    pk = world.charge("A", 2_000).pk
+    await world.turn()
+    answer = await world.rooms.lago._caller._client.get(f"/api/v1/events/steve:main:{pk}:1")
+    assert (answer.json()["event"]["lago_subscription_id"] is not None) is shown
+    assert await state(world, pk) == "counted"
+    assert await state(world, pk) == "counted"
+    assert len(await world.events("transaction.counted")) == 1
+
+
+async def test_an_event_that_came_after_the_last_invoice_is_not_counted(world: World) -> None:
+    """The subscription ended unheard a moment before the event was sent: Lago took it and never bills it. It is not
+    called counted, and the proof names it.
+    """
+    await world.link("A")
+    pk = world.charge("A", 4_000, start_at=ago(minutes=30)).pk
+    await world.rooms.poller.poll()
+    await world.rooms.settler.settle()
+    lifecycle.terminate(world.lago.state, "sub_ada")
+    world.clock.advance(seconds=30)
+    await world.rooms.delivery.deliver()
+    assert world.lago.requests.count("POST", BATCH) == 1
+    assert world.counted() == (0, 0)
+    assert await state(world, pk) == "synced"
+    world.clock.advance(hours=3)
+    assert await state(world, pk) == "synced"
+    [proof] = (await world.rooms.reconciler.reconcile(Reconcile(external_subscription_id="sub_ada"), ADA)).rows
+    assert [(one.kind, one.wh) for one in proof.differences] == [("sent_not_counted", -4_000)]
+
+
+@pytest.mark.parametrize("upgrades", [1, 2])
+async def test_what_an_upgraded_subscription_billed_is_counted(world: World, upgrades: int) -> None:
+    """Its successors have its id, and began after the event: the one that ran then counts."""
+    await world.link("A")
+    pk = world.charge("A", 4_000).pk
+    await world.turn()
+    for _ in range(upgrades):
+        world.clock.advance(seconds=5)
+        lifecycle.upgrade(world.lago.state, "sub_ada", "ev")
+    assert world.counted() == (4_000, 1)
+    assert await state(world, pk) == "counted"
+
+
+async def test_what_was_sent_before_the_end_is_counted(world: World) -> None:
+    """The subscription ended before anybody looked, and after Lago had the event."""
+    await world.link("A")
+    pk = world.charge("A", 4_000).pk
+    await world.turn()
+    world.clock.advance(seconds=5)
+    lifecycle.terminate(world.lago.state, "sub_ada")
+    assert await state(world, pk) == "counted"
+
+
+async def test_a_silent_lago_counts_nothing_yet(world: World) -> None:
+    """Without an answer about the subscription nothing is certain; with it the event is counted."""
+    await world.link("A")
+    pk = world.charge("A", 4_000).pk
+    await world.turn()
+    world.lago.faults.add("http_503", path="/api/v1/subscriptions")
+    assert await state(world, pk) == "synced"
+    world.lago.faults.clear()
+    world.rooms.lago._caller._breaker.succeeded()
+    world.clock.advance(minutes=1)
+    assert await state(world, pk) == "counted"
+
+
+async def test_a_plan_without_a_charge_counts_nothing(world: World) -> None:
+    """The charge was taken off the plan after the event was sent; put back, the event is counted."""
+    await world.link("A")
+    pk = world.charge("A", 4_000).pk
+    await world.turn()
+    plan = world.lago.state.plans["ev"]
+    charges, plan.charges = plan.charges, []
+    assert await state(world, pk) == "synced"
+    plan.charges = charges
+    world.clock.advance(minutes=10)
+    assert await state(world, pk) == "counted"
+
+
+async def test_another_customers_subscription_does_not_count(world: World) -> None:
+    """The id is another customer's by now, from before the session on: nobody says that Ada is billed."""
+    await world.link("A")
+    pk = world.charge("A", 4_000).pk
+    await world.turn()
+    subscription = world.lago.state.find_subscription("sub_ada")
+    assert subscription is not None
+    subscription.external_customer_id = "cus_bob"
+    assert await state(world, pk) == "synced"
