@@ -83,8 +83,8 @@ def wire(
     served = settings.served()
     watch = Watch(service.database)
     taps = wire_taps(service, settings, watch, clocks)
-    gateway = wire_gateway(service, settings, taps.decider, listens="gateway" in served)
-    wire_evidence(service, settings)
+    gateway = wire_gateway(service, settings, taps, listens="gateway" in served)
+    wire_evidence(service, settings, taps)
     drivers = wire_drivers(service, settings, watch)
     keys = parse_hook_keys(settings.hook_keys.get_secret_value())
     hook = Hook(taps.decider, keys, registry=service.registry) if "hook" in served else None

@@ -169,6 +169,8 @@ open_session = sa.Table(
     sa.Column("station_started_at", Time, nullable=False, server_default=sa.func.now()),
     sa.Column("stopped_at", Time),
     sa.Column("energy_wh", sa.BigInteger),
+    # Its whole name, which only sync knows.
+    sa.Column("session", sa.Text),
     sa.Index("ix_open_session_charge_box_id", "charge_box_id", postgresql_where=sa.text("stopped_at IS NULL")),
     sa.Index("ix_open_session_started_at", "started_at"),
 )

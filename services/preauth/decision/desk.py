@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -22,10 +23,13 @@ AT_ONCE: Final = 500
 
 
 class GatewayDesk:
-    """A `TapDesk`. `write_answers`, called now and then and at the end, puts what SteVe answered beside the taps."""
+    """A `TapDesk`. `write_answers`, called now and then and at the end, puts what SteVe answered beside the taps.
 
-    def __init__(self, decider: Decider, database: Database) -> None:
-        self._decider, self._database = decider, database
+    `spooled`: whether taps of this process still wait to come into the journal.
+    """
+
+    def __init__(self, decider: Decider, database: Database, spooled: Callable[[], bool]) -> None:
+        self._decider, self._database, self._spooled = decider, database, spooled
         self._deciding: dict[UUID, asyncio.Task[Decision]] = {}
         self._passed: OrderedDict[UUID, datetime] = OrderedDict()
         self._answers: deque[tuple[datetime, UUID, str]] = deque(maxlen=MOST_WAITING)
@@ -78,14 +82,24 @@ class GatewayDesk:
             # At a stop, tunnels leave before their taps are decided. What writes the journal stops after this, and
             # would not be told any more what became of them.
             await asyncio.wait(self._deciding.values())
-        while self._answers:
-            some = [self._answers.popleft() for _ in range(min(len(self._answers), AT_ONCE))]
-            try:
-                async with self._database.write() as tx:
-                    await store.add_steve_answers(tx, some)
-            except BaseException:
-                self._answers.extendleft(reversed(some))
-                raise
+        # Asked first: what has no row after this, although nothing waited, will have none.
+        spooled, early = self._spooled(), []
+        try:
+            while self._answers:
+                early += await self._write(spooled=spooled)
+        finally:
+            self._answers.extend(early)
+
+    async def _write(self, *, spooled: bool) -> list[tuple[datetime, UUID, str]]:
+        """Write some; returns those that are to be written later, because their taps are not there yet."""
+        some = [self._answers.popleft() for _ in range(min(len(self._answers), AT_ONCE))]
+        try:
+            async with self._database.write() as tx:
+                found = await store.add_steve_answers(tx, some)
+        except BaseException:
+            self._answers.extendleft(reversed(some))
+            raise
+        return [one for one in some if spooled and one[1] not in found]
 
     def _record(self, task: asyncio.Task[Decision], told: Told) -> None:
         if task.cancelled() or task.exception() is not None:

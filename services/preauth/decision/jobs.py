@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Final
 from uuid import UUID
@@ -18,7 +18,7 @@ from services.preauth.decision.tap import MatchAnswered
 from shared.bus.outbox import Outbox
 from shared.contracts.events.preauth import ScanIntercepted
 from shared.contracts.identity import Actor, Cause
-from shared.database.engine import Database, after_commit, is_busy, is_unavailable
+from shared.database.engine import Database, Write, after_commit, is_busy, is_unavailable
 from shared.runtime.clock import Clock, NewId
 from shared.runtime.log import get_logger
 
@@ -155,7 +155,9 @@ class Sweeper:
 
 
 class Replay:
-    """Brings the spool into the journal as soon as the database is back."""
+    """Brings the spool into the journal as soon as the database is back. `written` takes the rows further, with them in
+    one transaction.
+    """
 
     def __init__(
         self,
@@ -172,6 +174,7 @@ class Replay:
         self._clock, self._new_id = clock, new_id
         self._bytes = Gauge("tap_spool_bytes", "Taps that wait for the database", registry=registry)
         gaps = Counter("tap_gap_taps_total", "Taps that are in no journal", registry=registry)
+        self.written: Callable[[Write, Sequence[store.Row]], Awaitable[None]] | None = None
         # At once: while the database is away, nothing else tells of them.
         spool.on_miss = gaps.inc
 
@@ -215,6 +218,8 @@ class Replay:
             async with self._database.write() as tx:
                 rows = await store.replay(tx, spooled)
                 await store.tell_decided(tx, rows, new_id=self._new_id, at=self._clock())
+                if rows and self.written is not None:
+                    await self.written(tx, rows)
                 after_commit(tx, self._outbox.wake)
         except DBAPIError as error:
             if is_unavailable(error) or is_busy(error):

@@ -48,6 +48,7 @@ class Projections:
             id_tag=IdTag(event.id_tag),
             started_at=event.started_at,
             seen_at=envelope.time,
+            session=event.session,
         )
 
     async def transaction_stopped(self, tx: Write, event: TransactionStopped, envelope: Envelope) -> None:
@@ -61,6 +62,7 @@ class Projections:
             id_tag=IdTag(event.id_tag),
             started_at=event.started_at,
             seen_at=envelope.time,
+            session=event.session,
         )
         await session_stopped(
             tx,
@@ -113,10 +115,11 @@ async def session_started(
     id_tag: IdTag,
     started_at: datetime,
     seen_at: datetime,
+    session: str | None = None,
 ) -> None:
     """A card began to charge, by SteVe's record or as the gateway saw it, whichever is known first.
 
-    `started_at` is the station's clock; `seen_at` ours.
+    `started_at` is the station's clock; `seen_at` ours; `session` its whole name, where that is known.
 
     The gateway cannot know which SteVe database an id is of, so an id may come again after SteVe was installed anew:
     what began later, and cannot be the session that is known, takes its place.
@@ -126,6 +129,7 @@ async def session_started(
         "id_tag": id_tag,
         "started_at": seen_at,
         "station_started_at": started_at,
+        "session": session,
     }
     known = open_session.c
     statement = pg.insert(open_session).values(charge_box_id=charge_box_id, transaction_id=transaction_id, **values)
@@ -137,6 +141,15 @@ async def session_started(
             where=sa.and_(known.station_started_at < started_at, another),
         )
     )
+    if session is not None:
+        # The gateway saw it first.
+        nameless = open_session.update().where(
+            known.charge_box_id == charge_box_id,
+            known.transaction_id == transaction_id,
+            known.id_tag == id_tag,
+            known.session.is_(None),
+        )
+        await tx.execute(nameless.values(session=session))
 
 
 async def session_stopped(

@@ -74,6 +74,7 @@ class Snapshot:
                             started_at=session.started_at,
                             # When it was seen is not told; what is to come was not seen yet.
                             seen_at=min(session.started_at, self._clock()),
+                            session=session.session,
                         )
                 sessions += len(some_sessions)
         except (NoAnswerError, RemoteProblem) as error:

@@ -74,6 +74,13 @@ _TELL_DECIDED: Final = sa.text(
     """)
 )
 
+_STEVE_ANSWERS: Final = sa.text("""
+    UPDATE preauth.tap SET steve_answer = x.verdict
+    FROM json_to_recordset(CAST(:answers AS json)) AS x (at timestamptz, id uuid, verdict text)
+    WHERE tap.received_at = x.at AND tap.tap_id = x.id AND tap.received_at BETWEEN :first_at AND :last_at
+    RETURNING tap.tap_id
+""").columns(tap.c.tap_id)
+
 # Each is an outage.
 MOST_GAPS: Final = 100
 
@@ -325,11 +332,11 @@ async def gaps(tx: Read, *, since: datetime | None, until: datetime | None) -> l
     ]
 
 
-async def add_steve_answers(tx: Write, answers: Sequence[tuple[datetime, UUID, str]]) -> None:
-    """Put SteVe's verdicts, as they passed the gateway, beside their taps: (received_at, tap_id, verdict)."""
-    statement = (
-        tap.update()
-        .where(tap.c.received_at == sa.bindparam("at"), tap.c.tap_id == sa.bindparam("id"))
-        .values(steve_answer=sa.bindparam("verdict"))
-    )
-    await tx.execute(statement, [{"at": at, "id": tap_id, "verdict": verdict} for at, tap_id, verdict in answers])
+async def add_steve_answers(tx: Write, answers: Sequence[tuple[datetime, UUID, str]]) -> set[UUID]:
+    """Put SteVe's verdicts, as they passed the gateway, beside their taps: (received_at, tap_id, verdict). Returns the
+    taps that are in the journal.
+    """
+    rows = [{"at": at, "id": tap_id, "verdict": verdict} for at, tap_id, verdict in answers]
+    times = [at for at, _, _ in answers]
+    values = {"answers": _json.encode(rows).decode(), "first_at": min(times), "last_at": max(times)}
+    return set((await tx.execute(_STEVE_ANSWERS, values)).scalars())

@@ -1,5 +1,6 @@
 """Judges what chargers did with a Blocked, has the watchdog stop what should not run, and watches rates."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -75,6 +76,10 @@ class Evidence:
             session=event.session,
             within=self._session_within,
         )
+
+    async def taps_came_late(self, tx: Write, rows: Sequence[store.Row]) -> None:
+        """The same for taps that were not in the journal yet when their sessions were told of."""
+        await store.note_sessions_of(tx, rows, within=self._session_within)
 
     async def watch_rates(self) -> None:
         """Tell of chargers that take far more scans than they used to."""

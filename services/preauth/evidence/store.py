@@ -1,5 +1,6 @@
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -11,22 +12,29 @@ from shared.database.engine import Read, Write
 
 Row = sa.Row[Any]
 
+# A station's clock may be ahead of ours by so much, and its session seem to begin before the tap.
+BEFORE_ITS_TAP: Final = timedelta(seconds=30)
+
+
+def _began_at(session: sa.FromClause) -> sa.ColumnElement[datetime]:
+    """As `rules.began_at`."""
+    by_station, seen_at = session.c.station_started_at, session.c.started_at
+    return sa.case((by_station.between(seen_at - KNOWN_LATE, seen_at + AHEAD), by_station), else_=seen_at)
+
 
 async def unjudged(tx: Read, *, since: datetime, limit: int) -> list[tuple[Row, Blocked]]:
     """Taps that were scans since then, with what is known of each: those that nobody judged yet, and those that were
     found honoured before the session was known, or its energy.
     """
     later, session = tap.alias("later"), open_session.alias("session")
-    # As `rules.began_at`.
-    by_station, seen_at = session.c.station_started_at, session.c.started_at
-    began_at = sa.case((by_station.between(seen_at - KNOWN_LATE, seen_at + AHEAD), by_station), else_=seen_at)
+    began_at = _began_at(session)
     theirs = (
         sa.select(
             session.c.transaction_id,
             session.c.energy_wh,
             began_at.label("started_at"),
             # The station's clock tells how long it was, whatever it says the time was.
-            (began_at + (session.c.stopped_at - by_station)).label("stopped_at"),
+            (began_at + (session.c.stopped_at - session.c.station_started_at)).label("stopped_at"),
         )
         .where(
             session.c.charge_box_id == tap.c.charge_box_id,
@@ -158,7 +166,7 @@ async def note_session(
             tap.c.charge_box_id == charge_box_id,
             tap.c.told == "passed",
             tap.c.received_at > started_at - within,
-            tap.c.received_at <= started_at + timedelta(seconds=30),
+            tap.c.received_at <= started_at + BEFORE_ITS_TAP,
         )
         .order_by(tap.c.kind, tap.c.received_at.desc())
         .subquery()
@@ -168,6 +176,38 @@ async def note_session(
         .where(tap.c.received_at == last.c.received_at, tap.c.tap_id == last.c.tap_id, tap.c.session.is_(None))
         .values(session=session)
     )
+
+
+async def note_sessions_of(tx: Write, rows: Sequence[Row], *, within: timedelta) -> None:
+    """Put beside taps that came into the journal late what was told of meanwhile: the sessions that followed them."""
+    began_at = _began_at(open_session)
+    followed = sa.and_(
+        open_session.c.charge_box_id == tap.c.charge_box_id,
+        open_session.c.id_tag == tap.c.id_tag,
+        began_at >= tap.c.received_at - BEFORE_ITS_TAP,
+        began_at < tap.c.received_at + within,
+    )
+    statement = (
+        sa.select(
+            open_session.c.charge_box_id, open_session.c.id_tag, began_at.label("began_at"), open_session.c.session
+        )
+        .distinct()
+        .select_from(tap.join(open_session, followed))
+        .where(
+            tap.c.received_at.between(min(row.received_at for row in rows), max(row.received_at for row in rows)),
+            tap.c.tap_id == sa.any_(sa.literal([row.tap_id for row in rows], sa.ARRAY(tap.c.tap_id.type))),
+            open_session.c.session.is_not(None),
+        )
+    )
+    for found in list(await tx.execute(statement)):
+        await note_session(
+            tx,
+            charge_box_id=found.charge_box_id,
+            id_tag=found.id_tag,
+            started_at=found.began_at,
+            session=found.session,
+            within=within,
+        )
 
 
 async def scan_rates(tx: Read, *, now: datetime, window: timedelta, usual_over: timedelta) -> list[Row]:

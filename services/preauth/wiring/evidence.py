@@ -8,6 +8,7 @@ from services.preauth.evidence.jobs import Evidence
 from services.preauth.evidence.sight import Sight
 from services.preauth.evidence.watchdog import Watchdog
 from services.preauth.settings import PreauthSettings
+from services.preauth.wiring.taps import TapParts
 from shared.contracts.events import sync
 from shared.runtime.service import Service
 from shared.runtime.supervisor import Every
@@ -19,7 +20,7 @@ RATES_EVERY_S = 60.0
 SNAPSHOT_EVERY_S = 2.0
 
 
-def wire_evidence(service: Service, settings: PreauthSettings) -> None:
+def wire_evidence(service: Service, settings: PreauthSettings, taps: TapParts) -> None:
     """Keep what a tap must know of cards and sessions, and judge by it what chargers did."""
     projections = Projections(service.database, clock=service.clock, new_id=service.new_id)
     service.consumer.on(sync.CardDiscovered, projections.card_discovered)
@@ -38,6 +39,7 @@ def wire_evidence(service: Service, settings: PreauthSettings) -> None:
         session_within=timedelta(seconds=settings.session_within_s),
     )
     service.consumer.on(sync.TransactionStarted, evidence.session_started)
+    taps.replay.written = evidence.taps_came_late
     snapshot = Snapshot(service.database, service.requester, clock=service.clock)
     service.parts += [
         Every("projections.snapshot", SNAPSHOT_EVERY_S, snapshot.take, at_stop="abandon"),

@@ -3,10 +3,10 @@
 from services.preauth.chargers.handlers import Chargers
 from services.preauth.chargers.jobs import Newcomers, Readiness
 from services.preauth.chargers.observer import Observer
-from services.preauth.decision.decider import TapDecider
 from services.preauth.decision.desk import GatewayDesk
 from services.preauth.gateway.server import Gateway
 from services.preauth.settings import PreauthSettings
+from services.preauth.wiring.taps import TapParts
 from shared.contracts.events import sync
 from shared.contracts.requests import preauth as asked
 from shared.runtime.service import Service
@@ -19,7 +19,7 @@ CHECK_EVERY_S = 10.0
 ANSWERS_EVERY_S = 0.5
 
 
-def wire_gateway(service: Service, settings: PreauthSettings, decider: TapDecider, *, listens: bool) -> Gateway | None:
+def wire_gateway(service: Service, settings: PreauthSettings, taps: TapParts, *, listens: bool) -> Gateway | None:
     """Wire what is known of chargers, and the gateway that sees them, where it shall listen."""
     database, outbox, clock, new_id = service.database, service.outbox, service.clock, service.new_id
     readiness = Readiness(database, outbox, service.requester, clock=clock, new_id=new_id)
@@ -39,7 +39,7 @@ def wire_gateway(service: Service, settings: PreauthSettings, decider: TapDecide
     config = settings.gateway()
     if config is None or not listens:
         return None
-    desk = GatewayDesk(decider, database)
+    desk = GatewayDesk(taps.decider, database, lambda: len(taps.spool) > 0)
     listener = bind(settings.host, settings.ocpp_port, setting="EXPRESSYNC_PREAUTH_OCPP_PORT")
     gateway = Gateway(
         config,

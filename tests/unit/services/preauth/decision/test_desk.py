@@ -34,7 +34,7 @@ class Slow:
 async def test_desk_is_not_done_before_what_was_told_is_handed_on() -> None:
     """A tap that passed before it was decided: the last turn waits for the decision, so that it is not left untold."""
     decider = Slow()
-    desk = GatewayDesk(decider, cast("Database", None))
+    desk = GatewayDesk(decider, cast("Database", None), lambda: False)
     tap = Presented(
         tap_id=uuid7(),
         charge_box_id="CP",
