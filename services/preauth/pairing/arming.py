@@ -54,6 +54,7 @@ class Arming:
             if (unable := await store.why_unable(tx, charge_box_id)) is not None:
                 raise rules.ChargerUnable(unable)
             weak = presence == "qr" and not self._qr_is_strong
+            await store.in_turn(tx, f"charger {charge_box_id}", f"kiosk {kiosk_id}" if kiosk_id else driver.source)
             recent = await store.recent(
                 tx,
                 charge_box_id=charge_box_id,

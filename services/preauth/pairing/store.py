@@ -40,6 +40,15 @@ async def arm(tx: Write, values: dict[str, Any]) -> Row | None:
     return found
 
 
+async def in_turn(tx: Write, *budgets: str) -> None:
+    """Wait until nobody else counts what is left of these budgets, and keep others waiting until `tx` ends. All name
+    them in the same order: the charger's first.
+    """
+    for budget in budgets:
+        name = f"preauth.budget {budget}"
+        await tx.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
+
+
 async def recent(
     tx: Read, *, charge_box_id: str, weak: bool, kiosk_id: UUID | None, source: str | None, since: datetime
 ) -> Recent:

@@ -457,6 +457,23 @@ async def test_a_source_has_a_budget_over_all_chargers(database: TestDatabase, t
         assert await from_("198.51.100.8", "D") == 201
 
 
+@pytest.mark.parametrize("presence", ["kiosk", "qr"])
+async def test_scans_that_are_armed_at_once_share_a_budget(
+    database: TestDatabase, tmp_path: Path, presence: str
+) -> None:
+    """As many as come at the same moment: no more are armed than one after the other would be."""
+    chargers = "ABCDEFGH"
+    async with (
+        running(database, tmp_path, cooldown_s=0, scans_per_kiosk=2, scans_per_source=2) as preauth,
+        browser(preauth) as client,
+    ):
+        if presence == "kiosk":
+            await kiosk_of(preauth, client, *chargers)
+        keys = {charger: {"key": await qr_of(preauth, charger)} if presence == "qr" else {} for charger in chargers}
+        armed = await asyncio.gather(*(arm(client, charger, **keys[charger]) for charger in chargers))
+        assert sorted(one.status_code for one in armed) == [201] * 2 + [429] * 6
+
+
 async def test_a_charger_rests_after_a_scan(database: TestDatabase, tmp_path: Path) -> None:
     """Soon after a card was taken, the next scan has to wait: the card may still be in front of the reader."""
     async with running(database, tmp_path, cooldown_s=30) as preauth, browser(preauth) as kiosk:
