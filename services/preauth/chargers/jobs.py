@@ -7,6 +7,7 @@ from uuid import UUID
 
 from services.preauth.chargers import store
 from services.preauth.chargers.rules import READINESS_KEYS, Verdict, readiness
+from services.preauth.decision.projections import transaction_id_of
 from shared.bus.outbox import Outbox
 from shared.bus.requests import NoAnswerError
 from shared.contracts.event import Envelope
@@ -168,14 +169,19 @@ class Readiness:
 
 
 class Newcomers:
-    """Chargers that never came through the gateway are known from taps (the hook) and from SteVe's sessions."""
+    """Chargers that do not come through the gateway are known from taps (the hook) and from SteVe's sessions; also
+    those that do not any more.
+    """
 
     def __init__(self, database: Database, *, clock: Clock) -> None:
         self._database, self._clock = database, clock
 
     async def note_tapped(self) -> None:
         async with self._database.write() as tx:
-            await store.note_tapped(tx, self._clock() - LOOK_BACK)
+            since = self._clock() - LOOK_BACK
+            await store.note_tapped(tx, since)
+            await store.leave_tapped(tx, since)
 
     async def session_started(self, tx: Write, event: TransactionStarted, envelope: Envelope) -> None:
         await store.note(tx, event.charge_box_id, envelope.time)
+        await store.leave_started(tx, event.charge_box_id, transaction_id_of(event.session), event.started_at)

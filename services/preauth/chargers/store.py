@@ -226,6 +226,37 @@ async def note_tapped(tx: Write, since: datetime) -> None:
     )
 
 
+# Who leaves the gateway. The row's own columns are looked at as well as the sockets: where it is just coming back, the
+# update waits for its row, and then sees of it alone what is new.
+_GONE = sa.and_(
+    charger.c.via_gateway,
+    charger.c.connected_at <= charger.c.disconnected_at,
+    ~sa.exists().where(charger_connection.c.charge_box_id == charger.c.charge_box_id),
+)
+_LEAVES = charger.update().where(_GONE).values(via_gateway=False, subprotocol=None)
+
+
+async def leave_tapped(tx: Write, since: datetime) -> None:
+    """Chargers at which a card was presented since then, and since they left, that the hook alone heard of."""
+    bypassed = sa.exists().where(
+        tap.c.charge_box_id == charger.c.charge_box_id,
+        tap.c.received_at >= since,
+        tap.c.received_at > charger.c.disconnected_at,
+        tap.c.via == "hook",
+        tap.c.also_via.is_(None),
+    )
+    await tx.execute(_LEAVES.where(bypassed))
+
+
+async def leave_started(tx: Write, charge_box_id: str, transaction_id: int, started_at: datetime) -> None:
+    """A charger that began a session after it had left, which did not pass the gateway."""
+    passed = sa.exists().where(
+        charger_session.c.charge_box_id == charge_box_id, charger_session.c.transaction_id == transaction_id
+    )
+    mine = charger.c.charge_box_id == charge_box_id
+    await tx.execute(_LEAVES.where(mine, charger.c.disconnected_at < started_at, ~passed))
+
+
 # Readiness
 
 

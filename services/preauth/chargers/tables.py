@@ -11,7 +11,7 @@ charger = sa.Table(
     sa.Column("charge_box_id", sa.Text, primary_key=True),
     sa.Column("first_seen_at", Time, nullable=False),
     sa.Column("last_seen_at", Time, nullable=False),
-    # Whether it ever came through the gateway; the others are known from taps and sessions only.
+    # Whether it comes through the gateway, as far as was last seen; others are known from taps and sessions only.
     sa.Column("via_gateway", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("subprotocol", sa.Text),
     sa.Column("connected_at", Time),

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID, uuid4
 
@@ -17,11 +18,12 @@ from services.preauth.chargers.handlers import Chargers
 from services.preauth.chargers.jobs import Newcomers, Readiness
 from services.preauth.chargers.observer import Observer
 from services.preauth.chargers.seen import Connected, Disconnected, Seen, SessionStarted, StatusReported
-from services.preauth.tables import metadata
+from services.preauth.chargers.tables import charger_session
+from services.preauth.tables import metadata, tap
 from shared.bus.outbox import Outbox
 from shared.bus.requests import NoAnswerError
 from shared.contracts.event import Envelope
-from shared.contracts.events.sync import ChargerOperationFinished
+from shared.contracts.events.sync import ChargerOperationFinished, TransactionStarted
 from shared.contracts.identity import Actor
 from shared.contracts.requests.preauth import ChargerView, GetCharger
 from shared.contracts.requests.sync import OperateCharger, OperationOutcome, OperationResult
@@ -384,6 +386,62 @@ async def test_charger_behind_a_hook_is_known_from_its_taps(one: Writing, databa
     assert view is not None
     assert view.connected is False
     assert view.connected_as_of is not None
+
+
+async def tapped(one: Writing, charge_box_id: str, **columns: object) -> None:
+    values = {"kind": "authorize", "via": "hook", "reason": "nothing_armed", "id_tag": "A", **columns}
+    async with one.database.write() as tx:
+        row = {"received_at": one.clock(), "tap_id": uuid4(), "charge_box_id": charge_box_id, **values}
+        await tx.execute(tap.insert().values(row))
+    await Newcomers(one.database, clock=one.clock).note_tapped()
+
+
+async def started(one: Writing, charge_box_id: str, transaction_id: int) -> None:
+    """SteVe's record of it, told just now."""
+    event = TransactionStarted(
+        session=f"steve:{transaction_id}",
+        charge_box_id=charge_box_id,
+        id_tag="A",
+        connector_id=1,
+        started_at=one.clock(),
+        start_wh=0,
+    )
+    async with one.database.write() as tx:
+        envelope = cast("Envelope", SimpleNamespace(time=one.clock()))
+        await Newcomers(one.database, clock=one.clock).session_started(tx, event, envelope)
+
+
+@pytest.mark.parametrize("how", ["tap", "session"])
+async def test_a_charger_that_left_the_gateway_is_asked_again(one: Writing, how: str) -> None:
+    """Now it goes to SteVe directly: nobody says any more that it is not connected, until it comes back."""
+    socket = Socket("CP-1")
+    one.observer.saw(socket.came())
+    await waited(lambda: one.told("charger.connected"))
+
+    async def shown() -> tuple[bool, bool | None]:
+        async with one.database.read() as tx:
+            view = await views.view(tx, "CP-1")
+        assert view is not None
+        return view.via_gateway, view.connected
+
+    async def heard(transaction_id: int, **columns: object) -> None:
+        await (tapped(one, "CP-1", **columns) if how == "tap" else started(one, "CP-1", transaction_id))
+
+    async with one.database.write() as tx:
+        # It passed the gateway, and SteVe tells of it when the charger has gone.
+        row = {"charge_box_id": "CP-1", "transaction_id": 1, "seen_at": one.clock()}
+        await tx.execute(charger_session.insert().values(row))
+    await heard(2)
+    assert await shown() == (True, True)
+    one.observer.saw(socket.went())
+    await waited(lambda: one.told("charger.disconnected"))
+    await heard(1, via="gateway", also_via="hook")
+    assert await shown() == (True, False)
+    await heard(3)
+    assert await shown() == (False, None)
+    one.observer.saw(Socket("CP-1").came(one.clock()))
+    await waited(lambda: one.rows("SELECT FROM charger WHERE via_gateway"))
+    assert await shown() == (True, True)
 
 
 async def test_a_charger_whose_configuration_was_changed_is_asked_anew(one: Writing) -> None:
