@@ -24,6 +24,8 @@ log = get_logger(__name__)
 MOST_TAPS: Final = 256
 MOST_ANSWERS: Final = 512
 PING_S: Final = 1.0
+# What was told waits for this long at most in a database that stumbles; the sweeper leaves it more than that.
+OUTAGE_S: Final = 2.5
 CONNECT_TIMEOUT_S: Final = 3
 # Taps that depend on another's answer go again after this: without it they would spin.
 AGAIN_AFTER_S: Final = 0.002
@@ -55,7 +57,8 @@ class GroupCommit:
         self._wanted = asyncio.Event()
         self._connected = False
         self._asked_at: float | None = None
-        self._healthy_since: float | None = None
+        self._written_at: float | None = None
+        self._healthy_since = time.monotonic()
         self.on_written: Callable[[list[Answered]], None] = lambda _: None
         # Answers that will never be written: refused, or too many. The sweeper closes their rows as unknown.
         self.on_given_up: Callable[[list[Answered]], None] = lambda _: None
@@ -77,10 +80,8 @@ class GroupCommit:
         return self._connected and not silent
 
     def healthy_for_s(self) -> float:
-        """Seconds since when the database has answered without a break; 0 while it does not."""
-        if self._healthy_since is None or not self.available:
-            return 0.0
-        return time.monotonic() - self._healthy_since
+        """Seconds since when groups are written without an outage; 0 while the database does not answer."""
+        return time.monotonic() - self._healthy_since if self.available else 0.0
 
     def submit(self, waiting: Waiting, answer: Answer) -> None:
         """Have a tap decided. `answer` gets the decision, or None where there is none; whoever waits may settle it."""
@@ -114,12 +115,12 @@ class GroupCommit:
             # The first statement is planned now, not while a tap waits.
             await statement.flush(connection, self._sql, [], [])
             self._connected = True
-            self._healthy_since = time.monotonic()
+            self._note_written()
             while not (stop.is_set() and not self._taps and not self._answers):
                 await self._wait()
                 await self._write_group(connection)
         finally:
-            self._connected, self._healthy_since, self._asked_at = False, None, None
+            self._connected, self._asked_at = False, None
             stopping.cancel()
             while self._taps:
                 _settle(self._taps.popleft()[1], None)
@@ -154,14 +155,19 @@ class GroupCommit:
             await self._write_singly(connection, group, answers, error)
             return
         self._asked_at = None
-        if time.monotonic() - started > self._silent_s:
-            self._healthy_since = time.monotonic()
+        self._note_written()
         self._finish(group, decided, answers)
         if group:
             self._size.observe(len(group))
             self._seconds.observe(time.monotonic() - started)
         # Those who were answered now record what they told: their answers go with the next group.
         await asyncio.sleep(0)
+
+    def _note_written(self) -> None:
+        now = time.monotonic()
+        if self._written_at is None or now - self._written_at > OUTAGE_S:
+            self._healthy_since = now
+        self._written_at = now
 
     def _next_taps(self) -> list[tuple[Waiting, Answer]]:
         group: list[tuple[Waiting, Answer]] = []

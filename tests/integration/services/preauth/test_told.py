@@ -114,6 +114,27 @@ async def test_an_answer_that_was_never_recorded_is_closed_as_unknown(preauth: P
     assert preauth.events("scan.intercepted") == []
 
 
+async def test_a_row_is_closed_while_the_database_stumbles(preauth: Preauth) -> None:
+    """Every second a statement takes too long to wait for: what a killed process left open is closed all the same."""
+    await arm(preauth)
+    assert (await decider_of(preauth).decide(a_tap())).block
+    preauth.clock.ahead += timedelta(seconds=4)
+
+    async def stumble() -> None:
+        while True:
+            async with locked(preauth.database, b"preauth.tap"):
+                tap = asyncio.create_task(preauth.tap("04B2", "other"))
+                await asyncio.sleep(0.25)
+            await tap
+            await asyncio.sleep(0.5)
+
+    stumbling = asyncio.create_task(stumble())
+    try:
+        await preauth.until("SELECT FROM pairing WHERE state = 'void'", within_s=12)
+    finally:
+        stumbling.cancel()
+
+
 async def test_a_commit_after_the_deadline_is_void(own_preauth: Preauth) -> None:
     """The statement is held up past the deadline: null is told, and when it commits after all, the match is void."""
     preauth = own_preauth
