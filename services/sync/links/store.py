@@ -97,11 +97,13 @@ async def get(tx: Read, pk: int) -> Any:  # noqa: ANN401 - a row of link, or Non
 
 
 async def was_used(tx: Read, one: Any, id_tag: str) -> bool:  # noqa: ANN401 - a row of link
-    """Whether a session has its owner by this link, of the card itself or of one below it."""
+    """Whether a session has its owner by this link, of the card itself or of one below it: one that began under it, or
+    one that a release gave this owner since it was made.
+    """
     statement = sa.select(sa.literal(1)).where(
         session.c.owner_id_tag == id_tag,
         session.c.owner_subscription == one.external_subscription_id,
-        session.c.started_at >= one.valid_from,
+        sa.or_(session.c.started_at >= one.valid_from, session.c.owner_at >= one.linked_at),
     )
     return (await tx.execute(statement.limit(1))).first() is not None
 

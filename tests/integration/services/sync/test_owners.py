@@ -7,9 +7,11 @@ import pytest
 from deploy.demo.lago import lifecycle
 from shared.contracts.problem import Invalid
 from shared.contracts.requests.sync import LinkCard
-from shared.contracts.requests.sync_cards import PreviewLink
+from shared.contracts.requests.sync_cards import PreviewLink, RelinkCard
 from shared.contracts.requests.sync_work import OwnerChanged, ReleaseHeld
 from tests.integration.services.sync.conftest import ADA, World, ago
+from tests.integration.services.sync.test_cards import do as change
+from tests.integration.services.sync.test_cards import undo
 from tests.integration.services.sync.test_held import do
 
 BOB = {"external_customer_id": "cus_bob", "external_subscription_id": "sub_bob"}
@@ -69,6 +71,27 @@ async def test_another_subscription_of_the_same_customer_takes_a_name_only(world
     changed = await do(world, ReleaseHeld(sessions=[f"main:{pk}"]))
     assert (changed.sessions, changed.owners_changed) == ([f"main:{pk}"], [])
     assert (await world.session(pk)).owner_subscription == "sub_new"
+
+
+@pytest.mark.parametrize("relinked", [False, True])
+async def test_undoing_a_link_that_a_release_used_ends_it(world: World, relinked: bool) -> None:  # noqa: FBT001
+    """A session of before the link was released by it: who asks by what it was billed finds the link."""
+    world.steve.state.add_tag("A")
+    if relinked:
+        await world.link("A", "cus_ada", "sub_ada", valid_from=ago(days=1))
+    pk = world.charge("A", 4_000, start_at=ago(days=2)).pk
+    await world.turn()
+    assert (await world.session(pk)).hold_reason == "card_unlinked"
+    since = world.clock()
+    view = await change(world, (RelinkCard if relinked else LinkCard)(id_tag="A", **BOB, valid_from=since))
+    assert (await do(world, ReleaseHeld(sessions=[f"main:{pk}"]))).count == 1
+    await world.turn()
+    assert world.counted("sub_bob") == (4_000, 1)
+    world.clock.advance(minutes=1)
+    await undo(world, view)
+    [link] = await world.rows("SELECT * FROM sync.link WHERE external_subscription_id = 'sub_bob'")
+    assert link.valid_from == since
+    assert link.valid_to > since
 
 
 async def test_who_changes_an_owner_names_the_session(world: World) -> None:
