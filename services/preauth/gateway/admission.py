@@ -11,8 +11,9 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
+from services.preauth.addresses import Network
 from services.preauth.gateway import handshake
-from services.preauth.gateway.handshake import Network, Refusal, Route, Upstream
+from services.preauth.gateway.handshake import Refusal, Route, Upstream
 from services.preauth.gateway.house import House
 from services.preauth.gateway.legs import Leg, Memory, Why
 from services.preauth.gateway.pacer import Pacer

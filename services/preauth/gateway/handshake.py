@@ -1,6 +1,5 @@
 """What of a handshake goes to SteVe, and what of its answer goes back (RFC 6455, chapter 4). No I/O."""
 
-import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +11,14 @@ from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI
 
+from services.preauth.addresses import Network, parse_address
+
 PATH: Final = "/ocpp/"
 MAX_REFUSAL_BODY: Final = 4 * 1024
 # What the charger says that SteVe has to hear as it was said. The rest of a handshake is about this hop.
 _TO_STEVE: Final = ("Authorization", "Origin", "User-Agent", "Sec-WebSocket-Protocol")
 _TO_CHARGER: Final = ("WWW-Authenticate", "Content-Type", "Retry-After")
 _PLAIN: Final = re.compile(r"[\x21-\x7e]+\Z")
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,19 +123,7 @@ def plain(status: int, reason: str, text: str) -> Response:
 def client_address(peer: str, headers: Headers, proxies: Sequence[Network]) -> str:
     """Where a request came from: X-Forwarded-For is believed as far as configured proxies wrote it."""
     hops = [hop.strip() for value in headers.get_all("X-Forwarded-For") for hop in value.split(",") if hop.strip()]
-    address = peer
-    while hops and _is_one_of(address, proxies):
-        address = hops.pop()
-    return address if _as_address(address) is not None else peer
-
-
-def _is_one_of(address: str, networks: Sequence[Network]) -> bool:
-    parsed = _as_address(address)
-    return parsed is not None and any(parsed in network for network in networks)
-
-
-def _as_address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(text)
-    except ValueError:
-        return None
+    address = parse_address(peer)
+    while hops and address is not None and any(address in network for network in proxies):
+        address = parse_address(hops.pop())
+    return str(address or parse_address(peer) or peer)

@@ -12,9 +12,10 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 from websockets.http11 import Response
 
+from services.preauth.addresses import Network
 from services.preauth.gateway import handshake
 from services.preauth.gateway.admission import Admission, Door
-from services.preauth.gateway.handshake import Network, Upstream
+from services.preauth.gateway.handshake import Upstream
 from services.preauth.gateway.house import House, Limits
 from services.preauth.gateway.legs import Leg, Memory
 from services.preauth.gateway.meter import Meter

@@ -3,7 +3,8 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 
-from services.preauth.gateway.handshake import Network, Upstream
+from services.preauth.addresses import Network
+from services.preauth.gateway.handshake import Upstream
 from services.preauth.gateway.house import Limits
 from services.preauth.gateway.server import GatewayConfig
 from shared.runtime.settings import ServiceSettings

@@ -8,6 +8,7 @@ from typing import Final
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
+from services.preauth.addresses import Address, Network, parse_address
 from shared.web.problems import Forbidden
 
 BROWSER_COOKIE: Final = "expressync_browser"
@@ -17,8 +18,6 @@ DRIVER_COOKIE: Final = "expressync_driver"
 DEVICE_KEPT_S: Final = 400 * 24 * 3600
 """As long as a browser keeps any cookie (RFC 6265bis, 5.5). What is in use is set again, and so never runs out."""
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 SITE_BITS: Final = 64
 """What one customer of a provider has at least (RFC 6177): within it, another IPv6 address costs nothing."""
 
@@ -44,7 +43,7 @@ class Browsers:
         only from a proxy that is believed.
         """
         peer = request.client.host if request.client else ""
-        address = _address(peer)
+        address = parse_address(peer)
         if address is None:
             return peer
         if not self._believed(address):
@@ -52,7 +51,7 @@ class Browsers:
         # The last one that is not a proxy of ours: what stands before it anybody can write.
         forwarded = [part.strip() for part in request.headers.get("x-forwarded-for", "").split(",")]
         for part in reversed(forwarded):
-            before = _address(part)
+            before = parse_address(part)
             if before is None:
                 break
             if not self._believed(before):
@@ -69,15 +68,6 @@ def parse_proxies(text: str) -> list[Network]:
     :raises ValueError: when one is neither.
     """
     return [ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip()]
-
-
-def _address(text: str) -> Address | None:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    # How a socket for both kinds names an IPv4 peer.
-    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _counted(address: Address) -> str:

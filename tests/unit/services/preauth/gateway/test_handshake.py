@@ -121,6 +121,9 @@ PROXIES = (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8"))
         ("10.0.0.1", "", "10.0.0.1"),
         ("10.0.0.1", "evil", "10.0.0.1"),
         ("fd00::1", "2001:db8::5", "2001:db8::5"),
+        ("::ffff:10.0.0.1", "1.2.3.4", "1.2.3.4"),
+        ("::ffff:198.51.100.7", "1.2.3.4", "198.51.100.7"),
+        ("10.0.0.1", "1.2.3.4, ::ffff:10.9.9.9", "1.2.3.4"),
     ],
 )
 def test_forwarded_addresses_are_believed_from_proxies_only(peer: str, forwarded: str, client: str) -> None:
