@@ -6,14 +6,13 @@ from typing import Final
 
 from services.preauth.login import rules, store
 from services.preauth.pairing import pins
-from services.preauth.pairing.secrets import digest, new_code, typed
+from services.preauth.pairing.secrets import digest, new_typed_code, typed
 from shared.bus.outbox import Outbox
 from shared.contracts.events.preauth import LoginNewDevice
 from shared.contracts.identity import Actor, Cause, IdTag
 from shared.database.engine import Database
 from shared.runtime.clock import Clock
 
-CODE_LENGTH: Final = 8  # 39 bits, for two minutes, once, behind a limit on attempts
 OFFERED: Final = timedelta(seconds=120)
 
 
@@ -43,7 +42,7 @@ class Bindings:
         """
         if session.kiosk_id is None:
             raise rules.NotAtKiosk("Sign in at the screen beside the charger to bind a phone.")
-        code = new_code(CODE_LENGTH)
+        code = new_typed_code()
         async with self.database.write() as tx:
             await store.offer_binding(
                 tx,

@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from services.preauth.pairing.secrets import digest, new_code, new_secret, typed
+from services.preauth.pairing.secrets import digest, new_secret, new_typed_code, typed
 from services.preauth.pairing.withdrawing import withdraw
 from services.preauth.tables import kiosk, pairing
 from shared.bus.outbox import Outbox
@@ -26,7 +26,6 @@ from shared.contracts.requests.preauth import (
 from shared.database.engine import Database, Read, Write
 from shared.runtime.clock import Clock, NewId
 
-CODE_LENGTH: Final = 10  # 50 bits, for ten minutes, behind a limit on attempts
 CODE_VALID: Final = timedelta(minutes=10)
 
 Row = sa.Row[Any]
@@ -48,7 +47,7 @@ class Kiosks:
         self._sign_out = sign_out
 
     async def enrol_kiosk(self, tx: Write, request: EnrolKiosk, cause: Cause) -> KioskEnrolment:
-        at, code = self._clock(), new_code(CODE_LENGTH)
+        at, code = self._clock(), new_typed_code()
         statement = kiosk.insert().values(
             kiosk_id=self._new_id(),
             name=request.kiosk_name,

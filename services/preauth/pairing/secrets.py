@@ -18,6 +18,13 @@ def new_code(length: int) -> str:
     return "".join(secrets.choice(ALPHABET) for _ in range(length))
 
 
+def new_typed_code() -> str:
+    """A code that opens something to whoever types it in, once and for some minutes. 50 bits: from however many
+    addresses it is tried, a thousand times a second, nobody finds one (decision 22).
+    """
+    return new_code(10)
+
+
 def typed(code: str) -> str:
     """A code as it was meant: people add spaces and dashes, and type in lower case."""
     return "".join(character for character in code.upper() if character in ALPHABET)

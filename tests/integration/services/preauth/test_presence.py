@@ -66,6 +66,21 @@ async def test_an_enrolment_code_works_once_and_not_for_long(preauth: Preauth) -
         assert (await arm(second)).status_code == 403
 
 
+async def test_who_guesses_from_everywhere_keeps_nobody_out(database: TestDatabase, tmp_path: Path) -> None:
+    """However many addresses spend their attempts at codes, another one enrols its screen; each has its own five."""
+    async with running(database, tmp_path, trusted_proxies="127.0.0.0/8") as preauth:
+
+        async def guess(address: str) -> int:
+            async with browser(preauth) as client:
+                return (await from_address(client, address).post("/kiosk", data={"code": "GUESS"})).status_code
+
+        assert [await guess("198.51.100.1") for _ in range(6)] == [403] * 5 + [429]
+        for n in range(2, 62):
+            assert await guess(f"198.51.100.{n}") == 403
+        async with browser(preauth) as screen:
+            await kiosk_of(preauth, from_address(screen, "203.0.113.9"))
+
+
 async def test_a_stolen_qr_code_gains_nothing_and_blocks_nobody(preauth: Preauth, sync: SyncDouble) -> None:
     """Armed with a photo of the code, a scan lets cards without a PIN charge, and asks for the PIN of the others."""
     sync.know(CARD)
