@@ -7,6 +7,7 @@ from uuid import UUID
 
 from services.sync.cards import rules, store
 from services.sync.cards import wanted as policy
+from services.sync.cards.mirror import AnotherTag
 from services.sync.cards.problems import (
     AlreadyBlocked,
     BlockedByPolicy,
@@ -60,8 +61,9 @@ class Cards:
         enforce: bool,
         clock: Clock,
         new_id: NewId,
+        another_tag: AnotherTag,
     ) -> None:
-        self._database, self._writer, self._outbox = database, writer, outbox
+        self._database, self._writer, self._outbox, self._another_tag = database, writer, outbox, another_tag
         self._enforce, self._clock, self._new_id = enforce, clock, new_id
 
     # Commands
@@ -86,7 +88,7 @@ class Cards:
             "cardholder": request.cardholder,
             "card_type": request.card_type,
         }
-        pk = await self._insert(tx, key, tag, local, now)
+        pk = await self._insert(tx, key, tag, local, cause, now)
         change_id = await self._keep(tx, pk, "create", cause, {}, {"id_tag": key}, now)
         discovered = CardDiscovered(
             id_tag=key,
@@ -303,10 +305,13 @@ class Cards:
         }
         await store.update_card(tx, row.pk, values | more)
 
-    async def _insert(self, tx: Write, key: str, tag: Tag, local: Mapping[str, Any], now: datetime) -> int:
+    async def _insert(  # noqa: PLR0917 - a card, by whom and when
+        self, tx: Write, key: str, tag: Tag, local: Mapping[str, Any], cause: Cause, now: datetime
+    ) -> int:
         known = (await store.rows(tx, [key])).get(key)
         if known is not None:
-            # It was there once and had been deleted in SteVe: its past stays with it.
+            # It was there once and had been deleted in SteVe: its past stays with it, and whoever paid for it does not.
+            await self._another_tag(tx, known, await store.last_seen(tx, known), cause)
             await self._mirror(tx, known, tag, now, **local)
             await store.set_parent(tx, known.pk, rules.mirrored(tag)["parent_id_tag"], since=now)
             return int(known.pk)

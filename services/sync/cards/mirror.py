@@ -20,6 +20,9 @@ log = get_logger(__name__)
 
 BY_STEVE = Actor(kind="upstream", id="steve")
 
+AnotherTag = Callable[[Write, Any, datetime, Cause], Awaitable[None]]
+"""Told of a card under whose idTag SteVe has another tag, and until when it had the one before."""
+
 
 class Mirror:
     """`same_steve` raises where the SteVe that answers is another one, whose cards are not ours."""
@@ -35,10 +38,11 @@ class Mirror:
         new_id: NewId,
         same_steve: Callable[[], Awaitable[None]],
         object_to: Callable[[UpstreamError | None], None],
+        another_tag: AnotherTag,
     ) -> None:
         self._steve, self._database, self._outbox = steve, database, outbox
         self._steve_id, self._clock, self._new_id = steve_id, clock, new_id
-        self._same_steve, self._object_to = same_steve, object_to
+        self._same_steve, self._object_to, self._another_tag = same_steve, object_to, another_tag
 
     async def refresh(self) -> None:
         """Read all tags. :raises UpstreamError: SteVe did not answer, or is another one; the mirror stays as it is."""
@@ -112,6 +116,9 @@ class Mirror:
         unblocked = rules.block_is_over(row, seen["max_active"], now)
         if row.gone_at is None and not unblocked and all(before[name] == value for name, value in seen.items()):
             return []
+        if row.ocpp_tag_pk != seen["ocpp_tag_pk"]:
+            cause = Cause(actor=BY_STEVE, correlation_id=self._new_id())
+            await self._another_tag(tx, row, await store.last_seen(tx, row), cause)
         values = {**seen, "mirrored_at": now, "gone_at": None}
         if unblocked:
             values |= dict.fromkeys(rules.BLOCK)

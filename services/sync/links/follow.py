@@ -20,8 +20,6 @@ log = get_logger(__name__)
 # Webhooks make what is known stale at once; without them it is asked for again this often.
 ASK_EVERY: Final = timedelta(minutes=10)
 LAGO: Final = Actor(kind="upstream", id="lago")
-# An interval has a length.
-SHORTEST: Final = timedelta(milliseconds=1)
 
 
 class Follow:
@@ -69,7 +67,7 @@ class Follow:
                     # Another replica, or an operator, was first.
                     continue
                 cause = Cause(actor=LAGO, correlation_id=self._new_id())
-                until = max(over_at, link.valid_from + SHORTEST)
+                until = max(over_at, link.valid_from + store.SHORTEST)
                 await self._links.end(tx, row, link, until, cause)
                 ended += 1
         if ended:

@@ -128,6 +128,13 @@ class Links:
         await self._outbox.add(tx, unlinked(row.id_tag, change_id, current, until), cause)
         return change_id
 
+    async def end_with_tag(self, tx: Write, row: Any, until: datetime, cause: Cause) -> None:  # noqa: ANN401 - a row of card
+        """Whoever pays for a tag does not pay for another one that SteVe has under its idTag since; what was linked
+        after `until` is meant for that one.
+        """
+        for one in await store.made_before(tx, row.pk, until):
+            await self.end(tx, row, one, max(until, one.valid_from + store.SHORTEST), cause)
+
     async def removed(self, tx: Write, row: Any, gone: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
         """Tell that a link was taken back as if it had never been."""
         before = {"link_pk": gone.pk, **_told(_target(gone), gone.valid_from)}

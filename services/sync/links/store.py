@@ -2,8 +2,8 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import sqlalchemy as sa
 
@@ -13,6 +13,9 @@ from services.sync.links.tables import link
 from services.sync.sessions.tables import session
 from shared.contracts.identity import session_id
 from shared.database.engine import Read, Write
+
+# An interval has a length.
+SHORTEST: Final = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,12 @@ async def was_used(tx: Read, one: Any, id_tag: str) -> bool:  # noqa: ANN401 - a
         sa.or_(session.c.started_at >= one.valid_from, session.c.owner_at >= one.linked_at),
     )
     return (await tx.execute(statement.limit(1))).first() is not None
+
+
+async def made_before(tx: Write, card_pk: int, at: datetime) -> list[Any]:
+    """A card's links without an end that were made before `at`, locked."""
+    statement = sa.select(link).where(link.c.card_pk == card_pk, link.c.valid_to.is_(None), link.c.linked_at <= at)
+    return list((await tx.execute(statement.with_for_update())).all())
 
 
 async def open_ended(tx: Read, external_subscription_id: str) -> list[Any]:

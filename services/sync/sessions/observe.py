@@ -83,11 +83,14 @@ class Observer:
         return observed
 
     async def _fetch_missing_cards(self, transactions: Sequence[Transaction]) -> None:
-        """A card's first session may come before the mirror's next look. Without SteVe's answer it comes later."""
+        """A card's first session may come before the mirror's next look, and that of another tag under its idTag, too.
+        Without SteVe's answer it comes later.
+        """
         wanted = {one.id_tag for one in transactions}
         if wanted:
             async with self._database.read() as tx:
-                missing = wanted - (await cards.rows(tx, sorted(wanted))).keys()
+                there = await cards.rows(tx, sorted(wanted))
+                missing = {one.id_tag for one in transactions if not _is_of(one, there.get(one.id_tag))}
                 known = await store.by_pk(tx, self._steve_id, [one.pk for one in transactions]) if missing else {}
             # No card is taken from another SteVe either.
             for one in transactions:
@@ -196,6 +199,11 @@ class Observer:
         highest = max(found)
         await store.move_cursor(tx, self._steve_id, highest, now)
         await store.add_gaps(tx, self._steve_id, [pk for pk in asked if pk < highest and pk not in found], now)
+
+
+def _is_of(one: Transaction, card: Any) -> bool:  # noqa: ANN401 - a row of card, or None
+    """Whether it was made with the tag that the mirror has."""
+    return card is not None and one.ocpp_tag_pk in {None, card.ocpp_tag_pk}
 
 
 def _differs(row: Any, one: Transaction) -> bool:  # noqa: ANN401 - a row of session

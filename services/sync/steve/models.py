@@ -90,6 +90,7 @@ class Transaction(_Model):
     connector_id: int
     charge_box_id: str
     ocpp_id_tag: str
+    ocpp_tag_pk: int | None = None
     start_wh: Wh = Field(alias="startValue")
     start_timestamp: AwareDatetime
     stop_wh: Wh = Field(None, alias="stopValue")

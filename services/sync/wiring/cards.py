@@ -1,7 +1,9 @@
 """The mirror of SteVe's tags, who they belong to, and what may be done with them."""
 
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
+from typing import Any
 
 from services.sync.cards.commands import Cards
 from services.sync.cards.handlers import CardQueries
@@ -14,8 +16,10 @@ from services.sync.links.undo import Undo
 from services.sync.runs.loop import Loop
 from services.sync.settings import SyncSettings
 from services.sync.wiring.upstreams import Upstreams
+from shared.contracts.identity import Cause
 from shared.contracts.requests import sync as requests
 from shared.contracts.requests import sync_cards as card_requests
+from shared.database.engine import Write
 from shared.runtime.service import Service
 
 FOLLOW_EVERY_S = 30.0
@@ -36,6 +40,9 @@ def wire_cards(service: Service, settings: SyncSettings, upstreams: Upstreams) -
     database, outbox, dispatcher = service.database, service.outbox, service.dispatcher
     clock, new_id, steve = service.clock, service.new_id, upstreams.steve
 
+    async def another_tag(tx: Write, row: Any, until: datetime, cause: Cause) -> None:  # noqa: ANN401 - a row of card
+        await links.end_with_tag(tx, row, until, cause)
+
     # Somebody waits, so it is asked even while the circuit is open.
     same_steve = partial(upstreams.identity.check, urgent=True)
     mirror = Mirror(
@@ -47,6 +54,7 @@ def wire_cards(service: Service, settings: SyncSettings, upstreams: Upstreams) -
         new_id=new_id,
         same_steve=upstreams.identity.check,
         object_to=partial(upstreams.health.object_to, "steve", "tags"),
+        another_tag=another_tag,
     )
     service.parts.append(Loop("cards.mirror", mirror.refresh, settings.cards_every_s))
     queries = CardQueries(database, steve, clock, same_steve=same_steve)
@@ -57,7 +65,7 @@ def wire_cards(service: Service, settings: SyncSettings, upstreams: Upstreams) -
 
     enforce = settings.card_policy == "enforce"
     writer = TagWriter(steve, clock, same_steve=same_steve, urgent=True)
-    cards = Cards(database, writer, outbox, enforce=enforce, clock=clock, new_id=new_id)
+    cards = Cards(database, writer, outbox, enforce=enforce, clock=clock, new_id=new_id, another_tag=another_tag)
     dispatcher.effect(card_requests.CreateCard, cards.create_card)
     dispatcher.command(card_requests.ChangeCard, cards.change_card)
     dispatcher.effect(card_requests.BlockCard, cards.block_card)
@@ -66,7 +74,9 @@ def wire_cards(service: Service, settings: SyncSettings, upstreams: Upstreams) -
     dispatcher.effect(card_requests.SetExpiry, cards.set_expiry)
     # Nobody waits for the policy: a SteVe that fails is left alone by it.
     patient = TagWriter(steve, clock, same_steve=upstreams.identity.check, urgent=False)
-    policy_cards = Cards(database, patient, outbox, enforce=enforce, clock=clock, new_id=new_id)
+    policy_cards = Cards(
+        database, patient, outbox, enforce=enforce, clock=clock, new_id=new_id, another_tag=another_tag
+    )
     policy = Policy(database, policy_cards, clock=clock, new_id=new_id)
     if enforce:
         service.parts.append(Loop("cards.policy", policy.enforce, settings.cards_every_s))

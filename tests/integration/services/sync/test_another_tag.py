@@ -1,0 +1,100 @@
+"""A tag that is deleted in SteVe, and made again under the same idTag for somebody else."""
+
+import pytest
+
+from shared.contracts.requests.sync import LinkCard
+from shared.contracts.requests.sync_cards import CreateCard, RelinkCard
+from tests.integration.services.sync.conftest import World
+from tests.integration.services.sync.test_cards import do
+
+BOB = {"external_customer_id": "cus_bob", "external_subscription_id": "sub_bob"}
+
+
+async def linked(world: World) -> None:
+    """Ada's card, which sync saw in SteVe since."""
+    await world.link("A")
+    world.clock.advance(minutes=1)
+    await world.rooms.mirror.refresh()
+
+
+def delete(world: World, id_tag: str = "A") -> None:
+    tag = world.steve.state.tag(id_tag)
+    assert tag is not None
+    world.steve.state.remove_tag(tag.pk)
+
+
+async def charged(world: World) -> int:
+    return world.charge("A", 4_000, start_at=world.clock().replace(microsecond=0)).pk
+
+
+async def settled(world: World, pk: int) -> tuple[str, str | None]:
+    world.clock.advance(minutes=10)
+    await world.turn()
+    row = await world.session(pk)
+    return row.billing, row.hold_reason
+
+
+@pytest.mark.parametrize("looked", ["between", "after", "never"])
+async def test_the_next_driver_is_not_billed_to_the_one_before(world: World, looked: str) -> None:
+    """Whether sync looked while there was no tag, or only after there was another one, or not before its first session:
+    the link is over, this is told, and the session is held until somebody links the card.
+    """
+    await linked(world)
+    delete(world)
+    if looked == "between":
+        await world.rooms.mirror.refresh()
+    world.clock.advance(minutes=1)
+    world.steve.state.add_tag("A")
+    pk = await charged(world)
+    if looked == "never":
+        await world.rooms.poller.poll()
+    assert await settled(world, pk) == ("held", "card_unlinked")
+    [told] = await world.events("card.unlinked")
+    assert (told.actorid, told.data["external_customer_id"]) == ("steve", "cus_ada")
+    await do(world, LinkCard(id_tag="A", **BOB, valid_from=world.clock()))
+    world.clock.advance(seconds=5)
+    other = await charged(world)
+    assert await settled(world, other) == ("synced", None)
+    assert (world.counted("sub_ada"), world.counted("sub_bob")) == ((0, 0), (4_000, 1))
+
+
+async def test_a_card_that_is_created_again_here_is_nobodys(world: World) -> None:
+    """The command ends the link like a look at SteVe does."""
+    await linked(world)
+    delete(world)
+    await world.rooms.mirror.refresh()
+    world.clock.advance(minutes=1)
+    view = await do(world, CreateCard(id_tag="A"))
+    assert view.link is None
+    pk = await charged(world)
+    assert await settled(world, pk) == ("held", "card_unlinked")
+    [told] = await world.events("card.unlinked")
+    assert told.actorid == "ada"
+
+
+async def test_what_was_linked_since_is_the_new_drivers(world: World) -> None:
+    """An operator made the tag again, and linked it before sync looked: that link stays."""
+    await linked(world)
+    delete(world)
+    world.steve.state.add_tag("A")
+    await do(world, RelinkCard(id_tag="A", **BOB, valid_from=world.clock()))
+    world.clock.advance(minutes=1)
+    pk = await charged(world)
+    assert await settled(world, pk) == ("synced", None)
+    assert world.counted("sub_bob") == (4_000, 1)
+
+
+async def test_a_tag_that_is_gone_keeps_who_paid_for_it(world: World) -> None:
+    """Deleted, and not made again: nothing ends, and the same tag that is only out of sight for a look is the same."""
+    await world.link("A")
+    tag = world.steve.state.tag("A")
+    assert tag is not None
+    del world.steve.state.tags[tag.pk]
+    await world.rooms.mirror.refresh()
+    [card] = await world.rows("SELECT gone_at FROM sync.card")
+    assert card.gone_at is not None
+    world.steve.state.tags[tag.pk] = tag
+    await world.rooms.mirror.refresh()
+    assert await world.events("card.unlinked") == []
+    pk = await charged(world)
+    assert await settled(world, pk) == ("synced", None)
