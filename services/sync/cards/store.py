@@ -99,10 +99,11 @@ async def set_parent(tx: Write, card_pk: int, parent_id_tag: str | None, *, sinc
 async def last_seen(tx: Read, row: Any) -> datetime:  # noqa: ANN401 - a row of card
     """Until when it is known that SteVe had this tag."""
     gone_at: datetime | None = row.gone_at
+    written_at: datetime = row.mirrored_at
     if gone_at is not None:
         return gone_at
     seen_at: datetime | None = (await tx.execute(sa.select(sa.func.max(mirror.c.completed_at)))).scalar_one()
-    return max(seen_at or row.mirrored_at, row.mirrored_at)
+    return max(seen_at or written_at, written_at)
 
 
 async def completed(tx: Write, steve_id: str, at: datetime) -> None:
