@@ -58,7 +58,8 @@ def submit(section: Section) -> Callable[[Visit], Awaitable[Response]]:
                 "done. Send it again: it is done once."
             )
             return await _refused(visit, Fault(section, sentence, unknown=True), key, status=504)
-        return go(paths.address(paths.card_edit(made.id_tag), {"done": section}))
+        change_id = str(made.last_change_id or "") if section != "undo" else ""
+        return go(paths.address(paths.card_edit(made.id_tag), {"done": section, "change": change_id}))
 
     return change
 
@@ -166,12 +167,12 @@ async def _refused(visit: Visit, fault: Fault, key: str, *, status: int) -> Resp
 
 
 def _notice(visit: Visit, page: EditPage, view: CardView) -> Notice | None:
-    """What the form that led here did, with its undo."""
+    """What the form that led here did, with its undo while nothing else was changed since."""
     sentence = drawing.done(visit.query("done"), view)
     if not sentence:
         return None
     undo = None
-    if page.last is not None and page.may_edit and visit.query("done") != "undo":
+    if page.last is not None and page.may_edit and visit.query("change") == page.last.change_id:
         undo = Action(
             "Undo",
             page.action("undo"),

@@ -1,6 +1,7 @@
 """The console's edit page of a card: each change reaches its owner, and what became of it is told."""
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -89,7 +90,8 @@ async def test_a_change_is_made_once_and_told_with_its_undo(  # noqa: PLR0917 - 
     admin.owners.answer(request_, STANDS)
     page = await console.get(EDIT)
     done = await console.submit(page, f"{EDIT}/{section}", **typed)
-    assert (done.status_code, done.headers.get("location")) == (303, f"{EDIT}?done={section}"), words(done)
+    change_id = "" if section == "undo" else f"&change={AN_ID}"
+    assert (done.status_code, done.headers.get("location")) == (303, f"{EDIT}?done={section}{change_id}"), words(done)
     await console.submit(page, f"{EDIT}/{section}", **typed)
     first, second = admin.owners.requests(request_)
     assert first.idempotency_key == second.idempotency_key
@@ -98,6 +100,17 @@ async def test_a_change_is_made_once_and_told_with_its_undo(  # noqa: PLR0917 - 
     assert says in words(shown)
     notice = shown.text.partition('role="status"')[2].partition("</div>")[0]
     assert ("Undo" in notice) is (section != "undo")
+
+
+async def test_the_undo_beside_what_was_done_takes_back_that_and_nothing_later(console: Console, admin: House) -> None:
+    """Somebody else changed the card since: the sentence stands, and what they did is undone by its own name only."""
+    admin.owners.answer(BlockCard, STANDS)
+    done = await console.submit(await console.get(EDIT), f"{EDIT}/block", reason="lost")
+    admin.owners.answer(GetCard, STANDS.model_copy(update={"last_change_id": uuid4()}))
+    shown = await console.get(done.headers["location"])
+    notice = shown.text.partition('role="status"')[2].partition("</div>")[0]
+    assert "is blocked: SteVe refuses it" in notice
+    assert "Undo" not in notice
 
 
 async def test_only_what_differs_is_changed(console: Console, admin: House) -> None:
