@@ -254,7 +254,7 @@ class HeldQueue:
     ) -> dict[str, Any] | str:
         """The columns that the release changes, or why it cannot be released."""
         if row.has_held_entries:
-            return "One of its usage events is frozen and on its way to Lago: retry it, or ignore it."
+            return "A usage event of it is made and frozen: retry it; or bill it by hand in Lago, then ignore it."
         reason = row.hold_reason
         if reason in MAY_PASS:
             return {"accepted_anomalies": sorted({*row.accepted_anomalies, reason})}

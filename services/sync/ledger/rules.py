@@ -19,12 +19,13 @@ REMEDIES: Final = {
     "no_active_subscription": "Start a subscription in Lago; the session is then billed by itself.",
     "other_customer": "The subscription is another customer's by now. Relink the card, then release the session by its"
     " name, with change_owner where another customer is to be billed; or ignore it.",
-    "before_subscription": "The subscription began after the session ended. Ignore it, or bill it by hand in Lago.",
-    "after_subscription": "The subscription ended before the session did. Ignore it, or bill it by hand in Lago.",
-    "subscription_invoiced": "Bill it by hand in Lago and ignore it; or relink the card to another subscription of the"
-    " same customer and release the session by its name.",
+    "before_subscription": "The subscription began after the session ended. Bill it by hand in Lago, then ignore it.",
+    "after_subscription": "The subscription ended before the session did. Bill it by hand in Lago, then ignore it.",
+    "subscription_invoiced": "Bill it by hand in Lago, then ignore it. While no usage event of it is made, the card can"
+    " also be relinked to another subscription of the same customer, and the session released by its name.",
     "start_changed": "Correct the difference by hand in Lago, then ignore it; or restore the start in SteVe and retry.",
-    "late": "Its billing period is over. Bill it by hand, or allow bill_in_current_period and retry.",
+    "late": "Its billing period is over. Release it to bill it in the current one; or bill it by hand in Lago, then"
+    " ignore it.",
     "plan_without_charge": "The plan has no charge on the metric that bills what is sent (a dynamic one wants a"
     " price with each event): it would be free. Add one in Lago.",
     "changed_since_ignored": "It was ignored as it was then. Release it to bill what it is now, or ignore it again.",

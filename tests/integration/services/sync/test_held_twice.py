@@ -1,12 +1,12 @@
-"""A session of which more than one entry is held, and one that cannot be settled at all."""
+"""A session with held entries: the others of them, and what can be done about it; one that cannot be settled at all."""
 
 from typing import Any
 
 import pytest
 
-from deploy.demo.lago import LagoSettings
+from deploy.demo.lago import LagoSettings, lifecycle
 from deploy.demo.steve.model import StopActor, Transaction
-from shared.contracts.requests.sync_work import ReleaseHeld, RetryHeld
+from shared.contracts.requests.sync_work import IgnoreHeld, ReleaseHeld, RetryHeld
 from tests.integration.services.sync.conftest import LAGO_SEED, Build, World, ago
 from tests.integration.services.sync.test_held import do, held
 from tests.integration.services.sync.test_held_entries import a_held_step, clear_conflict, conflict, stop
@@ -89,6 +89,46 @@ async def test_a_held_entry_holds_a_session_that_is_said_to_be_pending(build_wor
     assert (row.billing, row.hold_reason) == ("held", "id_conflict")
     assert [row.hold_reason for row in await world.entries(one.pk)] == ["id_conflict", "id_conflict"]
     assert [entry.energy_wh for entry in (await held(world)).held] == [4_000]
+
+
+async def frozen(build_world: Build, ends: str) -> tuple[World, str]:
+    """A session whose usage event never reached Lago before its period or its subscription ended."""
+    world = await build_world(lago=LagoSettings(seed=WEEKLY))
+    await world.link("A")
+    name = f"main:{world.charge('A', 4_000, start_at=ago(minutes=30)).pk}"
+    world.lago.faults.add("drop_before", path=BATCH, count=1)
+    await world.turn()
+    if ends == "subscription":
+        lifecycle.terminate(world.lago.state, "sub_ada")
+    world.clock.advance(days=8 if ends == "period" else 0, hours=1)
+    world.rooms.lago._caller._breaker.succeeded()
+    await world.rooms.delivery.deliver()
+    return world, name
+
+
+async def test_what_is_said_to_help_a_late_event_does(build_world: Build) -> None:
+    """Its time is frozen, so that no retry helps whatever the policy is by now: it is to be released, and that bills
+    it.
+    """
+    world, name = await frozen(build_world, "period")
+    [waiting] = (await held(world)).held
+    assert (waiting.reason, "Release it" in (waiting.remedy or "")) == ("late", True)
+    assert "retry" not in (waiting.remedy or "")
+    assert (await do(world, ReleaseHeld(sessions=[name]))).count == 1
+    await world.turn()
+    assert world.counted() == (4_000, 1)
+
+
+async def test_what_is_said_to_help_an_invoiced_event_does(build_world: Build) -> None:
+    """It was made for the subscription that ended and is nobody else's: it is to be billed by hand and then ignored."""
+    world, name = await frozen(build_world, "subscription")
+    [waiting] = (await held(world)).held
+    assert waiting.reason == "subscription_invoiced"
+    assert (waiting.remedy or "").startswith("Bill it by hand in Lago, then ignore it.")
+    refused = (await do(world, ReleaseHeld(sessions=[name], change_owner=True))).refused[name]
+    assert "by hand" in refused
+    assert (await do(world, IgnoreHeld(sessions=[name], note="invoice 7"))).count == 1
+    assert (await held(world)).held == []
 
 
 async def test_a_session_that_cannot_be_settled_stops_nobody(world: World) -> None:
