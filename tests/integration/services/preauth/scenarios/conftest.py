@@ -6,7 +6,7 @@ from tests.databases import fresh_database
 from tests.infra import Infra
 from tests.integration.services.preauth.scenarios.site import Site, built, way
 
-HOOK, GATEWAY, BOTH = way("hook", 2), way("gateway", 2), way("both", 1)
+HOOK, GATEWAY, BOTH = way("hook", 2), way("gateway", 2), way("both", 2)
 ALONE = (way("hook", 1), way("gateway", 1))
 WAYS = [HOOK, GATEWAY, BOTH, *(pytest.param(one, marks=pytest.mark.full) for one in ALONE)]
 
