@@ -91,6 +91,6 @@ class SessionStopped(Seen):
 
     transaction_id: int
     id_tag: str | None
-    meter_stop_wh: int
+    meter_stop_wh: int | None
     reason: str | None
     stopped_at: datetime

@@ -71,12 +71,22 @@ class _Presented(_Message):
     timestamp: Any = None
 
 
-class StopTransaction(_Message):
-    transaction_id: Int64
-    meter_stop: Int64
-    timestamp: datetime
-    id_tag: str | None = None
-    reason: str | None = None
+class StopTransaction(NamedTuple):
+    """What could not be read of it is None: the session is over all the same."""
+
+    transaction_id: int
+    id_tag: str | None
+    meter_stop: int | None
+    timestamp: datetime | None
+    reason: str | None
+
+
+class _Stopped(_Message):
+    transaction_id: Any
+    id_tag: Any = None
+    meter_stop: Any = None
+    timestamp: Any = None
+    reason: Any = None
 
 
 class BootNotification(_Message):
@@ -143,7 +153,6 @@ _error = msgspec.json.Decoder(list[Any])
 _messages: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     kind.__name__: msgspec.json.Decoder(kind)
     for kind in (
-        StopTransaction,
         BootNotification,
         StatusNotification,
         FirmwareStatusNotification,
@@ -151,6 +160,7 @@ _messages: Final[dict[str, msgspec.json.Decoder[Any]]] = {
     )
 }
 _presented = msgspec.json.Decoder(_Presented)
+_stopped = msgspec.json.Decoder(_Stopped)
 _authorize_answer = msgspec.json.Decoder(_AuthorizeAnswer)
 _start_answer = msgspec.json.Decoder(_StartAnswer)
 _status_answer = msgspec.json.Decoder(_StatusAnswer)
@@ -204,11 +214,26 @@ def read_message(call: Call) -> Known | None:
     try:
         if call.action in _TAPS:
             return _tap(call.action, _presented.decode(call.payload))
+        if call.action == StopTransaction.__name__:
+            return _stop(_stopped.decode(call.payload))
         decoder = _messages.get(call.action)
         message: Known | None = None if decoder is None else decoder.decode(call.payload)
     except _UNREADABLE:
         return None
     return message
+
+
+def _stop(sent: _Stopped) -> StopTransaction | None:
+    transaction_id = _whole(sent.transaction_id, 63)
+    if transaction_id is None:
+        return None
+    return StopTransaction(
+        transaction_id,
+        str(sent.id_tag) or None if isinstance(sent.id_tag, str | int) else None,
+        _whole(sent.meter_stop, 63),
+        _moment(sent.timestamp),
+        sent.reason if isinstance(sent.reason, str) else None,
+    )
 
 
 def _tap(action: str, sent: _Presented) -> Authorize | StartTransaction | None:

@@ -308,7 +308,7 @@ class ChargerSessionStopped(_ChargerEvent):
     transaction_id: int
     connector_id: int | None
     id_tag: CardKey | None
-    meter_stop_wh: int
+    meter_stop_wh: int | None = Field(description="None where the charger sent no number")
     reason: str | None
     stopped_at: AwareDatetime
     seen_at: AwareDatetime

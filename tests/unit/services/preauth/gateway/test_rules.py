@@ -201,6 +201,14 @@ def test_blocked_answer_has_the_charger_s_own_message_id() -> None:
                 charge_box_id="CP", at=AT, transaction_id=9, id_tag=None, meter_stop_wh=8, reason="Local", stopped_at=AT
             ),
         ),
+        (
+            "StopTransaction",
+            {"transactionId": "9", "meterStop": 8.5, "timestamp": "yesterday", "idTag": 7, "reason": ["odd"]},
+            {},
+            SessionStopped(
+                charge_box_id="CP", at=AT, transaction_id=9, id_tag="7", meter_stop_wh=None, reason=None, stopped_at=AT
+            ),
+        ),
         ("Authorize", {"idTag": "A"}, {"idTagInfo": {"status": "Accepted"}}, None),
         ("BootNotification", {}, {"oops": 1}, None),
     ],
