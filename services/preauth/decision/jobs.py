@@ -193,8 +193,8 @@ class Replay:
             if not self._spool.forget():
                 break
             written += len(spooled)
-        if self._spool.gap is not None:
-            await self._write_gap()
+        while (gap := self._spool.gap) is not None:
+            await self._write_gap(gap)
         if written:
             log.info("Taps that the database had missed were written.", action="spool.replayed", taps=written)
         self._bytes.set(len(self._spool))
@@ -231,20 +231,11 @@ class Replay:
             return [refused for one in spooled for refused in await self._write([one])]
         return []
 
-    async def _write_gap(self) -> None:
-        gap = self._spool.gap
-        if gap is None:
-            return
-        written = Gap(gap.first_at, gap.last_at, gap.taps)
+    async def _write_gap(self, gap: Gap) -> None:
         async with self._database.write() as tx:
-            await store.add_gap(
-                tx,
-                written,
-                gap_id=self._new_id(),
-                why="The spool was full, or a tap in it could not be written or read.",
-            )
-        self._spool.forget_gap(written)
-        log.error("Taps are in no journal.", action="spool.gap", taps=written.taps)
+            await store.add_gap(tx, gap, why="The spool was full, or a tap in it could not be written or read.")
+        self._spool.forget_gap(gap)
+        log.error("Taps are in no journal.", action="spool.gap", taps=gap.taps)
 
 
 class Months:

@@ -9,7 +9,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Self
@@ -17,6 +17,7 @@ from uuid import UUID
 
 import msgspec
 
+from shared.runtime.clock import uuid7
 from shared.runtime.log import get_logger
 
 log = get_logger(__name__)
@@ -49,11 +50,12 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 @dataclass(slots=True)
 class Gap:
-    """Taps that are in no journal."""
+    """Taps that are in no journal. By its id it comes into the journal once, however often it is written."""
 
     first_at: datetime
     last_at: datetime
     taps: int = 0
+    gap_id: UUID = field(default_factory=uuid7)
 
 
 class _File:
@@ -157,8 +159,9 @@ class Spool:
         self._own: _File | None = None
         self._left: list[_File] = []
         self._reading: _Reading | None = None
+        self._gap: Gap | None = None
         self._gap_file: _File | None = None
-        self.gap: Gap | None = None
+        self._left_gaps: list[tuple[Gap, _File]] = []
         self.on_miss: Callable[[int], None] = lambda _: None
 
     def __len__(self) -> int:
@@ -210,35 +213,38 @@ class Spool:
 
     def miss(self, at: datetime, taps: int) -> None:
         """Count taps that are in no journal."""
-        self._widen(Gap(at, at, taps))
+        gap = self._gap = self._gap or Gap(at, at)
+        gap.first_at, gap.last_at = min(gap.first_at, at), max(gap.last_at, at)
+        gap.taps += taps
+        self._keep_gap()
         self.on_miss(taps)
 
-    def forget_gap(self, written: Gap) -> None:
-        if self.gap is not None:
-            self.gap.taps -= written.taps
-            if self.gap.taps <= 0:
-                self.gap = None
-            self._keep_gap()
+    @property
+    def gap(self) -> Gap | None:
+        """What is to come into the journal next, as it is now."""
+        gap = self._left_gaps[0][0] if self._left_gaps else self._gap
+        return None if gap is None else replace(gap)
 
-    def _widen(self, by: Gap) -> None:
-        if self.gap is None:
-            self.gap = Gap(by.first_at, by.last_at)
-        self.gap.first_at = min(self.gap.first_at, by.first_at)
-        self.gap.last_at = max(self.gap.last_at, by.last_at)
-        self.gap.taps += by.taps
-        self._keep_gap()
+    def forget_gap(self, written: Gap) -> None:
+        """The gap is in the journal; what was missed meanwhile is another one."""
+        if self._left_gaps and self._left_gaps[0][0] == written:
+            self._left_gaps.pop(0)[1].close(delete=True)
+        elif self._gap is not None and self._gap.gap_id == written.gap_id:
+            more = self._gap.taps - written.taps
+            self._gap = Gap(self._gap.first_at, self._gap.last_at, more) if more > 0 else None
+            self._keep_gap()
 
     def _keep_gap(self) -> None:
         """Bring the gap's file up to date: how much is missing outlives this process."""
         try:
-            if self.gap is None:
+            if self._gap is None:
                 if self._gap_file is not None:
                     self._gap_file.close(delete=True)
                     self._gap_file = None
                 return
             if self._gap_file is None:
                 self._gap_file = _File.create(self._folder / f"{self._name}{GAP_SUFFIX}", how=0)
-            self._gap_file.overwrite(self._encoder.encode(self.gap).ljust(GAP_BYTES))
+            self._gap_file.overwrite(self._encoder.encode(self._gap).ljust(GAP_BYTES))
         except OSError as error:
             log.error("A gap could not be kept in a file.", action="spool.gap_not_kept", error=repr(error))  # noqa: TRY400
 
@@ -264,21 +270,27 @@ class Spool:
         return adopted
 
     def _adopt_gaps(self) -> None:
-        own = self._gap_file.path if self._gap_file is not None else None
+        held = {file.path for _, file in self._left_gaps}
+        if self._gap_file is not None:
+            held.add(self._gap_file.path)
         for path in sorted(self._folder.glob(f"*{GAP_SUFFIX}")):
-            file = None if path == own else _File.adopt(path)
+            file = None if path in held else _File.adopt(path)
             if file is None:
                 continue
             # Counted when they were missed, by the process that is gone.
             if (gap := _decode_gap(file.peek(GAP_BYTES))) is not None:
-                self._widen(gap)
-            file.close(delete=True)
+                self._left_gaps.append((gap, file))
+            else:
+                file.close(delete=True)
 
     def close(self) -> None:
         """Release the files; what is in them is adopted by the next process."""
         for file in self._files():
             file.close(delete=not file.waiting)
         self._own, self._left = None, []
+        for _, left in self._left_gaps:
+            left.close()
+        self._left_gaps = []
         if self._gap_file is not None:
             self._gap_file.close()
             self._gap_file = None

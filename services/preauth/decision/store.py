@@ -204,10 +204,16 @@ async def replay(tx: Write, spooled: Sequence[Spooled]) -> list[Row]:
     return found
 
 
-async def add_gap(tx: Write, gap: Gap, *, gap_id: UUID, why: str) -> None:
-    """Journal that taps are missing."""
+async def add_gap(tx: Write, gap: Gap, *, why: str) -> None:
+    """Journal that taps are missing. Written before, it may have grown."""
+    statement = pg.insert(journal_gap).values(
+        gap_id=gap.gap_id, first_at=gap.first_at, last_at=gap.last_at, taps=gap.taps, why=why
+    )
+    grown = {"first_at": gap.first_at, "last_at": gap.last_at, "taps": gap.taps}
     await tx.execute(
-        journal_gap.insert().values(gap_id=gap_id, first_at=gap.first_at, last_at=gap.last_at, taps=gap.taps, why=why)
+        statement.on_conflict_do_update(
+            index_elements=[journal_gap.c.gap_id], set_=grown, where=journal_gap.c.taps < gap.taps
+        )
     )
 
 

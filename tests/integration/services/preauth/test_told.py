@@ -18,7 +18,7 @@ from services.preauth.decision.decider import TapDecider
 from services.preauth.decision.events import traceparent_of
 from services.preauth.decision.group import OPTIONS
 from services.preauth.decision.rules import Reason
-from services.preauth.decision.spool import Spooled
+from services.preauth.decision.spool import Spool, Spooled
 from services.preauth.decision.statement import Waiting, Windows, flush, flush_sql
 from services.preauth.decision.store import replay
 from services.preauth.decision.tap import Tap
@@ -28,6 +28,7 @@ from shared.runtime.tracing import continued, current_traceparent
 from tests.databases import TestDatabase, fresh_database, locked
 from tests.infra import Infra
 from tests.integration.services.preauth.world import Preauth, running
+from tests.waiting import until
 
 CP = "CP-7"
 
@@ -282,6 +283,25 @@ async def test_a_full_spool_is_a_gap_in_the_journal(
         kept = len(preauth.rows("SELECT 1 FROM tap"))
         assert gap["taps"] + kept == 5
         assert gap["taps"] > 0
+
+
+async def test_a_gap_is_journalled_once(database: TestDatabase, tmp_path: Path) -> None:
+    """A process was killed when its gap was in the journal and its file not deleted yet: the next one adds nothing."""
+    folder, at = tmp_path / "spool", datetime.now(UTC)
+    dead = Spool(folder, name="dead", max_bytes=1)
+    dead.miss(at, 3)
+    dead.close()
+    file = folder / "dead.gap"
+    kept = file.read_bytes()
+
+    async def adopted() -> bool:
+        return not file.exists()
+
+    async with running(database, tmp_path) as preauth:
+        await until(adopted)
+        file.write_bytes(kept)
+        await until(adopted)
+        assert preauth.rows("SELECT taps FROM journal_gap") == [{"taps": 3}]
 
 
 async def test_a_spool_with_bad_lines_is_written_all_the_same(database: TestDatabase, tmp_path: Path) -> None:

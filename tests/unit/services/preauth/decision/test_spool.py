@@ -172,7 +172,9 @@ def test_how_much_is_missing_outlives_the_process(tmp_path: Path) -> None:
     spool.on_miss = counted.append
     spool.adopt()
     spool.adopt()
-    assert spool.gap == Gap(at, at + timedelta(seconds=2), 3)
+    gap = spool.gap
+    assert gap is not None
+    assert gap == Gap(at, at + timedelta(seconds=2), 3, gap.gap_id)
     # The dead process had counted those.
     assert counted == []
     spool.miss(at, 2)
@@ -180,8 +182,10 @@ def test_how_much_is_missing_outlives_the_process(tmp_path: Path) -> None:
     spool.close()
     last = Spool(tmp_path, name="last", max_bytes=1)
     last.adopt()
-    assert last.gap is not None
-    assert last.gap.taps == 5
-    last.forget_gap(last.gap)
+    taps = []
+    while (left := last.gap) is not None:
+        taps.append(left.taps)
+        last.forget_gap(left)
+    assert sorted(taps) == [2, 3]
     assert list(tmp_path.glob("*.gap")) == []
     last.close()
