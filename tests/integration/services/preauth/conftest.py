@@ -3,22 +3,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.databases import TestDatabase, copied_database, fresh_database
+from tests.databases import Template, TestDatabase, template_database
 from tests.infra import Infra
 from tests.integration.services.preauth.sync_double import SyncDouble
 from tests.integration.services.preauth.world import Preauth, running
 
 
 @pytest.fixture(scope="session")
-def template(infra: Infra) -> Iterator[TestDatabase]:
-    """A migrated database to make copies of."""
-    with fresh_database(infra.postgres.url, ["preauth"]) as migrated:
+def template(infra: Infra) -> Iterator[Template]:
+    with template_database(infra.postgres.url, ["preauth"]) as migrated:
         yield migrated
 
 
 @pytest.fixture
-def database(template: TestDatabase) -> Iterator[TestDatabase]:
-    with copied_database(template) as copied:
+def database(template: Template) -> Iterator[TestDatabase]:
+    with template.copy() as copied:
         yield copied
 
 

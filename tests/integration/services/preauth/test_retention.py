@@ -3,7 +3,7 @@
 import asyncio
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,20 @@ from services.preauth.decision.statement import Waiting, Windows
 from services.preauth.decision.tap import Tap
 from services.preauth.housekeeping import Housekeeping
 from shared.contracts.requests.preauth import ArmPairing
-from tests.databases import TestDatabase
+from tests.databases import TestDatabase, fresh_database
+from tests.infra import Infra
 from tests.integration.services.preauth.world import Preauth, running
 
 CP = "CP-7"
 KEPT_DAYS = 400
 MONTHS = 13
+
+
+@pytest.fixture
+def database(infra: Infra) -> Iterator[TestDatabase]:
+    """Nobody else's, before or afterwards: months are made here that others would not have."""
+    with fresh_database(infra.postgres.url, ["preauth"]) as fresh:
+        yield fresh
 
 
 def partitions(preauth: Preauth) -> set[str]:

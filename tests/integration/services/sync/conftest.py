@@ -25,7 +25,7 @@ from shared.database.engine import Write
 from shared.runtime.clock import utc_now, uuid7
 from shared.runtime.service import Service, assemble
 from shared.web.server import HttpServer
-from tests.databases import TestDatabase, copied_database, fresh_database
+from tests.databases import Template, template_database
 from tests.infra import Infra
 
 STEVE_ID = "main"
@@ -168,9 +168,8 @@ async def eventually(check: Callable[[], Awaitable[bool]], *, within_s: float = 
 
 
 @pytest.fixture(scope="session")
-def template(infra: Infra) -> Iterator[TestDatabase]:
-    """A migrated database to make copies of."""
-    with fresh_database(infra.postgres.url, ["sync"]) as migrated:
+def template(infra: Infra) -> Iterator[Template]:
+    with template_database(infra.postgres.url, ["sync"]) as migrated:
         yield migrated
 
 
@@ -196,7 +195,7 @@ def sync_settings(database_url: str, steve: SteveSimulator, lago: SimulatedLago,
 
 @asynccontextmanager
 async def a_world(
-    template: TestDatabase,
+    template: Template,
     *,
     steve: SteveSettings | None = None,
     lago: LagoSettings | None = None,
@@ -205,7 +204,7 @@ async def a_world(
     """A world with a database of its own; settings of sync by name. The simulators share its clock."""
     clock = Clock()
     async with AsyncExitStack() as stack:
-        database = await asyncio.to_thread(stack.enter_context, copied_database(template))
+        database = await asyncio.to_thread(stack.enter_context, template.copy())
         steve_settings = replace(steve or SteveSettings(auth_delay_ms=0), clock=clock)
         running_steve = await stack.enter_async_context(run_steve(steve_settings))
         lago_settings = replace(lago or LagoSettings(seed=LAGO_SEED), clock=clock)
@@ -233,7 +232,7 @@ Build = Callable[..., Awaitable[World]]
 
 
 @pytest.fixture
-async def build_world(template: TestDatabase) -> AsyncIterator[Build]:
+async def build_world(template: Template) -> AsyncIterator[Build]:
     """Makes worlds: settings of sync by name, `steve=SteveSettings(...)`, `lago=LagoSettings(...)`."""
     async with AsyncExitStack() as stack:
 

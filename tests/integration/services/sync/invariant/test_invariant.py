@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from deploy.demo.lago import LagoSettings
 from deploy.demo.lago.settings import EventsStore
 from shared.runtime.clock import utc_now
-from tests.databases import TestDatabase
+from tests.databases import Template
 from tests.integration.services.sync.conftest import a_replica, a_world
 from tests.integration.services.sync.invariant import books
 from tests.integration.services.sync.invariant.history import KNOWN, Action, histories, lago_seed
@@ -40,7 +40,7 @@ def known(test: Test) -> Test:
 @known
 @given(steps=histories)
 async def test_each_wh_is_counted_once_or_held(
-    template: TestDatabase, store: EventsStore, policy: Policy, steps: list[Action]
+    template: Template, store: EventsStore, policy: Policy, steps: list[Action]
 ) -> None:
     """For any history, faults, crashes and two replicas: Lago counted what was used, for whom it was used, and what it
     does not count is held by its name.
@@ -55,13 +55,13 @@ async def test_each_wh_is_counted_once_or_held(
 @settings(max_examples=150, deadline=None, suppress_health_check=checks)
 @given(steps=histories)
 async def test_each_wh_is_counted_once_in_any_history(
-    template: TestDatabase, store: EventsStore, policy: Policy, steps: list[Action]
+    template: Template, store: EventsStore, policy: Policy, steps: list[Action]
 ) -> None:
     """The same, for hundreds of histories that are new each time."""
     await prove(template, store, policy, steps)
 
 
-async def prove(template: TestDatabase, store: EventsStore, policy: Policy, steps: Sequence[Action]) -> None:
+async def prove(template: Template, store: EventsStore, policy: Policy, steps: Sequence[Action]) -> None:
     seed = lago_seed(utc_now())
     lago = LagoSettings(seed=seed, events_store=store)
     async with AsyncExitStack() as stack:
