@@ -122,7 +122,7 @@ def _created(server_url: str, like: sql.Composable = NOTHING) -> Iterator[str]:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _one(connection: psycopg.Connection[Any], query: LiteralString | sql.Composable) -> Any:  # noqa: ANN401 - whatever is asked for
+def _one(connection: psycopg.Connection[Any], query: LiteralString | sql.Composed) -> Any:  # noqa: ANN401 - whatever is asked for
     row = connection.execute(query).fetchone()
     assert row is not None
     return row[0]
@@ -166,7 +166,7 @@ def _shape(connection: psycopg.Connection[Any]) -> str:
     )
 
 
-def _reset(connection: psycopg.Connection[Any]) -> sql.Composable:
+def _reset(connection: psycopg.Connection[Any]) -> sql.Composed:
     """What empties a copy: no trigger holds it up, what the migrations put in is put in again, numbers begin anew."""
     tables = connection.execute("""
         SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -186,6 +186,6 @@ def _reset(connection: psycopg.Connection[Any]) -> sql.Composable:
         FROM pg_sequences WHERE schemaname NOT IN ('pg_catalog', 'information_schema')
     """).fetchall()
     for schema, sequence, value, used in sequences:
-        name = sql.Identifier(schema, sequence).as_string(connection)
-        statements.append(sql.SQL("SELECT setval({}, {}, {})").format(name, value, used))
+        place = sql.Identifier(schema, sequence).as_string(connection)
+        statements.append(sql.SQL("SELECT setval({}, {}, {})").format(place, value, used))
     return sql.SQL("BEGIN; {}; COMMIT").format(sql.SQL("; ").join(statements))
