@@ -56,8 +56,9 @@ class ReadBack:
             stored = await self._window(subscription, group) if len(group) > 1 else {}
             for one in group:
                 there = stored.get(one.usage_event_id) or await self._lago.stored_event(one.usage_event_id)
-                if there is not None and there.external_subscription_id != subscription:
-                    # The first match of that id is another subscription's; ours may stand behind it.
+                if there is not None and not compare(one, there).same:
+                    # The first match of that id is another one, of another subscription or, with ClickHouse, of another
+                    # time; ours may stand behind it.
                     there = (await self._window(subscription, [one])).get(one.usage_event_id, there)
                 verdicts[one.key] = (
                     compare(one, there)

@@ -7,6 +7,7 @@ import pytest
 from deploy.demo.lago import LagoSettings, lifecycle
 from shared.contracts.requests.sync_work import Reconcile
 from tests.integration.services.sync.conftest import ADA, LAGO_SEED, Build, World, ago
+from tests.integration.services.sync.test_held_entries import conflict
 
 BATCH = "/api/v1/events/batch"
 
@@ -38,6 +39,25 @@ async def test_whether_lago_names_a_subscription_or_not(
     assert await state(world, pk) == "counted"
     assert await state(world, pk) == "counted"
     assert len(await world.events("transaction.counted")) == 1
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_an_event_behind_somebody_elses_is_found(build_world: Build, lost: bool) -> None:  # noqa: FBT001
+    """A Lago with ClickHouse takes ours beside another one of the same id: it shows the other one first, and counts
+    ours, also where its answer was lost.
+    """
+    world = await build_world(lago=LagoSettings(seed=LAGO_SEED, events_store="clickhouse"))
+    await world.link("A")
+    pk = world.charge("A", 4_000).pk
+    conflict(world, pk)
+    if lost:
+        world.lago.faults.add("drop_after_commit", path=BATCH, count=1)
+        await world.turn()
+        world.clock.advance(minutes=1)
+        world.rooms.lago._caller._breaker.succeeded()
+    await world.turn()
+    assert world.counted() == (4_000, 1)
+    assert await state(world, pk) == "counted"
 
 
 async def test_an_event_that_came_after_the_last_invoice_is_not_counted(world: World) -> None:
