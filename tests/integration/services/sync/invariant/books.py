@@ -2,10 +2,13 @@
 
 from collections import Counter
 from decimal import Decimal
+from typing import Final
 
 from deploy.demo.lago.model import Event
 from tests.integration.services.sync.conftest import World
 from tests.integration.services.sync.invariant.model import Model
+
+FOREIGN: Final = "somebody_elses"
 
 
 def _pk(event: Event) -> int:
@@ -16,16 +19,21 @@ def _wh(event: Event) -> int:
     return int(Decimal(event.properties["kwh"]) * 1000)
 
 
+def is_foreign(event: Event) -> bool:
+    """Somebody else's, of another metric."""
+    return event.code == FOREIGN
+
+
 def of_session(world: World, pk: int) -> int:
     """Wh that Lago has of a session, whoever is billed."""
-    return sum(_wh(one) for one in world.lago.state.events if _pk(one) == pk)
+    return sum(_wh(one) for one in world.lago.state.events if _pk(one) == pk and not is_foreign(one))
 
 
 def of_subscription(world: World, subscription: str) -> dict[int, int]:
     """Wh that Lago has under a subscription, by session."""
     found: Counter[int] = Counter()
     for one in world.lago.state.events:
-        if one.external_subscription_id == subscription:
+        if one.external_subscription_id == subscription and not is_foreign(one):
             found[_pk(one)] += _wh(one)
     return dict(found)
 

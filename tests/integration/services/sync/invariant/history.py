@@ -92,6 +92,8 @@ actions: st.SearchStrategy[Action] = st.one_of(
     _period,
     _does("follow", _replica),
     _does("webhook", _nth, _replica),
+    _does("foreign", _nth),
+    _does("clear", _nth),
     _does("news", st.sampled_from(sorted(SUBSCRIPTIONS))),
     _does("release", _nth),
     _does("ignore", _nth),
@@ -103,6 +105,10 @@ _scenes = st.one_of(
     st.tuples(_charge, _lago, _turn, st.one_of(_end, _period)),
     # It is billed, the period or the subscription ends, and only then is it known how much it was.
     st.tuples(_does("charge", _cards, _wh, st.just("manual")), _turn, st.one_of(_end, _period), _restop),
+    # An id is somebody else's, and what comes after it is too late.
+    st.tuples(
+        _does("charge", _cards, _wh, st.just("manual")), _does("foreign", _nth), _turn, _restop, _lago, _turn, _period
+    ),
     # What nobody was to pay for waits for its link.
     st.tuples(_does("charge", st.just("NEW"), _wh, st.just("ended")), _turn, _link, _lago, _turn),
 )
@@ -133,6 +139,21 @@ KNOWN: Final[Mapping[str, list[Action]]] = {
         ("lago", "drop_after_commit", 1, "/events/batch"),
         ("turn", 0),
         ("turn", 1),
+    ],
+    "an id is somebody else's, what follows it is late, and neither is lost by a release": [
+        ("charge", "CARD-A", 6_000, "manual"),
+        ("foreign", 0),
+        ("turn", 0),
+        ("restop", 0, 9_000),
+        ("lago", "drop_before", 1, "/events/batch"),
+        ("turn", 0),
+        ("period",),
+        ("turn", 0),
+        ("release", 0),
+        ("turn", 1),
+        ("clear", 0),
+        ("turn", 0),
+        ("release", 0),
     ],
     "each anomaly waits for an operator, or for the station": [
         *(("wrong", "CARD-A", anomaly) for anomaly in ANOMALIES),

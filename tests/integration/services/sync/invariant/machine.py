@@ -6,13 +6,8 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-import httpx
 from hypothesis import note
-from starlette.applications import Starlette
 
-from deploy.demo.lago import lifecycle
-from deploy.demo.lago.values import to_datetime
-from deploy.demo.lago.webhooks import Delivery
 from deploy.demo.steve.model import MeterValue, Stop, StopActor
 from services.sync.main import Rooms
 from services.sync.upstreams.errors import UpstreamError
@@ -23,17 +18,15 @@ from shared.contracts.requests.sync_work import IgnoreHeld, ReleaseHeld
 from tests.integration.services.sync.conftest import ADA, World, effect
 from tests.integration.services.sync.invariant import books
 from tests.integration.services.sync.invariant.history import SUBSCRIPTIONS, Action
+from tests.integration.services.sync.invariant.in_lago import InLago
 from tests.integration.services.sync.invariant.model import PASSABLE, UNOWNED, Policy, Session
-from tests.integration.services.sync.invariant.stage import WEEK, Stage
 
 START_WH: Final = 1_000
-# For so long Lago's word about a subscription is believed: nothing is sent sooner after one ended unheard.
-BELIEVED: Final = timedelta(minutes=3)
 # An entry that Lago never had, made before its time was over, may be waiting for these.
 TOO_LATE: Final = UNOWNED - {"card_unlinked", "card_unknown"} | {"late"}
 
 
-class Play(Stage):
+class Play(InLago):
     async def step(self, name: str, *given: Any) -> None:  # noqa: ANN401 - each action has its own
         self.world.clock.advance(seconds=1)
         await getattr(self, f"do_{name}")(*given)
@@ -164,104 +157,6 @@ class Play(Stage):
     async def do_later(self, minutes: int) -> None:
         self.world.clock.advance(minutes=minutes)
 
-    # What happens in Lago
-
-    async def do_end(self, subscription: str, how: str, told: bool) -> None:  # noqa: FBT001 - a history's word
-        """It ends, is replaced by one of the same name on another plan, or is gone, as with its customer."""
-        mine = self.model.subscriptions[subscription]
-        if mine.ended_at is not None or mine.gone:
-            return
-        await self._before_lago_closes()
-        state, had, letters = self.world.lago.state, books.of_subscription(self.world, subscription), len(self.letters)
-        self.model.close(subscription, had, for_good=how != "gone")
-        if how == "end":
-            ended = lifecycle.terminate(state, subscription).terminated_us
-            assert ended is not None
-            # Lago tells whole seconds.
-            mine.ended_at = to_datetime(ended).replace(microsecond=0)
-        elif how == "replace":
-            started = lifecycle.upgrade(state, subscription, "other").started_us
-            assert started is not None
-            mine.started_at = mine.open_since = to_datetime(started)
-            mine.replaced = True
-        else:
-            self._active(subscription).status = "canceled"
-            mine.gone = True
-        if told and letters < len(self.letters):
-            for letter in reversed(self.letters[letters:]):
-                await self._bring(letter, self.replicas[0])
-        else:
-            self.world.clock.advance(seconds=BELIEVED.total_seconds())
-
-    async def do_back(self, subscription: str) -> None:
-        """One that was gone is there again."""
-        if self.model.subscriptions[subscription].gone:
-            self._return(subscription)
-            self.model.subscriptions[subscription].gone = False
-            self.world.clock.advance(seconds=BELIEVED.total_seconds())
-
-    async def do_period(self) -> None:
-        """Days pass: the week is over, and its invoices are final."""
-        await self._before_lago_closes()
-        for name, one in self.model.subscriptions.items():
-            if one.ended_at is None:
-                self.model.close(name, books.of_subscription(self.world, name))
-                one.open_since = self.week + WEEK
-        self.week += WEEK
-        self.world.clock.advance(seconds=(self.week - self.world.clock()).total_seconds() + 600)
-
-    async def _before_lago_closes(self) -> None:
-        if self.world.steve.state.meter_values:
-            # Only sync knows whether a reading became an event, which is too late then, or comes with the stop.
-            await self.calm()
-        await self.landed()
-        # Lago tells whole seconds: what comes within that of an end is not known to have come before it.
-        self.world.clock.advance(seconds=1)
-
-    def _active(self, subscription: str) -> Any:  # noqa: ANN401 - the simulator's
-        found = self.world.lago.state.find_subscription(subscription)
-        assert found is not None
-        return found
-
-    def _return(self, subscription: str) -> None:
-        gone = self.world.lago.state.find_subscription(subscription, "canceled")
-        assert gone is not None
-        gone.status = "active"
-        self.world.lago.state.save(gone)
-
-    async def do_webhook(self, number: int, replica: int) -> None:
-        """Lago tells of something that happened: late, again, after what came later, or of some things never."""
-        if self.letters:
-            await self._bring(self.letters[number % len(self.letters)], self.replicas[replica])
-
-    async def do_news(self, subscription: str) -> None:
-        customer = self.world.lago.state.customers[SUBSCRIPTIONS[subscription]]
-        self.world.lago.webhooks.notify("customer.updated", customer)
-
-    async def _bring(self, letter: Delivery, rooms: Rooms) -> None:
-        headers = {
-            "X-Lago-Signature": self.world.lago.webhooks.signer.sign(letter.body, "hmac"),
-            "X-Lago-Signature-Algorithm": "hmac",
-            "X-Lago-Unique-Key": letter.unique_key,
-        }
-        transport = httpx.ASGITransport(Starlette(routes=[rooms.intake.route()]))
-        async with httpx.AsyncClient(transport=transport, base_url="http://sync") as client:
-            answer = await client.post("/webhooks/lago", content=letter.body, headers=headers)
-        assert answer.status_code == 200, answer.text
-        await rooms.dispatch.dispatch()
-
-    async def do_follow(self, replica: int) -> None:
-        """Sync asks whether subscriptions that cards are linked to have ended. Of one that is gone it asks twice."""
-        if any(one.gone for one in self.model.subscriptions.values()):
-            return
-        async with self.well():
-            self.model.seen(await self.seen())
-            self.world.clock.advance(minutes=11)
-            await self.replicas[replica].follow.follow()
-            for name, one in self.model.subscriptions.items():
-                if one.ended_at is not None:
-                    self.model.end_links(name, one.ended_at)
-
     # What operators do
 
     async def do_link(self, card: str, subscription: str, back_h: int, release_h: int | None) -> None:
@@ -372,6 +267,8 @@ class Play(Stage):
         self.world.lago.faults.clear()
         self.world.steve.faults.clear()
         for session in list(self.model.sessions.values()):
+            if session.foreign is not None:
+                self._clear(session)
             if session.one.active:
                 await self._stop(session, 500)
         async with self.well():

@@ -55,7 +55,8 @@ class Subscription:
 @dataclass
 class Session:
     """`closed_wh`: Lago's when its subscription or period ended last, `had_wh`: at that time or later. `frozen`: what
-    is late stands before what Lago has, and is not made anew.
+    is late stands before what Lago has, and is not made anew. `foreign`: the subscription under which somebody else's
+    event has the id of the session's first one; of such a session it is Lago's to tell how much it has (`has_wh`).
     """
 
     one: Transaction
@@ -70,6 +71,8 @@ class Session:
     closed_wh: int = 0
     closed: bool = False
     frozen: bool = False
+    foreign: str | None = None
+    has_wh: int = 0
 
     @property
     def wh(self) -> int:
@@ -140,7 +143,7 @@ class Model:
     def close(self, subscription: str, had: Mapping[int, int], *, for_good: bool = True) -> None:
         """What Lago has of its sessions now is all that it will count of what was before."""
         for pk, session in self.sessions.items():
-            if not session.ignored and subscription in (session.owner, self._owner_of(session)):
+            if not session.ignored and subscription in (session.owner, self.payer(session)):
                 session.had_wh, session.closed = had.get(pk, 0), True
                 session.closed_wh = session.had_wh if for_good else session.closed_wh
 
@@ -178,7 +181,8 @@ class Model:
             above = _valid(self.parents.get(above, ()), at)
         return None
 
-    def _owner_of(self, session: Session) -> str | None:
+    def payer(self, session: Session) -> str | None:
+        """Whose it is, or will be when sync sees it."""
         return session.owner if session.resolved else self.owner(session.card, session.one.start_at)
 
     def verdict(self, session: Session) -> Verdict:
@@ -187,8 +191,15 @@ class Model:
             # Other energy than was ignored is held; that it is the same again by now takes nobody's word for it.
             again = {"ignored"} if session.wh == session.ignored_wh else set()
             return Verdict(session.had_wh, frozenset({"changed_since_ignored", *again}))
+        verdict = self._verdict(session)
+        if session.foreign is not None and session.foreign == self.payer(session):
+            return Verdict(session.has_wh, verdict.reasons | {"id_conflict"})
+        return verdict
+
+    def _verdict(self, session: Session) -> Verdict:
+        """Where nobody else's event is in the way."""
         wrong = [name for name in anomalies(session) if name not in session.accepted]
-        owner = self._owner_of(session)
+        owner = self.payer(session)
         if wrong:
             return Verdict(session.had_wh, frozenset(wrong[:1]))
         if owner is None:

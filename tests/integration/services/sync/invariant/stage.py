@@ -77,6 +77,7 @@ class Stage:
             if session.one.active and not session.ignored:
                 continue
             counted, one = books.of_session(self.world, pk), held.get(pk)
+            session.has_wh = counted
             if one is not None and one.reason == "late":
                 self.model.found_late(pk, counted)
             verdict = self.model.verdict(session)
