@@ -1,5 +1,6 @@
 """A card from the API's answers: what is kept here, what SteVe says, whose it is."""
 
+from dataclasses import replace
 from datetime import datetime
 
 from services.admin_api import aftermath
@@ -41,7 +42,8 @@ def card(details: CardDetails) -> Card:
         return Card(details.id_tag, "", active=False, steve=steve, known=not isinstance(details.card, Silent))
     above = details.above.value if isinstance(details.above, Answered) else None
     link = _link((above or known).link, details.subscription, through=above.id_tag if above is not None else "")
-    return _card(known, link=link, steve=steve)
+    drawn = _card(known, link=link, steve=steve)
+    return replace(drawn, above="silent" if isinstance(details.above, Silent) else None)
 
 
 def with_steve(view: CardView, steve: Part[SteveNow]) -> Card:
@@ -97,6 +99,7 @@ def _card(view: CardView, *, link: Link | None, steve: Steve) -> Card:
         id_tag_as_sent=view.id_tag_as_sent or "",
         link=link,
         steve=steve,
+        above="not_asked" if view.ancestors else None,
     )
 
 

@@ -142,7 +142,9 @@ class Relations:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """`known` false: sync did not answer, so that neither activity nor link can be told."""
+    """`known` false: sync did not answer, so that neither activity nor link can be told. `above`: whether a card above
+    it may have the link that it has not; None where there is no such card.
+    """
 
     id_tag: str
     card_type: str
@@ -153,6 +155,7 @@ class Card:
     link: Link | None = None
     steve: Steve = Steve("silent")
     known: bool = True
+    above: Literal["not_asked", "silent"] | None = None
 
     @property
     def title(self) -> str:
@@ -177,6 +180,10 @@ class Card:
         """How a card without a link stands."""
         if not self.known:
             return Mark(State.UNKNOWN, "Not known", "Sync did not answer.")
+        if self.above == "silent":
+            return Mark(State.UNKNOWN, "Not known", "Sync did not say whether a card above it is linked.")
+        if self.above == "not_asked":
+            return Mark(State.NEUTRAL, "No link of its own", "That of a card above it applies, where one has one.")
         return Mark(State.ATTENTION, "Not linked", "Its sessions are held.")
 
     @property

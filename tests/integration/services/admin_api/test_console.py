@@ -10,6 +10,7 @@ from shared.contracts.requests.audit import EntryPage, GetEntry, SearchEntries
 from shared.contracts.requests.preauth import GetInterception, InterceptionState, SearchTaps
 from shared.contracts.requests.sync import (
     CardPage,
+    CardView,
     CustomerPage,
     CustomerView,
     GetCard,
@@ -23,6 +24,7 @@ from shared.contracts.requests.sync_cards import PreviewLink, RelinkCard
 from tests.integration.services.admin_api import scene
 from tests.integration.services.admin_api.console import Console, words
 from tests.integration.services.admin_api.scene import CARD, all_is_well
+from tests.integration.services.admin_api.stubs import Silence
 from tests.integration.services.admin_api.support import OWN_PASSWORD, House, change, problem
 from tests.unit.services.admin_api.diagnosis import cases
 
@@ -329,6 +331,26 @@ async def test_a_card_below_a_linked_one_is_billed_through_it(console: Console, 
     assert "Through TOP above it, linked to ada" in text
     assert "Link this card" in text
     assert "sessions are held" not in text
+
+
+@pytest.mark.parametrize("page", ["card", "list"])
+async def test_a_card_below_others_is_not_said_to_be_unlinked_where_that_is_not_known(
+    console: Console, admin: House, page: str
+) -> None:
+    """Sync is silent about the card above it, or is not asked about it: whether its sessions are held is not said."""
+    mine = cases.known(link=None, ancestors=["META"])
+
+    def answer(request: GetCard) -> CardView:
+        if request.id_tag != CARD:
+            raise Silence
+        return mine
+
+    admin.owners.answer(GetCard, answer)
+    admin.owners.answer(SearchCards, CardPage(cards=[mine]))
+    text = words(await console.get(f"/cards/{CARD}" if page == "card" else "/cards"))
+    said = {"card": "Sync did not say whether a card above it is linked", "list": "No link of its own"}
+    assert said[page] in text
+    assert "its sessions are held" not in text.lower()
 
 
 ADA = CustomerView(external_customer_id="ada", name="Ada GmbH", subscriptions=[cases.subscription()])
