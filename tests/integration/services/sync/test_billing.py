@@ -82,6 +82,19 @@ async def test_what_was_billed_cannot_be_deleted(world: World) -> None:
         await world.rooms.delivery.deliver()
 
 
+async def test_what_lago_has_cannot_be_called_late_and_then_deleted(world: World) -> None:
+    """The database refuses the first of these two steps, be the entry delivered or counted."""
+    await world.link("A")
+    pk = world.charge("A", 9_000).pk
+    await world.turn()
+    for state in ("delivered", "counted"):
+        assert [one.state for one in await world.entries(pk)] == [state]
+        with pytest.raises(IntegrityError, match="Lago has it"):
+            async with world.service.database.write() as tx:
+                await tx.exec_driver_sql("UPDATE sync.ledger_entry SET state = 'held', hold_reason = 'late'")
+        await world.rooms.counting.count()
+
+
 async def test_an_unlinked_card_is_held_with_its_reason(world: World) -> None:
     """A session of a card that is linked to nobody is held, told, and not sent."""
     world.steve.state.add_tag("LONER")
