@@ -61,7 +61,8 @@ class Repair:
         }
 
     async def repair(self, tx: Write, row: Any, missing: Missing | str) -> str | None:  # noqa: ANN401 - a row of session
-        """Have what is missing sent again, and what differs decided again; or else why there is nothing to do.
+        """Have what is missing sent again, and what differs decided again, or is held and not in the queue; or else why
+        there is nothing to do.
 
         The ids stay what they were: Lago takes each of them once, and before it is sent it is looked for again.
         """
@@ -69,7 +70,7 @@ class Repair:
         if isinstance(missing, str):
             return missing
         seq, billed_wh = await ledger.end_of_chain(tx, *key)
-        differs = row.stopped_at is not None and row.stop_wh != billed_wh
+        differs = row.has_held_entries or (row.stopped_at is not None and row.stop_wh != billed_wh)
         again = await store.send_again(tx, key, missing.get(key, ()), now)
         if not differs and not again:
             return NOTHING.format(billing=row.billing)

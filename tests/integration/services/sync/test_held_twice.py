@@ -91,6 +91,21 @@ async def test_a_held_entry_holds_a_session_that_is_said_to_be_pending(build_wor
     assert [entry.energy_wh for entry in (await held(world)).held] == [4_000]
 
 
+async def test_a_retry_by_its_name_brings_back_what_fell_out_of_the_queue(build_world: Build) -> None:
+    """Nothing about it is to be decided, and one of its entries is held: it is in the queue again, with its energy."""
+    world, one = await a_held_step(build_world)
+    stop(world, one, 6_000)
+    await world.turn()
+    async with world.service.database.write() as tx:
+        await tx.exec_driver_sql(
+            "UPDATE sync.session SET billing = 'pending', hold_reason = NULL, hold_explanation = NULL, held_at = NULL"
+        )
+    assert (await do(world, RetryHeld(sessions=[f"main:{one.pk}"]))).count == 1
+    await world.turn()
+    [waiting] = (await held(world)).held
+    assert (waiting.reason, waiting.energy_wh) == ("id_conflict", 6_000)
+
+
 async def frozen(build_world: Build, ends: str) -> tuple[World, str]:
     """A session whose usage event never reached Lago before its period or its subscription ended."""
     world = await build_world(lago=LagoSettings(seed=WEEKLY))
