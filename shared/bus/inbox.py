@@ -22,7 +22,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from shared.bus.parking import parked_message
 from shared.bus.publisher import CONFIRM_TIMEOUT_S, Publisher, watch
-from shared.bus.topology import MAX_ATTEMPTS, Topology, events_queue, parked_queue
+from shared.bus.topology import MAX_ATTEMPTS, Topology, events_queue, hears, parked_queue
 from shared.contracts.event import Envelope, Event, MalformedMessageError, open_envelope, open_event
 from shared.database.engine import Database, Write, is_unavailable
 from shared.runtime.log import get_logger
@@ -81,7 +81,10 @@ class Consumer:
         """Call `handler` for each such event, inside the transaction that marks it as handled.
 
         :param where: those of them that concern it. The others cost no transaction.
+        :raises ValueError: for an event that never comes here: `SUBSCRIPTIONS` has to name it.
         """
+        if not hears(self._service, event.type):
+            raise ValueError(f"{self._service} does not listen to {event.type}")
         self._handlers.setdefault(event, []).append((where, handler))
 
     def handlers(self, event: Event) -> list[Handler]:

@@ -13,7 +13,7 @@ REQUESTS: Final = "expressync.requests"
 
 # Who listens to what. A routing key is an event's type.
 SUBSCRIPTIONS: Final[Mapping[str, Sequence[str]]] = {
-    "preauth": ("card.*", "transaction.*"),
+    "preauth": ("card.*", "transaction.*", "charger.operation_requested", "charger.operation_finished"),
     "sync": ("charger.session_started", "charger.session_stopped", "tap.decided"),
     "audit": ("#",),
 }
@@ -77,6 +77,16 @@ class Topology:
             name = requests_queue(service)
             queue = await channel.declare_queue(name, durable=True, arguments={"x-queue-type": "classic"})
             await queue.bind(requests, name)
+
+
+def hears(service: str, event_type: str) -> bool:
+    """Whether events of this type come to the service's queue."""
+    words = event_type.split(".")
+    patterns = [key.split(".") for key in SUBSCRIPTIONS[service]]
+    return ["#"] in patterns or any(
+        len(pattern) == len(words) and all(mine in ("*", word) for mine, word in zip(pattern, words, strict=True))
+        for pattern in patterns
+    )
 
 
 def events_queue(service: str) -> str:

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from shared.bus.topology import OWNERS, SUBSCRIPTIONS, Topology, events_queue
+from shared.bus.topology import OWNERS, SUBSCRIPTIONS, Topology, events_queue, hears
 
 
 class Declared:
@@ -70,3 +70,20 @@ def test_requests_are_neither_dead_lettered_nor_kept(declared: Declared) -> None
 def test_audit_hears_everything(declared: Declared) -> None:
     """Each service's queue is bound to what it listens to."""
     assert ("audit.events", "#") in declared.bindings
+
+
+@pytest.mark.parametrize(
+    ("service", "event_type", "comes"),
+    [
+        ("preauth", "card.changed", True),
+        ("preauth", "charger.operation_requested", True),
+        ("preauth", "charger.connected", False),
+        ("preauth", "card", False),
+        ("sync", "tap.decided", True),
+        ("sync", "card.changed", False),
+        ("audit", "anything.at.all", True),
+    ],
+)
+def test_what_comes_to_a_service(service: str, event_type: str, comes: bool) -> None:  # noqa: FBT001
+    """As the broker matches routing keys: a star is one word, a hash is all of them."""
+    assert hears(service, event_type) is comes
