@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 
+from services.preauth.decision.statement import Windows
 from services.preauth.login import rules as login
 from services.preauth.login.screens import stages
 from services.preauth.login.screens.render import HERE, LEAVING, Screens
@@ -157,3 +158,10 @@ def test_a_driver_leaves_no_copy_behind() -> None:
     assert LEAVING["Cache-Control"] == "no-store"
     assert '"cache"' in LEAVING["Clear-Site-Data"]
     assert '"cookies"' not in LEAVING["Clear-Site-Data"], "the kiosk's key and the browser's binding stay"
+
+
+@pytest.mark.parametrize("screen", ["pins_spent", "unfinished"])
+def test_who_has_to_wait_is_told_how_long(screen: str) -> None:
+    """A scan by QR code that came to nothing keeps the card from the next one; nobody is asked to try at once."""
+    assert Windows().unfinished_s == 600
+    assert "after ten minutes" in WORDS(f"scan.{screen}.text")
