@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -19,7 +20,7 @@ from services.preauth.decision.events import traceparent_of
 from services.preauth.decision.group import OPTIONS
 from services.preauth.decision.rules import Reason
 from services.preauth.decision.spool import Spool, Spooled
-from services.preauth.decision.statement import Waiting, Windows, flush, flush_sql
+from services.preauth.decision.statement import Decided, Waiting, Windows, flush, flush_sql
 from services.preauth.decision.store import replay
 from services.preauth.decision.tap import Tap
 from shared.contracts.events.preauth import Told
@@ -169,6 +170,23 @@ async def test_an_answer_that_the_database_refuses_holds_no_later_tap_back(preau
     decider.told(decision, "nonsense")  # type: ignore[arg-type]
     again = await decider.decide(a_tap())
     assert again.reason is Reason.NOTHING_ARMED
+
+
+async def test_an_answer_that_met_a_lock_is_written_later(preauth: Preauth, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group was refused for a row in it, and then each alone met a lock: what was told is not given up."""
+    decider = decider_of(preauth)
+    decision = await decider.decide(a_tap())
+    refusals: list[psycopg.Error] = [psycopg.errors.NumericValueOutOfRange(), psycopg.errors.LockNotAvailable()]
+
+    async def refused(*given: Any) -> list[Decided]:  # noqa: ANN401 - what `flush` takes
+        if given[3] and refusals:
+            raise refusals.pop(0)
+        return await flush(*given)
+
+    monkeypatch.setattr("services.preauth.decision.statement.flush", refused)
+    decider.told(decision, "passed")
+    await preauth.until("SELECT FROM tap WHERE told = 'passed'")
+    assert refusals == []
 
 
 async def test_an_answer_that_is_never_told_holds_later_taps_back_for_a_while_only(
