@@ -29,7 +29,7 @@ from shared.contracts.requests.preauth import ChargerView, GetCharger
 from shared.contracts.requests.sync import OperateCharger, OperationOutcome, OperationResult
 from shared.database.engine import Database
 from shared.runtime.clock import utc_now, uuid7
-from tests.databases import TestDatabase, fresh_database
+from tests.databases import TestDatabase, fresh_database, locked
 from tests.infra import Infra
 from tests.integration.services.preauth.gateway.support import until
 from tests.integration.services.preauth.world import MovableClock, cause
@@ -98,6 +98,17 @@ async def writing(at: TestDatabase) -> AsyncIterator[Writing]:
 async def one(database: TestDatabase) -> AsyncIterator[Writing]:
     async with writing(database) as running:
         yield running
+
+
+async def test_a_lock_that_lasts_loses_nothing(database: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What passed while a table was locked for longer than anybody waits for a lock is recorded afterwards."""
+    monkeypatch.setattr("shared.database.engine.LOCK_TIMEOUT_MS", 100)
+    async with writing(database) as one:
+        async with locked(database, b"preauth.charger"):
+            one.observer.saw(Socket("CP-1").came())
+            await asyncio.sleep(0.5)
+        await waited(lambda: one.told("charger.connected"), within_s=5)
+        assert not one.observer.dropped
 
 
 async def test_frozen_database_costs_nothing_but_time(tmp_path: Path, own_infra: Infra) -> None:
