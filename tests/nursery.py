@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import gc
 import importlib
 import json
@@ -120,9 +119,16 @@ class Nursery:
         self._process.wait(10)
 
 
-@functools.cache
-def nursery() -> Nursery:
-    return Nursery()
+_nurseries: Final[dict[str, Nursery]] = {}
+_opening: Final = threading.Lock()
+
+
+def nursery(module: str) -> Nursery:
+    """The one for that program: a process out of it has imported what the program imports, and nothing else."""
+    with _opening:
+        if module not in _nurseries:
+            _nurseries[module] = Nursery()
+        return _nurseries[module]
 
 
 def fork(module: str, *, env: Mapping[str, str], cwd: Path = ROOT, log: Path | None = None) -> Forked:
@@ -130,13 +136,12 @@ def fork(module: str, *, env: Mapping[str, str], cwd: Path = ROOT, log: Path | N
     with contextlib.ExitStack() as stack:
         null = stack.enter_context(Path(os.devnull).open("rb"))
         out = (1, 2) if log is None else (stack.enter_context(log.open("ab")).fileno(),) * 2
-        return nursery().fork(module, env=env, cwd=cwd, files=[null.fileno(), *out])
+        return nursery(module).fork(module, env=env, cwd=cwd, files=[null.fileno(), *out])
 
 
 def pytest_unconfigure() -> None:
-    if nursery.cache_info().currsize:
-        nursery().close()
-        nursery.cache_clear()
+    while _nurseries:
+        _nurseries.popitem()[1].close()
 
 
 def serve(requests: socket.socket) -> dict[str, Any] | None:
