@@ -80,7 +80,8 @@ class Projections:
                 tx,
                 charge_box_id=event.charge_box_id,
                 id_tag=id_tag_key(card),
-                at=envelope.time,
+                # By sync's own clock, which may be ahead of ours: its Authorize comes after it all the same.
+                at=min(envelope.time, self._clock()),
                 new_id=self._new_id,
             )
 

@@ -24,8 +24,8 @@ from tests.integration.services.preauth.world import Preauth
 CP = "CP-7"
 
 
-async def happen(preauth: Preauth, event: Event, version: int = 1) -> None:
-    """Hand an event to its handlers the way the inbox does."""
+async def happen(preauth: Preauth, event: Event, version: int = 1, *, ahead: timedelta = timedelta()) -> None:
+    """Hand an event to its handlers the way the inbox does. `ahead`: by which its sender's clock is."""
     envelope = Envelope(
         specversion="1.0",
         id=uuid4(),
@@ -33,7 +33,7 @@ async def happen(preauth: Preauth, event: Event, version: int = 1) -> None:
         source="expressync/sync",
         subject=event.subject(),
         subjectversion=version,
-        time=preauth.clock(),
+        time=preauth.clock() + ahead,
         dataschema=f"urn:expressync:{event.type}:{event.version}",
         actorkind="upstream",
         actorid="steve",
@@ -207,11 +207,12 @@ async def test_a_remote_start_is_no_tap(preauth: Preauth) -> None:
     assert await preauth.tap("04B2", CP) == "BLOCKED"
 
 
-async def operated(preauth: Preauth, operation: str, **parameters: object) -> None:
-    event = ChargerOperationRequested(
-        operation_id=uuid4(), charge_box_id=CP, operation=operation, parameters=parameters
-    )
-    await happen(preauth, event)
+def operation(name: str, **parameters: object) -> ChargerOperationRequested:
+    return ChargerOperationRequested(operation_id=uuid4(), charge_box_id=CP, operation=name, parameters=parameters)
+
+
+async def operated(preauth: Preauth, name: str, **parameters: object) -> None:
+    await happen(preauth, operation(name, **parameters))
 
 
 async def test_a_remote_start_of_this_house_is_no_tap(preauth: Preauth) -> None:
@@ -224,6 +225,14 @@ async def test_a_remote_start_of_this_house_is_no_tap(preauth: Preauth) -> None:
     assert await reason(preauth, "04A1") == "remote_start_pending"
     assert await preauth.tap("04B2", CP) == "BLOCKED"
     assert len(preauth.rows("SELECT FROM remote_start")) == 1
+
+
+async def test_a_remote_start_of_this_house_counts_at_once(preauth: Preauth) -> None:
+    """Sync's clock is ahead of the house's time: the Authorize that follows its remote start logs nobody in."""
+    await arm(preauth)
+    await happen(preauth, operation("RemoteStartTransaction", idTag="04A1"), ahead=timedelta(seconds=30))
+    assert await preauth.tap("04A1", CP) is None
+    assert await reason(preauth, "04A1") == "remote_start_pending"
 
 
 async def test_a_remote_start_of_this_house_explains_the_session(preauth: Preauth) -> None:
