@@ -7,7 +7,7 @@ from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
 from deploy.local.infra.errors import InfraError
-from shared.database.migrations import NoServicesRoleError, Owner, upgrade
+from shared.database.migrations import AnotherRolesTablesError, NoServicesRoleError, Owner, upgrade
 
 
 def bring_current(admin_url: str, owners: Sequence[Owner]) -> None:
@@ -26,6 +26,14 @@ def bring_current(admin_url: str, owners: Sequence[Owner]) -> None:
             "The schemas were not touched.",
             f"{error}, and would lose its other rights.",
             "Give each service a role of its own in its address, or none: `expressync up` then makes one.",
+        ) from error
+    except AnotherRolesTablesError as error:
+        old, new = error.entitled, error.owner.role
+        raise InfraError(
+            "The schemas were not touched.",
+            f"{error}.",
+            f"Put {old} into the address of {error.owner.service} again. Or give the role its new name, which no other"
+            f' may have then: ALTER ROLE "{old}" RENAME TO "{new}". It keeps its rights, and loses an MD5 password.',
         ) from error
     except (psycopg.Error, SQLAlchemyError) as error:
         cause = error.__cause__ if isinstance(error.__cause__, psycopg.Error) else error

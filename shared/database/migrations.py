@@ -35,19 +35,31 @@ class NoServicesRoleError(Exception):
         super().__init__(f"{role} cannot be the role of {service}: it is {whose}")
 
 
+class AnotherRolesTablesError(Exception):
+    """A service is given a role other than the one that its tables were made for."""
+
+    def __init__(self, owner: Owner, entitled: str) -> None:
+        super().__init__(
+            f"the tables of {owner.service} were made for {entitled}, and {owner.role} has no right to them"
+        )
+        self.owner = owner
+        self.entitled = entitled
+
+
 def provision(admin_url: str, owners: Sequence[Owner]) -> None:
     """Create schemas and roles as needed, set the passwords, and shut each role out of everything else.
 
     `admin_url` may create roles. Tables belong to the administrator, so that a service can neither alter its
     tables nor grant them away; it may read and write rows. Safe to repeat.
 
-    :raises NoServicesRoleError: before anything is changed.
+    :raises NoServicesRoleError, AnotherRolesTablesError: before anything is changed.
     """
     with psycopg.connect(conninfo(admin_url), autocommit=True) as connection:
         # Roles belong to the whole server and schemas to the database: who provisions at the same time waits here. The
         # lock goes with the connection.
         connection.execute("SELECT pg_advisory_lock(hashtext('expressync.provision'))")
         _refuse_others_roles(connection, owners)
+        _refuse_others_tables(connection, owners)
         database = connection.info.dbname
         connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
         connection.execute(
@@ -85,6 +97,24 @@ def _refuse_others_roles(connection: psycopg.Connection[Any], owners: Sequence[O
         if owner.role in taken:
             raise NoServicesRoleError(owner.role, owner.service, taken[owner.role])
         taken[owner.role] = f"that of {owner.service}"
+
+
+def _refuse_others_tables(connection: psycopg.Connection[Any], owners: Sequence[Owner]) -> None:
+    """The rights to tables come with their migrations, some of them column by column: a role that comes later has none.
+
+    Alembic's table is every schema's first. Whoever may only read, for figures say, is nobody's predecessor.
+    """
+    for owner in owners:
+        entitled = connection.execute(
+            "SELECT pg_get_userbyid(may.grantee)::text"
+            " FROM pg_class JOIN pg_namespace ON relnamespace = pg_namespace.oid, aclexplode(relacl) AS may"
+            " WHERE nspname = %s AND relname = 'alembic_version'"
+            " AND may.privilege_type = 'INSERT' AND may.grantee NOT IN (0, relowner)",
+            [owner.schema],
+        ).fetchall()
+        roles = [str(role) for (role,) in entitled]
+        if roles and owner.role not in roles:
+            raise AnotherRolesTablesError(owner, roles[0])
 
 
 def _password(connection: psycopg.Connection[Any], owner: Owner) -> sql.Composable:

@@ -244,6 +244,43 @@ def test_a_role_that_is_somebody_elses_too_is_left_alone(
     assert _ask(postgres.url, "SELECT count(*) FROM pg_namespace WHERE nspname = ANY('{sync,audit}')") == 0
 
 
+def test_a_role_that_comes_after_the_tables_is_refused_until_the_old_one_has_its_name(
+    home: Home, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could sign in and do nothing; the old one, renamed, keeps its rights down to the columns."""
+    biller = _as(postgres.url, "biller:pw")
+    monkeypatch.setenv(DATABASE_ADMIN, postgres.url)
+    assert run_migrate(home.base / ".env") == 0
+    _ask(postgres.url, "CREATE ROLE figures")
+    _ask(postgres.url, "GRANT SELECT ON ALL TABLES IN SCHEMA sync TO figures")
+    monkeypatch.setenv("EXPRESSYNC_SYNC_DATABASE_URL", biller)
+    with pytest.raises(InfraError, match="not touched") as raised:
+        run_migrate(home.base / ".env")
+    assert "were made for expressync_sync, and biller has no right" in raised.value.why
+    assert _ask(postgres.url, "SELECT count(*) FROM pg_roles WHERE rolname = 'biller'") == 0
+
+    rename = 'ALTER ROLE "expressync_sync" RENAME TO "biller"'
+    assert rename in raised.value.remedy
+    _ask(postgres.url, rename)
+    assert run_migrate(home.base / ".env") == 0
+    assert _ask(biller, "SELECT count(*) FROM sync.outbox") == 0
+    _ask(biller, "UPDATE sync.ledger_entry SET hold_reason = NULL")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        _ask(biller, "UPDATE sync.ledger_entry SET code = ''")
+
+
+def test_two_services_whose_roles_are_swapped_are_not_given_each_others_tables(home: Home, postgres: Postgres) -> None:
+    """Each would read what the other one keeps, and not its own."""
+    bring_current(postgres.url, owners(home, {}))
+    swapped = {
+        "EXPRESSYNC_SYNC_DATABASE_URL": _as(postgres.url, "expressync_audit:pw"),
+        "EXPRESSYNC_AUDIT_DATABASE_URL": _as(postgres.url, "expressync_sync:pw"),
+    }
+    with pytest.raises(InfraError, match="not touched"):
+        bring_current(postgres.url, owners(home, swapped))
+    assert _ask(postgres.url, "SELECT has_schema_privilege('expressync_audit', 'sync', 'USAGE')") is False
+
+
 @pytest.mark.parametrize(
     ("url", "what", "why"),
     [
