@@ -13,6 +13,11 @@ SAID_TWICE_AFTER: Final = timedelta(minutes=1)
 SECOND: Final = timedelta(seconds=1)
 
 
+def to_the_end(moment: datetime) -> datetime:
+    """Lago writes a period's end to the second, and means all of it."""
+    return moment.replace(microsecond=999_999) if moment.microsecond == 0 else moment
+
+
 @dataclass(frozen=True, slots=True)
 class Life:
     """One subscription's time under its external id: after an upgrade its successor has the same one.
@@ -25,10 +30,15 @@ class Life:
     ended_at: datetime | None = None
     period_from: datetime | None = None
 
-    def counts(self, at: datetime, stored_at: datetime | None, customer: str) -> bool:
+    def counts(
+        self, at: datetime, stored_at: datetime | None, customer: str, period_to: datetime | None = None
+    ) -> bool:
         """Whether it certainly bills to that customer an event of that moment, which Lago has since `stored_at`: it ran
-        then, and the invoice was not final yet.
+        then, and the invoice was not final yet. `period_to` is the end of the billing period of that moment, where it
+        is known: `period_from` may lie several periods later, and of one that ended Lago names none.
         """
+        if period_to is not None and stored_at is not None and stored_at > period_to:
+            return False
         if self.external_customer_id != customer or self.is_before(at):
             return False
         if self.ended_at is not None and at > self.ended_at:
@@ -72,6 +82,17 @@ class Subscribed:
         if self.gone_at is not None or self.ended_at is None or self.ended_at > self.checked_at:
             return None
         return Life(self.external_customer_id, self.started_at, self.ended_at)
+
+    def period_of(self, at: datetime) -> datetime | None:
+        """When the billing period of that moment ends; None where Lago told of another period."""
+        if self.period_from is None or self.period_to is None:
+            return None
+        end = to_the_end(self.period_to)
+        return end if self.period_from <= at <= end else None
+
+    def knows_period_of(self, at: datetime) -> bool:
+        """False: it was said of a period that was over by then, before then. Asked again, Lago names the next one."""
+        return self.period_to is None or at <= to_the_end(self.period_to) or self.checked_at > at
 
     def over_at(self) -> datetime | None:
         """When it ended; None where it has not, or where Lago said once only that there is none."""

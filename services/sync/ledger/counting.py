@@ -130,7 +130,7 @@ class Counting:
 
 
 def _counts(life: Life, one: Entry, verdicts: Mapping[Key, Verdict]) -> bool:
-    return life.counts(one.timestamp, verdicts[one.key].stored_at, one.external_customer_id)
+    return life.counts(one.timestamp, verdicts[one.key].stored_at, one.external_customer_id, one.period_to)
 
 
 def _counted(one: Entry) -> TransactionCounted:

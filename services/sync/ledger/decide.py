@@ -163,7 +163,7 @@ def _owe(
     if subscription is None or known.now - subscription.checked_at > terms.subscription_age:
         return Wait(owner.external_subscription_id)
     billed = tuple((one.timestamp, one.wh) for one in known.chains.get(key(row), ()))
-    return rules.settle(
+    decision = rules.settle(
         start_wh=row.start_wh,
         to_wh=to_wh,
         read_at=read_at,
@@ -174,6 +174,9 @@ def _owe(
         now=known.now,
         late_policy=late_policy,
     )
+    if isinstance(decision, Bill) and not subscription.knows_period_of(decision.timestamp):
+        return Wait(owner.external_subscription_id)
+    return decision
 
 
 def _against_ignored(row: Any) -> Hold | None:  # noqa: ANN401 - a row of session

@@ -46,6 +46,8 @@ class Bill:
     to_wh: int
     timestamp: datetime
     final: bool
+    # The end of the billing period of that moment.
+    period_to: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ def settle(
             return Hold("late", f"It ended at {_words(timestamp)}; the current billing period began at {began}.")
         # Chosen once: it is frozen with the entry. Inside the period for as long as that lasts.
         timestamp = _millis(max(subscribed.period_from, now))
-    return Bill(from_wh, to_wh, timestamp, final)
+    return Bill(from_wh, to_wh, timestamp, final, subscribed.period_of(timestamp))
 
 
 def _against(subscribed: Subscribed, customer: str, timestamp: datetime) -> Hold | None:

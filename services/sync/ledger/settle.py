@@ -302,6 +302,7 @@ class Settler:
             "property_name": self._property,
             "charge_box_id": row.charge_box_id,
             "timestamp": bill.timestamp,
+            "period_to": bill.period_to,
             "final": bill.final,
             "created_at": now,
             "state": "pending",

@@ -35,6 +35,7 @@ class Entry(NamedTuple):
     server_errors: int
     created_at: datetime
     delivered_at: datetime | None
+    period_to: datetime | None
     id_tag: str = ""
 
     @property

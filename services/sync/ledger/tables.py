@@ -24,6 +24,9 @@ entry = sa.Table(
     sa.Column("property_name", sa.Text, nullable=False),
     sa.Column("charge_box_id", sa.Text, nullable=False),
     sa.Column("timestamp", sa.DateTime(timezone=True), nullable=False),
+    # The end of the billing period that it is stamped in, as Lago told it: what Lago has later is in no invoice.
+    # NULL in entries from before this was kept.
+    sa.Column("period_to", sa.DateTime(timezone=True)),
     sa.Column("final", sa.Boolean, nullable=False),
     sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     # How its delivery stands. due_at: of the next attempt, and while sending the end of the lease.

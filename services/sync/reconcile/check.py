@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from services.sync.lago.client import LagoClient
 from services.sync.lago.models import StoredEvent, Usage
-from services.sync.lago.rules import Life
+from services.sync.lago.rules import Life, to_the_end
 from services.sync.reconcile import rules, store
 from services.sync.reconcile.rules import Elsewhere, Entry, EntryState, Findings, Scope, Session, Span, Stored
 from services.sync.sessions.identity import AnotherSteveError
@@ -57,6 +57,8 @@ class _Local:
     sessions: list[Session]
     pks: list[int]
     codes: frozenset[str]
+    # Of each usage event, when its billing period ended or ends.
+    periods: dict[str, datetime | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +116,12 @@ class Check:
     async def _period(self, subscription: str, customer: str) -> _Period:
         usage = await self._lago.current_usage(customer, subscription)
         if usage is not None:
-            return _Period(Span(usage.from_datetime, _to_the_end(usage.to_datetime)), usage)
+            return _Period(Span(usage.from_datetime, to_the_end(usage.to_datetime)), usage)
         found = await self._lago.subscription(subscription)
         if found is not None and found.current_billing_period_started_at and found.current_billing_period_ending_at:
             # Its customer's id cannot be asked for, or the customer is another one by now.
             start, end = found.current_billing_period_started_at, found.current_billing_period_ending_at
-            return _Period(Span(start, _to_the_end(end)), None)
+            return _Period(Span(start, to_the_end(end)), None)
         ended = await self._lago.subscription(subscription, status="terminated")
         last = await self._last_span(subscription)
         if ended is None or ended.terminated_at is None:
@@ -135,7 +137,7 @@ class Check:
         now = self._clock()
         first, last = stamped or (now, now)
         if believed is not None and believed.period_from is not None:
-            return Span(believed.period_from, _to_the_end(believed.period_to or max(last, believed.period_from)))
+            return Span(believed.period_from, to_the_end(believed.period_to or max(last, believed.period_from)))
         return Span(first, last)
 
     async def _compare(self, subscription: str, customer: str, period: _Period, *, ask_steve: bool = False) -> Checked:
@@ -163,7 +165,7 @@ class Check:
                 return seen, None
         events = await self._stored(subscription, period.span, local)
         lives = await self._lago.lives(subscription, customer)
-        stored = [self._read(one, customer, period, lives) for one in events]
+        stored = [self._read(one, customer, period, lives, local.periods.get(one.transaction_id)) for one in events]
         entries, known = await self._place(subscription, period.span, local, stored)
         scope = Scope(subscription, self._code, period.span)
         findings = rules.one_by_one(local.sessions, entries, stored, scope, known=known)
@@ -200,6 +202,7 @@ class Check:
             sessions=[_session(row, now) for row in sessions],
             pks=[row.transaction_pk for row in sessions if row.steve_id == self._steve_id],
             codes=frozenset({row.code for row in rows}),
+            periods={row.usage_event_id: row.period_to for row in rows},
         )
 
     async def _ask_steve(self, pks: Sequence[int]) -> str | None:
@@ -258,7 +261,9 @@ class Check:
             return None, 0
         return _wh(sum((one.units for one in charges), Decimal(0))), sum(one.events_count for one in charges)
 
-    def _read(self, one: StoredEvent, customer: str, period: _Period, lives: Sequence[Life]) -> Stored:
+    def _read(
+        self, one: StoredEvent, customer: str, period: _Period, lives: Sequence[Life], period_to: datetime | None
+    ) -> Stored:
         value = one.number(self._property)
         in_time = not period.closed or (one.created_at is not None and one.created_at <= period.span.end)
         return Stored(
@@ -267,7 +272,7 @@ class Check:
             code=one.code,
             timestamp=one.timestamp,
             wh=_wh(value) if value is not None else None,
-            counted=in_time and any(life.counts(one.timestamp, one.created_at, customer) for life in lives),
+            counted=in_time and any(life.counts(one.timestamp, one.created_at, customer, period_to) for life in lives),
         )
 
     async def _unanswered(self, subscription: str, customer: str, span: Span, error: UpstreamError) -> Checked:
@@ -281,11 +286,6 @@ class Check:
 def _wh(kwh: Decimal) -> int:
     """Whole Wh: what others send may be finer."""
     return int((kwh * 1000).to_integral_value(ROUND_HALF_EVEN))
-
-
-def _to_the_end(moment: datetime) -> datetime:
-    """Lago writes a period's end to the second, and means all of it."""
-    return moment.replace(microsecond=999_999) if moment.microsecond == 0 else moment
 
 
 def _entry(row: Any, now: datetime) -> Entry:  # noqa: ANN401 - a row of entries_in

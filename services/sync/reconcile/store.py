@@ -44,6 +44,7 @@ async def entries_in(tx: Read, subscription_id: str, span: Span) -> list[Any]:
             entry.c.timestamp,
             entry.c.code,
             entry.c.property_name,
+            entry.c.period_to,
             entry.c.state,
             entry.c.created_at,
             entry.c.delivered_at,

@@ -1,5 +1,6 @@
 """Counted is said of what Lago certainly bills, and of nothing else: Lago itself does not say it of an event."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from tests.integration.services.sync.conftest import ADA, LAGO_SEED, Build, Worl
 from tests.integration.services.sync.test_held_entries import conflict
 
 BATCH = "/api/v1/events/batch"
+WEEKLY = LAGO_SEED | {"plans": [one | {"interval": "weekly"} for one in LAGO_SEED["plans"]]}
 
 
 async def state(world: World, pk: int) -> str:
@@ -78,6 +80,51 @@ async def test_an_event_that_came_after_the_last_invoice_is_not_counted(world: W
     assert await state(world, pk) == "synced"
     [proof] = (await world.rooms.reconciler.reconcile(Reconcile(external_subscription_id="sub_ada"), ADA)).rows
     assert [(one.kind, one.wh) for one in proof.differences] == [("sent_not_counted", -4_000)]
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["two periods later", "ended in the next period"])
+async def test_an_event_that_came_after_its_period_is_never_counted(build_world: Build, ends: bool) -> None:  # noqa: FBT001
+    """Lago had it a moment after the period of its time was over: no later period, and no end, makes that invoice bill
+    it. It is not called counted, and the proof of the subscription names it once that has ended.
+    """
+    world = await build_world(lago=LagoSettings(seed=WEEKLY))
+    await world.link("A")
+    pk = world.charge("A", 4_000, start_at=ago(hours=3)).pk
+    world.lago.faults.add("drop_after_commit", path=BATCH, count=1)
+    await world.turn()
+    [entry] = await world.entries(pk)
+    event = world.lago.state.events.find(entry.usage_event_id)
+    assert event is not None
+    # Its answer was lost, and Lago worked on it for longer than the period lasted.
+    event.created_us = int((entry.period_to + timedelta(seconds=5)).timestamp() * 1_000_000)
+    world.lago.state.catalog_version += 1
+    world.clock.advance(days=8)
+    world.rooms.lago._caller._breaker.succeeded()
+    await world.turn()
+    assert await state(world, pk) == "synced"
+    if ends:
+        lifecycle.terminate(world.lago.state, "sub_ada")
+    world.clock.advance(days=8)
+    assert await state(world, pk) == "synced"
+    assert await world.events("transaction.counted") == []
+    if ends:
+        [proof] = (await world.rooms.reconciler.reconcile(Reconcile(external_subscription_id="sub_ada"), ADA)).rows
+        assert [(one.kind, one.wh) for one in proof.differences] == [("sent_not_counted", -4_000)]
+
+
+async def test_an_entry_knows_its_period_also_where_that_has_just_begun(build_world: Build) -> None:
+    """What Lago said of the period before, however young, is asked again: without the end of its own period, an entry
+    could be called counted too late.
+    """
+    world = await build_world(lago=LagoSettings(seed=WEEKLY), subscription_age_s=1_000_000)
+    await world.link("A")
+    world.charge("A", 4_000, start_at=ago(hours=3))
+    await world.turn()
+    world.clock.advance(days=7)
+    pk = world.charge("A", 4_000, start_at=world.clock() - timedelta(hours=3)).pk
+    await world.turn()
+    [entry] = await world.entries(pk)
+    assert timedelta() < entry.period_to - entry.timestamp < timedelta(days=7)
 
 
 @pytest.mark.parametrize("upgrades", [1, 2])

@@ -49,6 +49,35 @@ def test_an_event_counts_where_its_invoice_was_still_open(
 
 
 @pytest.mark.parametrize(
+    "life", [replace(RUNNING, period_from=after(END, days=60)), Life("ada", START, after(END, days=60))]
+)
+@pytest.mark.parametrize(("late", "counts"), [(-1, True), (1, False)])
+def test_the_period_of_an_event_decides_however_much_later_it_is_asked(life: Life, late: int, counts: bool) -> None:  # noqa: FBT001
+    """Two periods later, and when the subscription has ended, the invoice of the event's own period was final long
+    before.
+    """
+    assert life.counts(MAY, after(END, seconds=late), "ada", END) is counts
+
+
+@pytest.mark.parametrize(
+    ("at", "known", "end"),
+    [
+        (MAY, True, after(END, microseconds=999_999)),
+        (after(END, microseconds=999_999), True, after(END, microseconds=999_999)),
+        # Of the next period, of which nothing was told yet.
+        (after(END, seconds=2), False, None),
+        # Of one before: that one is over.
+        (after(START, seconds=-1), True, None),
+    ],
+)
+def test_the_period_of_a_moment(at: datetime, known: bool, end: datetime | None) -> None:  # noqa: FBT001
+    """It is known as long as Lago was asked in it, and Lago means the whole of a period's last second."""
+    told = Subscribed("sub", active=True, checked_at=MAY, period_from=START, period_to=END)
+    assert (told.knows_period_of(at), told.period_of(at)) == (known, end)
+    assert replace(told, checked_at=after(END, days=1)).knows_period_of(at)
+
+
+@pytest.mark.parametrize(
     ("given", "life"),
     [
         ({"active": True}, RUNNING),
