@@ -175,6 +175,7 @@ open_session = sa.Table(
     sa.Index("ix_open_session_started_at", "started_at"),
 )
 
+# One of this house goes by its operation's id. `id_tag` is empty where it was not carried out.
 remote_start = sa.Table(
     "remote_start",
     metadata,

@@ -233,7 +233,7 @@ class Observer:
                     charge_box_id=seen.charge_box_id,
                     id_tag=id_tag_key(seen.id_tag),
                     at=seen.at,
-                    new_id=self._new_id,
+                    remote_start_id=self._new_id(),
                 )
             case RemoteStartRefused():
                 await remote_start_refused(

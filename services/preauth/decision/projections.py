@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
@@ -12,22 +13,24 @@ from shared.contracts.events.sync import (
     CardChanged,
     CardDiscovered,
     CardParentChanged,
+    ChargerOperationFinished,
     ChargerOperationRequested,
     TransactionStarted,
     TransactionStopped,
 )
 from shared.contracts.identity import IdTag, id_tag_key
 from shared.database.engine import Database, Write
-from shared.runtime.clock import Clock, NewId
+from shared.runtime.clock import Clock
 
 KEPT: Final = timedelta(days=7)
+_NOT_STARTED: Final = frozenset({"rejected", "not_connected", "failed"})
 
 
 class Projections:
     """Follows sync's events, and what the gateway saw. A lower version of a subject is old news and is ignored."""
 
-    def __init__(self, database: Database, *, clock: Clock, new_id: NewId) -> None:
-        self._database, self._clock, self._new_id = database, clock, new_id
+    def __init__(self, database: Database, *, clock: Clock) -> None:
+        self._database, self._clock = database, clock
 
     async def card_discovered(self, tx: Write, event: CardDiscovered, envelope: Envelope) -> None:
         await put_parent(tx, IdTag(event.id_tag), event.parent_id_tag, envelope.subjectversion)
@@ -82,7 +85,14 @@ class Projections:
                 id_tag=id_tag_key(card),
                 # By sync's own clock, which may be ahead of ours: its Authorize comes after it all the same.
                 at=min(envelope.time, self._clock()),
-                new_id=self._new_id,
+                remote_start_id=event.operation_id,
+            )
+
+    async def operation_finished(self, tx: Write, event: ChargerOperationFinished, _: Envelope) -> None:
+        """A remote start of this house that came to nothing; one without an answer may still be carried out."""
+        if event.operation == "RemoteStartTransaction" and event.outcome in _NOT_STARTED:
+            await remote_start_void(
+                tx, charge_box_id=event.charge_box_id, at=self._clock(), remote_start_id=event.operation_id
             )
 
     async def forget(self) -> None:
@@ -170,10 +180,19 @@ async def session_stopped(
     )
 
 
-async def remote_start_asked(tx: Write, *, charge_box_id: str, id_tag: IdTag, at: datetime, new_id: NewId) -> None:
+async def remote_start_asked(
+    tx: Write, *, charge_box_id: str, id_tag: IdTag, at: datetime, remote_start_id: UUID
+) -> None:
     """A remote start is under way: the card's next Authorize or start there is no tap."""
-    values = {"remote_start_id": new_id(), "charge_box_id": charge_box_id, "id_tag": id_tag, "asked_at": at}
-    await tx.execute(remote_start.insert().values(values))
+    values = {"remote_start_id": remote_start_id, "charge_box_id": charge_box_id, "id_tag": id_tag, "asked_at": at}
+    await tx.execute(pg.insert(remote_start).values(values).on_conflict_do_nothing())
+
+
+async def remote_start_void(tx: Write, *, charge_box_id: str, at: datetime, remote_start_id: UUID) -> None:
+    """A remote start was not carried out. Its row stays, for no card: that it was asked for may be told after."""
+    values = {"remote_start_id": remote_start_id, "charge_box_id": charge_box_id, "id_tag": "", "asked_at": at}
+    statement = pg.insert(remote_start).values(values)
+    await tx.execute(statement.on_conflict_do_update(index_elements=["remote_start_id"], set_={"id_tag": ""}))
 
 
 async def remote_start_refused(tx: Write, *, charge_box_id: str, id_tag: IdTag, at: datetime) -> None:

@@ -22,13 +22,14 @@ SNAPSHOT_EVERY_S = 2.0
 
 def wire_evidence(service: Service, settings: PreauthSettings, taps: TapParts) -> None:
     """Keep what a tap must know of cards and sessions, and judge by it what chargers did."""
-    projections = Projections(service.database, clock=service.clock, new_id=service.new_id)
+    projections = Projections(service.database, clock=service.clock)
     service.consumer.on(sync.CardDiscovered, projections.card_discovered)
     service.consumer.on(sync.CardChanged, projections.card_changed)
     service.consumer.on(sync.CardParentChanged, projections.card_parent_changed)
     service.consumer.on(sync.TransactionStarted, projections.transaction_started)
     service.consumer.on(sync.TransactionStopped, projections.transaction_stopped)
     service.consumer.on(sync.ChargerOperationRequested, projections.operation_requested)
+    service.consumer.on(sync.ChargerOperationFinished, projections.operation_finished)
     evidence = Evidence(
         service.database,
         service.outbox,

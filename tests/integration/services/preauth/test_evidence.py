@@ -12,6 +12,7 @@ from shared.contracts.events.sync import (
     CardChanged,
     CardDiscovered,
     CardParentChanged,
+    ChargerOperationFinished,
     ChargerOperationRequested,
     TransactionStarted,
     TransactionStopped,
@@ -201,7 +202,7 @@ async def test_a_remote_start_is_no_tap(preauth: Preauth) -> None:
     await arm(preauth)
     async with preauth.service.database.write() as tx:
         at = preauth.clock()
-        await remote_start_asked(tx, charge_box_id=CP, id_tag=IdTag("04A1"), at=at, new_id=uuid4)
+        await remote_start_asked(tx, charge_box_id=CP, id_tag=IdTag("04A1"), at=at, remote_start_id=uuid4())
     assert await preauth.tap("04A1", CP) is None
     assert await reason(preauth, "04A1") == "remote_start_pending"
     assert await preauth.tap("04B2", CP) == "BLOCKED"
@@ -233,6 +234,39 @@ async def test_a_remote_start_of_this_house_counts_at_once(preauth: Preauth) -> 
     await happen(preauth, operation("RemoteStartTransaction", idTag="04A1"), ahead=timedelta(seconds=30))
     assert await preauth.tap("04A1", CP) is None
     assert await reason(preauth, "04A1") == "remote_start_pending"
+
+
+@pytest.mark.parametrize("told_late", [False, True])
+async def test_a_remote_start_of_this_house_that_was_refused_is_none(
+    preauth: Preauth,
+    told_late: bool,  # noqa: FBT001
+) -> None:
+    """The charger was not there, or refused, whichever of the two is heard of first: its driver's card is scanned, and
+    nothing explains a session that follows. One that nobody answered may still be carried out.
+    """
+    cards = {"rejected": "04A1", "not_connected": "04A2", "failed": "04A3", "unknown": "04A4"}
+    for outcome, card in cards.items():
+        asked = operation("RemoteStartTransaction", idTag=card)
+        finished = ChargerOperationFinished(
+            operation_id=asked.operation_id,
+            charge_box_id=CP,
+            operation=asked.operation,
+            outcome=outcome,
+            problem=None,
+        )
+        for event in (finished, asked) if told_late else (asked, finished):
+            await happen(preauth, event)
+    for outcome, card in cards.items():
+        await arm(preauth)
+        assert await preauth.tap(card, CP) == (None if outcome == "unknown" else "BLOCKED")
+        await preauth.until("SELECT FROM tap WHERE id_tag = %s AND told IS NOT NULL", card)
+    assert await reason(preauth, "04A4") == "remote_start_pending"
+    # Those that were scanned, and were not to be: nothing but the charger explains it.
+    preauth.run("INSERT INTO charger (charge_box_id, first_seen_at, last_seen_at) VALUES (%s, now(), now())", CP)
+    started = await session(preauth, 1, "04A1")
+    await stop(preauth, started, energy_wh=700, after_s=20)
+    await judge(preauth)
+    assert preauth.rows("SELECT FROM override_outcome WHERE outcome = 'ignored'")
 
 
 async def test_a_remote_start_of_this_house_explains_the_session(preauth: Preauth) -> None:
