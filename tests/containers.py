@@ -17,6 +17,7 @@ from deploy.local.infra.guarded import wait_until
 from tests.ports import free_port
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator
 
     from testcontainers.core.container import DockerContainer
@@ -63,7 +64,7 @@ class InContainer:
     def running(self) -> bool:
         return self.pid is not None
 
-    def start(self) -> None:
+    def start(self, told: threading.Event | None = None) -> None:  # noqa: ARG002 - of the engine, which is quick
         if not self._made:
             # Before it starts: one that fails half-way is to be removed too.
             self._made = True

@@ -1,6 +1,8 @@
 """PostgreSQL and RabbitMQ of a stack: a private one that falls is started again, as the services are."""
 
+import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from urllib.parse import urlsplit
 
 from deploy.local.infra.errors import InfraError
@@ -16,12 +18,15 @@ class Kept:
         self._name, self._server = name, server
         self._falls = 0
         self._tried_at = 0.0
+        # A start may take minutes (RabbitMQ in Docker, say), in which services fall and Ctrl-C is pressed.
+        self._pool = ThreadPoolExecutor(max_workers=1)
+        self._starting: Future[None] | None = None
+        self._told = threading.Event()
 
     def keep_up(self) -> str | None:
-        """Start it again if it fell, after a growing pause; returns a sentence when something happened.
-
-        Blocks until it answers, which takes some seconds.
-        """
+        """Have it started again if it fell, after a growing pause; returns a sentence when that is done, or failed."""
+        if self._starting is not None:
+            return self._outcome(self._starting) if self._starting.done() else None
         # Before `running`, for which a given one would be asked over the network.
         if self._server.source == "url" or self._server.running:
             return None
@@ -29,8 +34,19 @@ class Kept:
             return None
         self._falls += 1
         self._tried_at = time.monotonic()
+        self._starting = self._pool.submit(self._start)
+        return None
+
+    def stop(self) -> None:
+        """Stop it, also in the middle of a start."""
+        self._told.set()
+        self._pool.shutdown()
+        self._server.stop()
+
+    def _outcome(self, starting: Future[None]) -> str:
+        self._starting = None
         try:
-            self._start()
+            starting.result()
         except InfraError as error:
             return (
                 f"{self._name} ended and could not be started again; that is tried again. {error.what} {error.remedy}"
@@ -42,4 +58,4 @@ class Kept:
         port = urlsplit(self._server.url).port
         if port is not None and not port_is_free(port):
             raise InfraError(f"Its port {port} is taken.", "Another program listens there.", "Stop that one.")
-        self._server.start()
+        self._server.start(self._told)

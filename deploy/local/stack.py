@@ -140,7 +140,7 @@ class Stack:
             time.sleep(0.1)
 
     def keep_up(self) -> None:
-        """Restart what fell; call it about once a second. Blocks while a server starts."""
+        """Restart what fell; call it about once a second."""
         kept: list[Kept | Program] = [*self._servers, *self.programs]
         for one in kept:
             if said := one.keep_up():
@@ -151,5 +151,5 @@ class Stack:
         stop_all(self.programs)
         self.programs.clear()
         with ThreadPoolExecutor(max_workers=2) as pool:
-            for stopping in [pool.submit(self.broker.stop), pool.submit(self.postgres.stop)]:
+            for stopping in [pool.submit(server.stop) for server in self._servers]:
                 stopping.result()

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from pathlib import Path
 from urllib.parse import quote
 
@@ -81,7 +82,7 @@ class DockerNode:
     def running(self) -> bool:
         return self._client is not None and self._client.alive
 
-    def start(self) -> None:
+    def start(self, told: threading.Event | None = None) -> None:
         if self.running:
             return
         self._release()
@@ -100,7 +101,7 @@ class DockerNode:
             self._client = Guarded(
                 [self._command(*run)], stop_signal=signal.SIGTERM, grace_s=GRACE_S, keep_fds=[lock], cleanup=remove
             )
-            self._client.wait_ready(lambda: answers(port), START_TIMEOUT_S, "RabbitMQ in Docker")
+            self._client.wait_ready(lambda: answers(port), START_TIMEOUT_S, "RabbitMQ in Docker", told)
         except BaseException:
             self._release()
             raise

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Callable
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -35,7 +36,7 @@ class External:
     def running(self) -> bool:
         return self._answers(self.url)
 
-    def start(self) -> None:
+    def start(self, told: threading.Event | None = None) -> None:  # noqa: ARG002 - it waits for nothing
         """Check that it answers. Raises InfraError otherwise."""
         if not self.running:
             raise InfraError(

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,16 +113,20 @@ class Guarded:
             return [main, *main.children(recursive=True)]
         return []
 
-    def wait_ready(self, ready: Callable[[], bool], timeout_s: float, name: str) -> None:
-        """Poll until `ready`. Raises InfraError, with the end of the log, when it ends or takes too long."""
+    def wait_ready(
+        self, ready: Callable[[], bool], timeout_s: float, name: str, told: threading.Event | None = None
+    ) -> None:
+        """Poll until `ready`. Raises InfraError, with the end of the log, when it ends or takes too long, or `told`."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if ready():
                 return
-            if not self.alive:
+            if not self.alive or (told and told.is_set()):
                 break
             time.sleep(POLL_S)
         why = f"It ended with exit code {self._guard.poll()}." if not self.alive else f"Waited {timeout_s:g} s."
+        if told and told.is_set():
+            why = "It was told to stop first."
         self.stop()
         raise InfraError(
             f"{name} did not become ready.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
@@ -90,7 +91,7 @@ class Postgres:
     def running(self) -> bool:
         return self.pid is not None
 
-    def start(self) -> None:
+    def start(self, told: threading.Event | None = None) -> None:
         """Make the cluster on first use, start it, and wait until it answers a query. Does nothing when running."""
         if self.running:
             return
@@ -105,7 +106,7 @@ class Postgres:
             self._server = Guarded(
                 [self._command(argv, who)], stop_signal=signal.SIGINT, grace_s=GRACE_S, keep_fds=[lock]
             )
-            self._server.wait_ready(self.answers, START_TIMEOUT_S, "PostgreSQL")
+            self._server.wait_ready(self.answers, START_TIMEOUT_S, "PostgreSQL", told)
         except BaseException:
             self._release()
             raise

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -127,7 +128,7 @@ class RabbitNode:
     def running(self) -> bool:
         return self._node is not None and self._node.alive
 
-    def start(self) -> None:
+    def start(self, told: threading.Event | None = None) -> None:
         """Start the node and wait until it answers the AMQP header (5-10 s). Does nothing when it runs."""
         if self.running:
             return
@@ -147,7 +148,7 @@ class RabbitNode:
                 grace_s=GRACE_S,
                 keep_fds=[lock],
             )
-            self._node.wait_ready(lambda: answers(port), START_TIMEOUT_S, "RabbitMQ")
+            self._node.wait_ready(lambda: answers(port), START_TIMEOUT_S, "RabbitMQ", told)
         except BaseException:
             self._release()
             raise

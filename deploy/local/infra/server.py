@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from typing import Protocol
 
 
@@ -7,7 +8,8 @@ class Server(Protocol):
     """A PostgreSQL or RabbitMQ, wherever it comes from. All verbs block; from asyncio, call them in a thread.
 
     `source` says which of the ways served: wheel, url, installed, unpacked, docker. A server that was given by its
-    URL is not ours: its verbs but `start` (which checks that it answers) and `stop` raise InfraError.
+    URL is not ours: its verbs but `start` (which checks that it answers) and `stop` raise InfraError. Where `told` is
+    set, `start` ends the server that it waits for, and raises InfraError.
     """
 
     source: str
@@ -18,7 +20,7 @@ class Server(Protocol):
     def pid(self) -> int | None: ...
     @property
     def running(self) -> bool: ...
-    def start(self) -> None: ...
+    def start(self, told: threading.Event | None = None) -> None: ...
     def stop(self) -> None: ...
     def kill(self) -> None: ...
     def restart(self) -> None: ...

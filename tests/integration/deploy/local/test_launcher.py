@@ -19,7 +19,7 @@ from deploy.local.home import Home
 from deploy.local.infra.errors import InfraError
 from deploy.local.infra.external import external_rabbitmq
 from deploy.local.infra.guarded import wait_until
-from deploy.local.infra.postgres import Postgres
+from deploy.local.infra.postgres import START_TIMEOUT_S, Postgres
 from deploy.local.processes import Program, pause_s
 from deploy.local.schemas import bring_current
 from deploy.local.servers import Kept
@@ -119,6 +119,12 @@ def test_a_private_database_that_cannot_start_is_told_with_its_own_reason(home: 
         run_migrate(home.base / ".env")
 
 
+def _said(kept: Kept) -> str:
+    while not (said := kept.keep_up()):
+        time.sleep(0.1)
+    return said
+
+
 def test_a_private_server_that_falls_is_started_again_where_it_was(postgres: Postgres) -> None:
     """The services know it by its address: while another program has its port it is said, and tried again."""
     kept, url, pid = Kept("PostgreSQL", postgres), postgres.url, postgres.pid
@@ -127,15 +133,28 @@ def test_a_private_server_that_falls_is_started_again_where_it_was(postgres: Pos
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: not postgres.running, 5, "the guard to notice")
     with socket.create_server(("127.0.0.1", postgres.port or 0)):
-        assert "is taken" in (kept.keep_up() or "")
+        assert "is taken" in _said(kept)
         assert kept.keep_up() is None
-    said = None
-    while said is None:
-        time.sleep(0.1)
-        said = kept.keep_up()
-    assert said == "PostgreSQL ended and was started again."
+    assert _said(kept) == "PostgreSQL ended and was started again."
     assert postgres.url == url
     assert _ask(url, "SELECT 1") == 1
+
+
+def test_a_server_that_does_not_get_ready_delays_neither_a_restart_nor_the_stop(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What else fell is looked after meanwhile; Ctrl-C ends the start, and leaves nothing of it."""
+    monkeypatch.setattr(postgres, "answers", lambda: False)
+    kept = Kept("PostgreSQL", postgres)
+    postgres.kill()
+    began = time.monotonic()
+    assert kept.keep_up() is None
+    wait_until(lambda: postgres.running, 20, "PostgreSQL to be started")
+    assert kept.keep_up() is None
+    kept.stop()
+    assert time.monotonic() - began < START_TIMEOUT_S / 2
+    assert not postgres.running
+    assert not postgres.folder.locked
 
 
 def test_a_server_that_was_given_is_its_owners_to_start() -> None:
