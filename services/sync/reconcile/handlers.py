@@ -140,10 +140,8 @@ class Reconciler:
         cause = Cause(actor=Actor(kind="system", id="sync"), correlation_id=self._new_id())
         checked = await self._check.current(one.external_subscription_id)
         told = checked is not None and checked.equal is not None
-        closed = None
-        if checked is not None and told and one.period_from is not None and one.period_to is not None:
-            closed = Span(one.period_from, one.period_to)
-        if checked is not None and closed is not None and closed.end < checked.span.start:
+        closed = _closed(one, checked.span) if checked is not None and told else None
+        if closed is not None:
             # The last events of a period came after it was compared last.
             last = await self._check.closed(one.external_subscription_id, closed)
             if last is not None and last.equal is None:
@@ -223,6 +221,13 @@ class Reconciler:
             checked_at=now,
             next_cursor=f"{last.period_from.isoformat()}/{last.external_subscription_id}" if last is not None else None,
         )
+
+
+def _closed(one: Claimed, now: Span) -> Span | None:
+    """The period that was compared last, where another one has begun since: an upgrade cuts it short."""
+    if one.period_from is None or one.period_to is None or now.start <= one.period_from:
+        return None
+    return Span(one.period_from, min(one.period_to, now.start - timedelta(microseconds=1)))
 
 
 def fingerprint(differences: Sequence[Difference]) -> str | None:

@@ -455,17 +455,19 @@ async def test_a_turn_without_an_answer_comes_again_soon(world: World) -> None:
 
 async def test_a_period_that_is_over_is_compared_once_more(world: World) -> None:
     """What came after its last comparison is not lost from sight because a new period has begun."""
-    (pk,) = await billed(world, 2_000)
+    lost, _ = await billed(world, 2_000, 3_000)
     await world.rooms.reconciler.run_due()
-    lose(world, pk)
+    lose(world, lost)
     lifecycle.upgrade(world.lago.state, "sub_ada", "ev")
     world.clock.advance(seconds=world.settings.reconcile_every_s + 1)
-    with psycopg.connect(conninfo(world.admin_url), autocommit=True) as admin:
-        # As it was believed: the period ended when the new one began.
-        admin.execute("UPDATE sync.reconcile_subject SET period_to = %s", (world.clock() - timedelta(hours=7),))
+    # An upgrade in the middle of a period: the rest of it, to which nothing was billed yet, is the successor's.
     await world.rooms.reconciler.run_due()
-    rows = await world.rows("SELECT equal, counted_wh FROM sync.reconcile_result ORDER BY period_from")
-    assert [(row.equal, row.counted_wh) for row in rows] == [(False, 0), (True, 0)]
+    first, second = await world.rows("SELECT * FROM sync.reconcile_result ORDER BY period_from")
+    assert [(row.equal, row.steve_wh, row.counted_wh) for row in (first, second)] == [
+        (False, 5_000, 3_000),
+        (True, 0, 0),
+    ]
+    assert first.period_to < second.period_from
 
 
 async def test_two_replicas_compare_each_once(world: World) -> None:
