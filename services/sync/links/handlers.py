@@ -167,9 +167,10 @@ class Links:
         return change_id
 
     async def reopened(self, tx: Write, row: Any, link: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
-        """Tell that a link goes on."""
+        """Tell that a link goes on, which had an end: undoing that gives it that end again."""
+        before = {"valid_to": link.valid_to.isoformat()}
         after = {"link_pk": link.pk, **_told(_target(link), link.valid_from)}
-        change_id = await self._keep(tx, row, "link", {}, after, cause)
+        change_id = await self._keep(tx, row, "link", before, after, cause)
         event = CardLinked(id_tag=row.id_tag, change_id=change_id, **_fields(_target(link), link.valid_from))
         await self._outbox.add(tx, event, cause)
         return change_id

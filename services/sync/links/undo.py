@@ -88,6 +88,10 @@ class Undo:
 
     async def _link(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
         current = await self._still(tx, change.after)
+        ended = _moment(change.before.get("valid_to"))
+        if ended is not None:
+            # It was not made then, but went on: whoever paid until that end pays until then, used or not.
+            return await self._links.end(tx, row, current, ended, cause)
         return await self._take_back(tx, row, current, cause)
 
     async def _relink(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows

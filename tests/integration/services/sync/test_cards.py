@@ -319,6 +319,31 @@ async def test_an_unused_link_is_taken_back_whole(card: World) -> None:
     ]
 
 
+async def test_an_unlink_undone_by_mistake_is_back_with_its_end(card: World) -> None:
+    """Whoever left on the 1st has left on the 1st again, also where the link was used: what a station uploads later of
+    the time in between is not billed to them. Undone once more, the link goes on as it did.
+    """
+    await card.link("04A1B2C3", valid_from=ago(days=30))
+    card.charge("04A1B2C3", 1_000, start_at=ago(days=20))
+    await card.turn()
+    left_at = ago(days=9)
+    left = await do(card, UnlinkCard(id_tag="04A1B2C3", valid_to=left_at))
+    mistaken = await undo(card, left)
+    mended = await undo(card, mistaken)
+    [kept] = await card.rows("SELECT valid_from, valid_to FROM sync.link")
+    assert kept.valid_to == left_at
+    [*_, told] = await card.events("card.unlinked")
+    assert told.data["valid_to"] == left_at.isoformat().replace("+00:00", "Z")
+    late = card.charge("04A1B2C3", 5_000, start_at=ago(days=5))
+    await card.turn()
+    assert card.counted() == (1_000, 1)
+    assert (await card.session(late.pk)).hold_reason == "card_unlinked"
+    [before] = await card.rows("SELECT valid_from FROM sync.link")
+    again = await undo(card, mended)
+    assert again.link is not None
+    assert (again.link.valid_from, again.link.valid_to) == (before.valid_from, None)
+
+
 async def test_the_policy_blocks_who_would_not_pay(build_world: Build) -> None:
     """Under `enforce`, unlinked and inactive cards and children of blocked parents are blocked, and unblocked again."""
     world = await build_world(card_policy="enforce")
