@@ -56,7 +56,9 @@ class Undo:
         return view
 
     async def _block(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
-        _unmoved(row.max_active == 0 and row.block_kind == change.after["block_kind"], "It is not blocked as it was.")
+        # By when it was blocked: another block of the same kind is another one.
+        as_it_was = row.max_active == 0 and row.blocked_at == _moment(change.after["blocked_at"])
+        _unmoved(as_it_was, "It is not blocked as it was.")
         if change.before["limit"] == 0:
             raise CannotUndo("It had been blocked in SteVe before. Unblock it with the limit that it shall have.")
         return await self._cards.unblock(tx, row, change.before["limit"], cause)

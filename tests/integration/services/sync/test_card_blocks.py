@@ -235,6 +235,21 @@ async def test_undoing_an_unblocking_blocks_as_it_was(card: World) -> None:
         await undo(card, lifted)
 
 
+async def test_undoing_an_old_block_leaves_a_newer_one(card: World) -> None:
+    """The card was blocked, unblocked, and is blocked again for another reason: undoing the first block says so, and
+    lifts nothing.
+    """
+    first = await do(card, BlockCard(id_tag="A", reason="unpaid"))
+    await do(card, UnblockCard(id_tag="A", limit=2))
+    card.clock.advance(minutes=1)
+    second = await do(card, BlockCard(id_tag="A", reason="stolen"))
+    with pytest.raises(problems.CannotUndo, match="not blocked as it was"):
+        await undo(card, first)
+    assert limit(card) == 0
+    await undo(card, second)
+    assert limit(card) == 2
+
+
 async def test_undoing_what_the_policy_lifted_makes_no_operators_block_of_it(build_world: Build) -> None:
     """The policy lifted its block because nothing stands against the card; undoing that would make a block which the
     policy lifts at once, or which nobody set. It is refused.
