@@ -223,7 +223,8 @@ class Demo:
             self._console.print(f"{at}  {kind} {escape(line)}", highlight=False, soft_wrap=True)
 
 
-async def _play(demo: Demo, stage: Stage, told: threading.Event, *, once: bool) -> list[Check]:
+async def play(demo: Demo, stage: Stage, told: threading.Event, *, once: bool) -> list[Check]:
+    """Play the story, and what was checked; without `once`, go on until told to stop."""
     async with Watch(demo.stack.broker.url, demo.show) as watch:
         playing = asyncio.create_task(Story(stage, watch, demo.say).play())
         stopping = asyncio.create_task(_told(told))
@@ -231,6 +232,9 @@ async def _play(demo: Demo, stage: Stage, told: threading.Event, *, once: bool) 
         checks = playing.result() if playing.done() else []
         playing.cancel()
         if not once and not told.is_set():
+            for check in checks:
+                if not check.passed:
+                    demo.say(f"This went wrong: {check.sentence}")
             demo.say("The story is over; drivers go on charging. Ctrl-C stops everything.")
             watch.only_show()
             await go_on(stage, stopping)
@@ -277,7 +281,7 @@ def run_demo(*, once: bool, as_json: bool = False) -> int:
                 demo.say(f"All four services are ready after {time.monotonic() - started:.1f} s.")
                 _welcome(demo, console)
                 with demo.kept_up():
-                    checks = asyncio.run(_play(demo, demo.stage(), told, once=once))
+                    checks = asyncio.run(play(demo, demo.stage(), told, once=once))
         finally:
             demo.stop()
     return summary(checks, console, as_json=as_json) if once else 0
@@ -307,8 +311,7 @@ def summary(checks: list[Check], console: Console, *, as_json: bool) -> int:
     console.print()
     for check in checks:
         mark = "[green]✓[/]" if check.passed else "[red]✗[/]"
-        found = "" if check.passed or not check.found else f": {check.found}"
-        console.print(f"  {mark} {escape(check.what + found)}", highlight=False, soft_wrap=True)
+        console.print(f"  {mark} {escape(check.sentence)}", highlight=False, soft_wrap=True)
     failed = sum(not check.passed for check in checks)
     console.print(f"\n  {len(checks) - failed} of {len(checks)} checks passed.", highlight=False)
     return 0 if passed else 1

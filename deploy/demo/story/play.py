@@ -27,6 +27,10 @@ class Check:
     passed: bool
     found: str = ""
 
+    @property
+    def sentence(self) -> str:
+        return self.what if self.passed or not self.found else f"{self.what}: {self.found}"
+
 
 @dataclass(slots=True)
 class Story:

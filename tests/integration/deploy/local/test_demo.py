@@ -1,13 +1,17 @@
 """What of the demo lasts as long as somebody leaves it running."""
 
 import asyncio
+import io
 import json
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import aio_pika
 import msgspec
 import pytest
+from rich.console import Console
 
 from deploy.demo.chargers.control import build_control
 from deploy.demo.chargers.fleet import Fleet, FleetFile
@@ -15,9 +19,11 @@ from deploy.demo.steve.listen import HttpListener
 from deploy.demo.steve.settings import SteveSettings
 from deploy.demo.steve.simulator import SteveSimulator, run_steve
 from deploy.demo.story import cast
+from deploy.demo.story.play import Check, Story
 from deploy.demo.story.stage import Stage
 from deploy.demo.story.watch import Watch
 from deploy.local import demo
+from deploy.local.environment import AMQP
 from shared.bus.topology import Topology
 from tests.waiting import until
 
@@ -109,3 +115,33 @@ async def test_after_the_story_events_are_shown_and_not_kept(broker: str) -> Non
             await until(was_shown)
             assert shown == ["tap.decided", "card.blocked"]
             assert watch.events == []
+
+
+async def test_what_went_wrong_is_said_before_the_story_is_over(
+    broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who watches the demo sees no summary: what failed is a line of its own, what passed is none."""
+    monkeypatch.setenv("EXPRESSYNC_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv(AMQP, broker)
+
+    async def played(_: Story) -> list[Check]:
+        return [Check("a tap is decided", passed=True), Check("a Wh is counted", passed=False, found="0 kWh")]
+
+    monkeypatch.setattr(Story, "play", played)
+    async with await aio_pika.connect(broker) as connection:
+        await Topology().declare(await connection.channel())
+    page = io.StringIO()
+    told = threading.Event()
+    watched = demo.Demo(Console(file=page, width=200))
+    async with stage() as (_, doors):
+        playing = asyncio.create_task(demo.play(watched, doors, told, once=False))
+
+        async def over() -> bool:
+            return "The story is over" in page.getvalue()
+
+        await until(over)
+        told.set()
+        await playing
+    before, _, _ = page.getvalue().partition("The story is over")
+    assert "This went wrong: a Wh is counted: 0 kWh" in before
+    assert "a tap is decided" not in before
