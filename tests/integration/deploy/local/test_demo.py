@@ -1,6 +1,7 @@
 """What of the demo lasts as long as somebody leaves it running."""
 
 import asyncio
+import contextlib
 import io
 import json
 import threading
@@ -9,12 +10,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aio_pika
+import httpx
 import msgspec
 import pytest
 from rich.console import Console
 
 from deploy.demo.chargers.control import build_control
 from deploy.demo.chargers.fleet import Fleet, FleetFile
+from deploy.demo.lago import LagoSettings, run_lago
 from deploy.demo.steve.listen import HttpListener
 from deploy.demo.steve.settings import SteveSettings
 from deploy.demo.steve.simulator import SteveSimulator, run_steve
@@ -28,28 +31,33 @@ from shared.bus.topology import Topology
 from tests.waiting import until
 
 ROUNDS = 60
+NOWHERE = "http://127.0.0.1:9"
 
 
 @asynccontextmanager
-async def stage() -> AsyncIterator[tuple[SteveSimulator, Stage]]:
-    """The story's cards and chargers at a simulated SteVe, behind the doors that this part of it uses."""
+async def stage(*, heeding: bool = True, lago_url: str = NOWHERE) -> AsyncIterator[tuple[SteveSimulator, Stage]]:
+    """The story's cards and chargers at a simulated SteVe, behind the doors that this part of it uses.
+
+    Chargers that are not `heeding` charge whatever they are told.
+    """
     async with run_steve(SteveSettings(auth_delay_ms=0)) as steve:
         for card in cast.CARDS:
             steve.state.add_tag(card.id_tag, limit=card.limit)
         for charger in cast.CHARGERS:
             steve.state.add_charger(charger)
         chargers = msgspec.convert(cast.fleet_file(1), FleetFile)
+        for one in chargers.chargers:
+            one.honours_override = heeding
         fleet = Fleet(steve.ocpp_url, chargers, lambda _: None, spread_s=0)
         control = HttpListener(build_control(fleet), "127.0.0.1", 0)
         await control.start()
         running = asyncio.create_task(fleet.run())
-        nowhere = "http://127.0.0.1:9"
         doors = Stage(
             fleet_url=f"http://127.0.0.1:{control.port}",
-            admin_url=nowhere,
+            admin_url=NOWHERE,
             token="",
-            drivers_url=nowhere,
-            lago_url=nowhere,
+            drivers_url=NOWHERE,
+            lago_url=lago_url,
             steve_url=steve.rest_url,
             steve_user=("steve", "steve"),
         )
@@ -145,3 +153,32 @@ async def test_what_went_wrong_is_said_before_the_story_is_over(
     before, _, _ = page.getvalue().partition("The story is over")
     assert "This went wrong: a Wh is counted: 0 kWh" in before
     assert "a tap is decided" not in before
+
+
+@pytest.mark.parametrize("heeding", [True, False])
+async def test_a_refused_card_that_charges_all_the_same_fails_the_story(*, heeding: bool) -> None:
+    """What the charger was told is half of it: some charge whatever they are told."""
+    async with stage(heeding=heeding) as (_, doors):
+        story = Story(doors, Watch("amqp://nobody/", lambda _: None), lambda _: None)
+        # Nobody is there who could diagnose, which comes after the taps.
+        with contextlib.suppress(httpx.ConnectError):
+            await story.refuse()
+        assert [check.passed for check in story.checks] == [heeding, heeding], story.checks
+
+
+async def test_what_is_counted_twice_after_it_was_right_fails_the_story() -> None:
+    """Lago is asked once more at the end: the same session's second event may take its time."""
+    async with run_lago(LagoSettings(seed=cast.lago_seed())) as lago, stage(lago_url=lago.url) as (_, doors):
+        story = Story(doors, Watch("amqp://nobody/", lambda _: None), lambda _: None)
+        story.billed_wh = {str(cast.ADA.subscription): 1500}
+        for sent in ("one", "another"):
+            event = {
+                "transaction_id": sent,
+                "external_subscription_id": cast.ADA.subscription,
+                "code": "ev_charging_kwh",
+                "properties": {"kwh": "1.5"},
+            }
+            async with httpx.AsyncClient(headers={"Authorization": f"Bearer {lago.api_key}"}) as client:
+                (await client.post(f"{lago.url}/api/v1/events", json={"event": event})).raise_for_status()
+            await story.count_again()
+        assert [check.passed for check in story.checks] == [True, False], story.checks
