@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import logging
 import os
 import random
 import threading
@@ -38,6 +39,8 @@ PAUSE_S: Final = (2.0, 6.0)
 GO_HOME_S: Final = 5.0
 DRIVERS: Final = (cast.ADA, cast.BEN, cast.CLEO, cast.DAN, cast.EVE)
 UNREACHABLE: Final = (AMQPError, OSError, TimeoutError)
+# They report a fallen broker with a traceback; the demo itself says when it was started again.
+LOUD: Final = ("aio_pika", "aiormq")
 COLOURS: Final = {
     "scan": "yellow",
     "tap": "cyan",
@@ -191,9 +194,15 @@ class Demo:
         over = threading.Event()
 
         def watch() -> None:
+            said = ""
             while not over.wait(1.0):
-                with contextlib.suppress(InfraError):
+                try:
                     self.keep_up()
+                except InfraError as error:
+                    # A program that refuses to start does so each time.
+                    if (sentence := f"{error.what} {error.why}") != said:
+                        said = sentence
+                        self.say(sentence)
 
         thread = threading.Thread(target=watch, daemon=True)
         thread.start()
@@ -267,11 +276,18 @@ async def go_on(stage: Stage, stopping: asyncio.Task[None]) -> None:
                     charging[place] = card
 
 
+def silence() -> None:
+    """Keep the terminal to the story."""
+    for library in LOUD:
+        logging.getLogger(library).setLevel(logging.CRITICAL)
+
+
 def run_demo(*, once: bool, as_json: bool = False) -> int:
     """Play the story; 0 when every check passed (or the demo was left with Ctrl-C), else 1."""
     console = Console(stderr=as_json)
     started = time.monotonic()
     checks: list[Check] = []
+    silence()
     with until_told() as told, noted(Home.of("demo")):
         demo = Demo(console)
         try:

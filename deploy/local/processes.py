@@ -42,11 +42,11 @@ class Program:
     started_at: float = field(default=0.0)
 
     def start(self) -> None:
+        self.started_at = time.monotonic()
         self.log.parent.mkdir(parents=True, exist_ok=True)
         argv = [sys.executable, "-m", self.module, *self.arguments]
         command = Command(argv, self.environment, self.log, root())
         self.process = Guarded([command], grace_s=GRACE_S)
-        self.started_at = time.monotonic()
 
     @property
     def alive(self) -> bool:
@@ -86,7 +86,12 @@ class Program:
         if code == BAD_CONFIGURATION:
             raise InfraError(f"{self.name} refuses to start.", tail(self.log, 8), "Correct .env and start again.")
         self.falls += 1
-        self.start()
+        try:
+            self.start()
+        except (InfraError, OSError) as error:
+            # No memory for another process, say: that passes, and ends no stack.
+            why = error.why if isinstance(error, InfraError) else error
+            return f"{self.name} ended with exit code {code} and could not be started; that is tried again. {why}"
         return f"{self.name} ended with exit code {code} and was started again; its log is {self.log}"
 
 

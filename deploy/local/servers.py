@@ -47,10 +47,9 @@ class Kept:
         self._starting = None
         try:
             starting.result()
-        except InfraError as error:
-            return (
-                f"{self._name} ended and could not be started again; that is tried again. {error.what} {error.remedy}"
-            )
+        except (InfraError, OSError) as error:
+            why = f"{error.what} {error.remedy}" if isinstance(error, InfraError) else error
+            return f"{self._name} ended and could not be started again; that is tried again. {why}"
         return f"{self._name} ended and was started again."
 
     def _start(self) -> None:

@@ -4,10 +4,13 @@ import asyncio
 import contextlib
 import io
 import json
+import logging
 import threading
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aio_pika
 import httpx
@@ -27,7 +30,9 @@ from deploy.demo.story.stage import Stage
 from deploy.demo.story.watch import Watch
 from deploy.local import demo
 from deploy.local.environment import AMQP
+from deploy.local.processes import Program
 from shared.bus.topology import Topology
+from tests.faults.proxy import Proxy
 from tests.waiting import until
 
 ROUNDS = 60
@@ -125,12 +130,19 @@ async def test_after_the_story_events_are_shown_and_not_kept(broker: str) -> Non
             assert watch.events == []
 
 
-async def test_what_went_wrong_is_said_before_the_story_is_over(
-    broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who watches the demo sees no summary: what failed is a line of its own, what passed is none."""
+@pytest.fixture
+def unstarted(broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[demo.Demo, io.StringIO]:
+    """A demo in a folder of its own, and what it says."""
     monkeypatch.setenv("EXPRESSYNC_HOME", str(tmp_path / "home"))
     monkeypatch.setenv(AMQP, broker)
+    page = io.StringIO()
+    return demo.Demo(Console(file=page, width=200)), page
+
+
+async def test_what_went_wrong_is_said_before_the_story_is_over(
+    broker: str, unstarted: tuple[demo.Demo, io.StringIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who watches the demo sees no summary: what failed is a line of its own, what passed is none."""
 
     async def played(_: Story) -> list[Check]:
         return [Check("a tap is decided", passed=True), Check("a Wh is counted", passed=False, found="0 kWh")]
@@ -138,9 +150,8 @@ async def test_what_went_wrong_is_said_before_the_story_is_over(
     monkeypatch.setattr(Story, "play", played)
     async with await aio_pika.connect(broker) as connection:
         await Topology().declare(await connection.channel())
-    page = io.StringIO()
     told = threading.Event()
-    watched = demo.Demo(Console(file=page, width=200))
+    watched, page = unstarted
     async with stage() as (_, doors):
         playing = asyncio.create_task(demo.play(watched, doors, told, once=False))
 
@@ -182,3 +193,45 @@ async def test_what_is_counted_twice_after_it_was_right_fails_the_story() -> Non
                 (await client.post(f"{lago.url}/api/v1/events", json={"event": event})).raise_for_status()
             await story.count_again()
         assert [check.passed for check in story.checks] == [True, False], story.checks
+
+
+def test_a_program_that_refuses_to_start_is_said_once(unstarted: tuple[demo.Demo, io.StringIO], tmp_path: Path) -> None:
+    """It is tried each second, beside the story, and refuses for the same reason each time."""
+    watched, page = unstarted
+    refusing = Program("sync", "json.tool", {}, tmp_path / "sync.log", arguments=("--nonsense",))
+    refusing.start()
+    watched.stack.programs.append(refusing)
+    with watched.kept_up():
+        time.sleep(4.5)
+    assert page.getvalue().count("sync refuses to start.") == 1
+
+
+async def test_a_broker_that_falls_prints_no_traceback_beside_the_story(
+    broker: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The demo says itself that it was started again; what a library says of it has no place in that terminal."""
+    address = urlsplit(broker)
+    before = {name: logging.getLogger(name).level for name in demo.LOUD}
+    proxy = Proxy(address.hostname or "", address.port or 0)
+    await proxy.accept()
+    async with await aio_pika.connect(broker) as connection:
+        await Topology().declare(await connection.channel())
+    try:
+        demo.silence()
+        url = address._replace(netloc=f"{address.username}:{address.password}@127.0.0.1:{proxy.port}").geturl()
+        async with Watch(url, lambda _: None):
+            await proxy.refuse()
+            await proxy.cut()
+            await asyncio.sleep(1)
+            accepted = proxy.accepted
+            await proxy.accept()
+
+            async def back() -> bool:
+                return proxy.accepted > accepted
+
+            await until(back)
+        assert [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING] == []
+    finally:
+        await proxy.close()
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)

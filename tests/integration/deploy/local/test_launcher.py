@@ -119,7 +119,7 @@ def test_a_private_database_that_cannot_start_is_told_with_its_own_reason(home: 
         run_migrate(home.base / ".env")
 
 
-def _said(kept: Kept) -> str:
+def _said(kept: Kept | Program) -> str:
     while not (said := kept.keep_up()):
         time.sleep(0.1)
     return said
@@ -155,6 +155,22 @@ def test_a_server_that_does_not_get_ready_delays_neither_a_restart_nor_the_stop(
     assert time.monotonic() - began < START_TIMEOUT_S / 2
     assert not postgres.running
     assert not postgres.folder.locked
+
+
+def test_a_program_that_cannot_be_started_again_is_tried_again(tmp_path: Path) -> None:
+    """For want of memory or of room on the disk, say: the rest of the stack is not ended for it."""
+    logs, not_json = tmp_path / "logs", tmp_path / "not.json"
+    not_json.write_text("{")
+    program = Program("sync", "json.tool", {}, logs / "sync.log", arguments=(str(not_json),))
+    program.start()
+    wait_until(lambda: not program.alive, 10, "the program to end")
+    (logs / "sync.log").unlink()
+    logs.rmdir()
+    logs.write_text("no folder")
+    assert "could not be started; that is tried again." in _said(program)
+    logs.unlink()
+    assert "was started again" in _said(program)
+    program.stop()
 
 
 def test_a_server_that_was_given_is_its_owners_to_start() -> None:
