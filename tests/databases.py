@@ -111,6 +111,23 @@ async def locked(database: TestDatabase, table: bytes, mode: bytes = b"SHARE") -
 
 
 @contextmanager
+def refusing(database: TestDatabase) -> Iterator[None]:
+    """Nobody is connected to the database, nor gets a connection, until the end of the block: as if it was stopped."""
+    parts = urlsplit(database.admin_url)
+    name = sql.Identifier(parts.path.removeprefix("/"))
+    with psycopg.connect(urlunsplit(parts._replace(path="/postgres")), autocommit=True) as connection:
+        connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(name))
+        try:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s",
+                (parts.path.removeprefix("/"),),
+            )
+            yield
+        finally:
+            connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(name))
+
+
+@contextmanager
 def _created(server_url: str, like: sql.Composable = NOTHING) -> Iterator[str]:
     name = f"test_{uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as connection:

@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from services.preauth.login.account import Account
 from services.preauth.login.api import Api
 from services.preauth.login.attempts import Attempts
+from services.preauth.login.away import on_failure
 from services.preauth.login.binding import Bindings
 from services.preauth.login.browser import Browsers, parse_proxies
 from services.preauth.login.completing import Login
@@ -30,7 +31,7 @@ from shared.contracts.problem import Problem
 from shared.contracts.requests import preauth as asked
 from shared.runtime.service import Service
 from shared.runtime.supervisor import Every
-from shared.web.problems import on_crash, on_no_answer, on_problem
+from shared.web.problems import on_no_answer, on_problem
 
 EXPIRE_EVERY_S = 1.0
 
@@ -142,7 +143,7 @@ def wire_drivers(service: Service, settings: PreauthSettings, watch: Watch) -> D
     handlers = {
         Problem: pages.or_else(on_problem),
         NoAnswerError: pages.or_else(on_no_answer),
-        Exception: pages.or_else(on_crash),
+        Exception: pages.or_else(on_failure),
     }
     app = Starlette(routes=[*api.routes(), *pages.routes(), *binding.routes()], exception_handlers=handlers)
     return DriverParts(arming=arming, pairings=pairings, kiosks=kiosks, login=login, watch=watch, app=app)

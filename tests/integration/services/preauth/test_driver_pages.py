@@ -1,5 +1,6 @@
 """The driver pages on a real preauth: forms without scripts, and what each page shows of how things stand."""
 
+import asyncio
 import html
 import re
 from collections.abc import AsyncIterator
@@ -15,11 +16,12 @@ from shared.contracts.requests.preauth import (
     SetCardPin,
     SwitchInterception,
 )
-from tests.databases import TestDatabase
+from tests.databases import TestDatabase, refusing
 from tests.integration.services.preauth.applications import CALLBACK, CLIENT, OLD_KEY, settings_with
 from tests.integration.services.preauth.driving import CARD, CP, arm, browser, kiosk_of, qr_of
 from tests.integration.services.preauth.sync_double import SyncDouble
 from tests.integration.services.preauth.world import Preauth, running
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -243,6 +245,34 @@ async def test_a_page_whose_house_is_not_all_there_says_so(preauth: Preauth) -> 
         assert answer.headers["content-type"] == "application/problem+json"
         preauth.run("ALTER TABLE kiosk_gone RENAME TO kiosk")
         assert (await kiosk.get("/kiosk")).status_code == 200
+
+
+async def test_a_page_whose_database_is_away_may_ask_again(preauth: Preauth) -> None:
+    """No connection to be had: people get the page that tries again, programs a problem that says so, and afterwards
+    the scan stands where it stood.
+    """
+    async with browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        pairing = f"/api/pairings/{(await arm(kiosk)).json()['pairing_id']}"
+        with refusing(preauth.database):
+            pages, programs = await asyncio.gather(
+                asyncio.gather(*[kiosk.get(path) for path in ("/kiosk", f"/scan?charger={CP}")]),
+                asyncio.gather(
+                    arm(kiosk),
+                    kiosk.get(pairing),
+                    kiosk.get(f"{pairing}/events"),
+                    kiosk.post(f"{pairing}/login", json={}),
+                ),
+            )
+        assert [page.status_code for page in pages] == [503, 503]
+        assert all("We cannot show this page just now" in page.text for page in pages)
+        assert [(answer.status_code, answer.json()["code"]) for answer in programs] == [(503, "unavailable")] * 4
+
+        async def stands() -> bool:
+            found = await kiosk.get(pairing)
+            return found.status_code == 200 and bool(found.json()["state"] == "armed")
+
+        await until(stands)
 
 
 async def test_a_form_that_is_none_is_answered_with_a_page(preauth: Preauth) -> None:

@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import pytest
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, Page, async_playwright, expect
+from playwright.async_api import Browser, Page, Route, async_playwright, expect
 
 from shared.contracts.requests.preauth import EnrolKiosk
 from tests.browser.chromium import find
-from tests.databases import TestDatabase
+from tests.databases import TestDatabase, refusing
 from tests.integration.services.preauth.driving import qr_of
 from tests.integration.services.preauth.scenarios.site import Site, built, way
 from tests.integration.services.preauth.sync_double import session_view
@@ -35,8 +35,10 @@ async def browser() -> AsyncIterator[Browser]:
 
 
 @asynccontextmanager
-async def opened(browser: Browser, site: Site, size: dict[str, int]) -> AsyncIterator[Page]:
-    """A dark page, with cookies of its own, that fails its test when the browser complains of anything."""
+async def opened(
+    browser: Browser, site: Site, size: dict[str, int], *, expected: tuple[str, ...] = ()
+) -> AsyncIterator[Page]:
+    """A dark page, with cookies of its own, that fails its test when the browser complains of anything else."""
     complaints: list[str] = []
     context = await browser.new_context(
         base_url=str(site.one.http.base_url),
@@ -51,7 +53,8 @@ async def opened(browser: Browser, site: Site, size: dict[str, int]) -> AsyncIte
     yield page
     await context.close()
     # Chromium complains of the page of who is signed out, whose status says so.
-    assert [each for each in complaints if "401 (Unauthorized)" not in each] == []
+    expected = ("401 (Unauthorized)", *expected)
+    assert [each for each in complaints if not any(words in each for words in expected)] == []
 
 
 async def shows(page: Page, heading: str) -> None:
@@ -117,3 +120,29 @@ async def test_a_kiosk_signs_a_driver_in_and_binds_the_phone(site: Site, browser
         await phone.get_by_role("button", name="Sign out").click()
         await shows(phone, "You are signed out")
     assert len(site.one.rows("SELECT 1 FROM driver_session")) == 2
+
+
+async def test_a_matched_scan_outlives_the_database(site: Site, browser: Browser) -> None:
+    """The database is away as the page completes its login: the page says so and goes on, and the driver gets in."""
+    charger_id, card = site.new_charger(), site.new_card()
+    made = await site.one.done(EnrolKiosk(kiosk_name="Hall", charge_box_ids=[charger_id]))
+    away = ExitStack()
+
+    async def log_in(route: Route) -> None:
+        away.enter_context(refusing(site.one.database))
+        await route.continue_()
+
+    async with (
+        opened(browser, site, KIOSK, expected=("503 (Service Unavailable)",)) as kiosk,
+        site.charger(charger_id) as charger,
+    ):
+        lost = kiosk.get_by_role("heading", name="We cannot reach the server")
+        await kiosk.context.request.post("/kiosk", form={"code": made["code"]})
+        await kiosk.goto(f"/scan?charger={charger_id.replace('%', '%25')}")
+        await kiosk.get_by_role("button", name="Start").click()
+        await shows(kiosk, "Tap now")
+        await kiosk.route("**/login", log_in, times=1)
+        with away:
+            assert (await charger.tap(1, card)).authorize == "Blocked"
+            await expect(lost).to_be_visible(timeout=20_000)
+        await kiosk.wait_for_url("**/me")

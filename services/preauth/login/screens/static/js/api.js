@@ -17,6 +17,8 @@ export async function call(path, method = "GET", body = undefined) {
     // A gateway before us speaks for a server that is away.
     if ([502, 503, 504].includes(response.status) && !isProblem(response)) throw new Error(String(response.status));
     const answer = response.status === 204 ? {} : await response.json();
+    // The server is there, and what it works with is not.
+    if (answer.code === "unavailable") throw new Error(answer.code);
     return { ok: response.ok, status: response.status, answer };
   } catch (error) {
     throw new Unreachable(String(error));

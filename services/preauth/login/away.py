@@ -1,0 +1,21 @@
+"""What a page or a program is told while the database is away: nothing was decided, so it may ask again."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from shared.contracts.problem import Problem
+from shared.database.engine import is_busy, is_unavailable
+from shared.web.problems import on_crash, on_problem
+
+
+class Away(Problem):
+    """Pages know its code, and go on asking."""
+
+    code, status, title = "unavailable", 503, "ExpresSync cannot work right now"
+
+
+async def on_failure(request: Request, error: Exception) -> Response:
+    """Exception handler for everything that is no refusal of ours."""
+    if is_unavailable(error) or is_busy(error):
+        return await on_problem(request, Away("The database does not answer. Try again in a moment."))
+    return await on_crash(request, error)
