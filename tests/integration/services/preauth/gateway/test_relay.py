@@ -280,15 +280,16 @@ async def test_peer_that_never_reads_is_cut() -> None:
 async def test_flood_is_slowed_down_and_not_lost() -> None:
     """A charger that sends more than its share is not read for a while; nothing that it sent is lost."""
     async with line(limits=Limits(frames_per_s=250, burst_frames=100)) as through:
+        began = time.monotonic()
         for number in range(400):
             await through.charger.send(f'[2,"{number}","Heartbeat",{{}}]')
         frames = await received(through.steve, 400)
         assert [json.loads(frame)[1] for frame in frames] == [str(n) for n in range(400)]
         await until(lambda: through.gateway.gateway.meter.throttled > 0)
-        started = time.monotonic()
         await through.charger.send('[2,"last","Heartbeat",{}]')
         await received(through.steve, 1)
-        assert time.monotonic() - started > 0.2
+        # The burst at once, the rest at the pace: however busy the machine is, no sooner.
+        assert time.monotonic() - began > (401 - 100) / 250 - 0.1
 
 
 async def test_half_open_charger_is_found_by_the_kernel() -> None:
