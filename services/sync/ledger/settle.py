@@ -17,14 +17,14 @@ from shared.bus.outbox import Outbox
 from shared.contracts.event import Event
 from shared.contracts.events.sync import TransactionCorrected, TransactionHeld, TransactionReleased
 from shared.contracts.identity import Actor, Cause, session_id
-from shared.database.engine import Database, after_commit, is_unavailable
+from shared.database.engine import Database, after_commit, is_busy, is_unavailable
 from shared.runtime.clock import Clock, NewId
 from shared.runtime.log import get_logger
 
 log = get_logger(__name__)
 
 BATCH: Final = 500
-# When Lago did not answer about the subscription.
+# When Lago did not answer about the subscription, or the database was busy with other work.
 ASK_AGAIN: Final = timedelta(seconds=5)
 LONGEST_WAIT: Final = timedelta(minutes=5)
 # A hold whose cause can go away by itself is looked at again this often.
@@ -99,7 +99,9 @@ class Settler:
         return await self._one_by_one(unknown)
 
     async def _one_by_one(self, unknown: frozenset[str]) -> tuple[list[Key], set[str]]:
-        """One that fails keeps nobody else's from being billed: it is held, and tried again later."""
+        """One that fails keeps nobody else's from being billed: it is held, and tried again later. One in whose way
+        other work was is put off; nothing is wrong with it.
+        """
         async with self._database.read() as tx:
             due = await sessions.due_keys(tx, self._clock(), limit=BATCH)
         settled: list[Key] = []
@@ -110,12 +112,24 @@ class Settler:
             except Exception as error:
                 if is_unavailable(error):
                     raise
+                if is_busy(error):
+                    what = str(error.__cause__ or error)
+                    log.warning("A session waits.", action="settle.busy", session=session_id(*one), error=what)
+                    await self._put_off(one)
+                    continue
                 log.exception("A session could not be settled.", action="settle.failed", session=session_id(*one))
                 await self._set_aside(one, error)
                 done, ask = [one], set()
             settled += done
             waits |= ask
         return settled, waits
+
+    async def _put_off(self, which: Key) -> None:
+        async with self._database.write() as tx:
+            now = self._clock()
+            for row in await sessions.due(tx, now, limit=1, only=which):
+                values = {"steve_id": which[0], "transaction_pk": which[1], **_later(row, now)}
+                await sessions.update_sessions(tx, ("settle_at", "settle_attempts"), [values])
 
     async def _set_aside(self, which: Key, error: Exception) -> None:
         what = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
@@ -199,8 +213,7 @@ class Settler:
                 if name not in unknown:
                     outcome.waits.add(name)
                     return
-                pause = min(ASK_AGAIN * 2 ** min(row.settle_attempts, 8), LONGEST_WAIT)
-                values |= {"settle_at": now + pause, "settle_attempts": row.settle_attempts + 1}
+                values |= _later(row, now)
             case Hold():
                 # Of an entry that is held is told first; what stands against the rest is found when that is retried.
                 if stuck is None or row.billing == "ignored":
@@ -309,6 +322,12 @@ class Settler:
             "hold_reason": None,
             "due_at": now,
         }
+
+
+def _later(row: Any, now: datetime) -> dict[str, Any]:  # noqa: ANN401 - a row of session
+    """Due again after a pause, a longer one each time."""
+    pause = min(ASK_AGAIN * 2 ** min(row.settle_attempts, 8), LONGEST_WAIT)
+    return {"settle_at": now + pause, "settle_attempts": row.settle_attempts + 1}
 
 
 def _held_for(part: Part) -> Hold:

@@ -1,12 +1,15 @@
 """A session with held entries: the others of them, and what can be done about it; one that cannot be settled at all."""
 
+import asyncio
 from typing import Any
 
+import psycopg
 import pytest
 
 from deploy.demo.lago import LagoSettings, lifecycle
 from deploy.demo.steve.model import StopActor, Transaction
 from shared.contracts.requests.sync_work import IgnoreHeld, ReleaseHeld, RetryHeld
+from shared.database.engine import conninfo
 from tests.integration.services.sync.conftest import LAGO_SEED, Build, World, ago
 from tests.integration.services.sync.test_held import do, held
 from tests.integration.services.sync.test_held_entries import a_held_step, clear_conflict, conflict, stop
@@ -144,6 +147,34 @@ async def test_what_is_said_to_help_an_invoiced_event_does(build_world: Build) -
     assert "by hand" in refused
     assert (await do(world, IgnoreHeld(sessions=[name], note="invoice 7"))).count == 1
     assert (await held(world)).held == []
+
+
+BUSY = """
+    CREATE FUNCTION sync.busy() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'somebody else first' USING ERRCODE = '{code}'; END $$;
+    CREATE TRIGGER busy BEFORE INSERT ON sync.ledger_entry FOR EACH ROW WHEN (NEW.transaction_pk = {pk})
+    EXECUTE FUNCTION sync.busy();
+"""
+
+
+@pytest.mark.parametrize("code", ["40P01", "55P03", "57014"], ids=["deadlock", "lock timeout", "statement timeout"])
+async def test_a_session_in_whose_way_others_are_waits_and_is_not_held(world: World, code: str) -> None:
+    """The database gave up what is made of it for the sake of other work: nobody is told of a fault, the others are
+    billed, and it is, too, as soon as the way is free.
+    """
+    await world.link("A")
+    pks = [world.charge("A", 1_000).pk for _ in range(3)]
+    with psycopg.connect(conninfo(world.admin_url), autocommit=True) as admin:
+        await asyncio.to_thread(admin.execute, BUSY.format(code=code, pk=pks[0]))
+        await world.turn()
+        assert [(await world.session(pk)).billing for pk in pks] == ["pending", "synced", "synced"]
+        assert (await world.session(pks[0])).settle_at > world.clock()
+        assert await world.events("transaction.held") == []
+        await asyncio.to_thread(admin.execute, "DROP TRIGGER busy ON sync.ledger_entry")
+    world.clock.advance(seconds=6)
+    await world.turn()
+    assert world.counted() == (3_000, 3)
+    assert (await world.session(pks[0])).settle_attempts == 0
 
 
 async def test_a_session_that_cannot_be_settled_stops_nobody(world: World) -> None:
