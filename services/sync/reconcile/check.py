@@ -57,8 +57,6 @@ class _Local:
     sessions: list[Session]
     pks: list[int]
     codes: frozenset[str]
-    # Of each usage event, when its billing period ended or ends.
-    periods: dict[str, datetime | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +163,9 @@ class Check:
                 return seen, None
         events = await self._stored(subscription, period.span, local)
         lives = await self._lago.lives(subscription, customer)
-        stored = [self._read(one, customer, period, lives, local.periods.get(one.transaction_id)) for one in events]
+        async with self._database.read() as tx:
+            periods = await store.periods(tx, {one.transaction_id for one in events})
+        stored = [self._read(one, customer, period, lives, periods.get(one.transaction_id)) for one in events]
         entries, known = await self._place(subscription, period.span, local, stored)
         scope = Scope(subscription, self._code, period.span)
         findings = rules.one_by_one(local.sessions, entries, stored, scope, known=known)
@@ -202,7 +202,6 @@ class Check:
             sessions=[_session(row, now) for row in sessions],
             pks=[row.transaction_pk for row in sessions if row.steve_id == self._steve_id],
             codes=frozenset({row.code for row in rows}),
-            periods={row.usage_event_id: row.period_to for row in rows},
         )
 
     async def _ask_steve(self, pks: Sequence[int]) -> str | None:

@@ -44,7 +44,6 @@ async def entries_in(tx: Read, subscription_id: str, span: Span) -> list[Any]:
             entry.c.timestamp,
             entry.c.code,
             entry.c.property_name,
-            entry.c.period_to,
             entry.c.state,
             entry.c.created_at,
             entry.c.delivered_at,
@@ -99,6 +98,15 @@ async def elsewhere(tx: Read, usage_event_ids: Collection[str]) -> list[Any]:
         _WH.label("wh"),
     ).where(entry.c.usage_event_id == sa.any_(sa.cast(sorted(usage_event_ids), sa.ARRAY(sa.Text))))
     return list((await tx.execute(statement)).all())
+
+
+async def periods(tx: Read, usage_event_ids: Collection[str]) -> dict[str, datetime]:
+    """When the billing periods end that these usage events of the ledger's are stamped in, where that is known."""
+    statement = sa.select(entry.c.usage_event_id, entry.c.period_to).where(
+        entry.c.usage_event_id == sa.any_(sa.cast(sorted(usage_event_ids), sa.ARRAY(sa.Text))),
+        entry.c.period_to.is_not(None),
+    )
+    return {row.usage_event_id: row.period_to for row in await tx.execute(statement)}
 
 
 async def customer_of(tx: Read, subscription_id: str) -> str | None:
