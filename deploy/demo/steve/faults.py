@@ -14,6 +14,7 @@ FaultName = Literal[
     "forbidden",  # 403 whatever is sent
     "not_json",  # 200 with a page, and nothing was carried out
     "garbled_after_commit",  # the request is carried out, then the answer is 200 with a page
+    "undecodable_after_commit",  # the request is carried out, then the answer says that it is gzip and is none
     "empty_after_commit",  # the request is carried out, then the answer is 200 without a body
     "drop_after_commit",  # the request is carried out, then the connection is dropped
     "internal_error",  # of OCPP messages: looking the card up fails, and SteVe says Invalid whatever it has on record

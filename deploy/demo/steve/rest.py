@@ -50,6 +50,7 @@ def build_app(
 _INSTEAD: Final[dict[FaultName, Callable[[], Response]]] = {
     "drop_after_commit": Response,
     "garbled_after_commit": lambda: HTMLResponse(PROXY_PAGE),
+    "undecodable_after_commit": lambda: Response(b"{}", headers={"Content-Encoding": "gzip"}),
     "empty_after_commit": Response,
 }
 

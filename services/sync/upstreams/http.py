@@ -74,7 +74,7 @@ class Caller:
         :param urgent: a person waits: ask even while the circuit is open.
         :raises RefusedError: a 4xx about this request.
         :raises MisconfiguredError: 401, 403, a redirect, a 404 that is not its own, or something that is not JSON of
-            the right form.
+            the right form, or cannot be decoded.
         :raises UnavailableError: no answer, 5xx or 429. A write may have been carried out.
         :raises NotAskedError: the circuit is open; nothing was sent.
         """
@@ -97,8 +97,8 @@ class Caller:
                     async for chunk in answer.aiter_bytes(count):
                         return chunk
                     return b""
-            except httpx.TransportError as error:
-                raise self._unavailable(error) from error
+            except httpx.RequestError as error:
+                raise self._unanswered(error) from error
 
         return await self._guarded(ask, urgent=False)
 
@@ -140,10 +140,14 @@ class Caller:
                 headers={"Content-Type": "application/json"} if body is not None else None,
                 timeout=timeout_s if timeout_s is not None else httpx.USE_CLIENT_DEFAULT,
             )
-        except httpx.TransportError as error:
-            raise self._unavailable(error) from error
+        except httpx.RequestError as error:
+            raise self._unanswered(error) from error
 
-    def _unavailable(self, error: httpx.TransportError) -> UnavailableError:
+    def _unanswered(self, error: httpx.RequestError) -> UpstreamError:
+        if isinstance(error, httpx.DecodingError):
+            # An answer came: what was asked for may be done.
+            what = f"answered in an encoding that it names and does not keep to ({error}); is a proxy in between?"
+            return MisconfiguredError(self._upstream, "not_json", what)
         if isinstance(error, httpx.TimeoutException):
             connected = not isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout)
             what = "did not answer in time" if connected else "did not accept a connection in time"

@@ -85,11 +85,13 @@ async def test_an_answer_that_was_lost_is_unknown_and_not_asked_for_again(world:
     assert len(station.calls) == 1
 
 
-@pytest.mark.parametrize("fault", ["garbled_after_commit", "empty_after_commit"])
+@pytest.mark.parametrize("fault", ["garbled_after_commit", "undecodable_after_commit", "empty_after_commit"])
 async def test_an_answer_that_cannot_be_read_says_nothing_of_what_was_done(
     world: World, station: _Station, fault: FaultName
 ) -> None:
-    """The charger did it, and a page, or nothing, came instead of SteVe's answer: unknown, not "nothing was done"."""
+    """The charger did it, and a page, broken gzip, or nothing, came instead of SteVe's answer: unknown, and not
+    "nothing was done".
+    """
     world.steve.faults.set(fault, path="/steve/api/v1/operations", times=1)
     result = await operate(world, "RemoteStartTransaction", idTag="A")
     assert result.outcome == "unknown"

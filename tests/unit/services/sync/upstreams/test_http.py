@@ -1,11 +1,13 @@
 """What an upstream's misbehaviour is called."""
 
+from collections.abc import AsyncIterator
+
 import httpx
 import pytest
 from pydantic import TypeAdapter
 
 from services.sync.upstreams.breaker import Breaker
-from services.sync.upstreams.errors import MisconfiguredError
+from services.sync.upstreams.errors import MisconfiguredError, UpstreamError
 from services.sync.upstreams.http import Caller
 
 
@@ -25,4 +27,27 @@ async def test_where_a_redirect_leads_is_told_without_its_secrets(location: str,
         await caller.call("GET", "/x", TypeAdapter(list[int]))
     assert shown in caught.value.explanation
     assert "s3cret" not in str(caught.value)
+    await caller.close()
+
+
+class _NoGzip(httpx.AsyncByteStream):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield b'{"done": true}'
+
+
+async def test_an_answer_that_cannot_be_decoded_is_a_fault_that_has_a_name() -> None:
+    """It says that it is gzip and is none: whoever watches is told, the breaker counts it, and a write may be done."""
+    headers = {"Content-Encoding": "gzip", "Content-Type": "application/json"}
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, headers=headers, stream=_NoGzip()))
+    told: list[UpstreamError | None] = []
+    breaker = Breaker(lambda: 0.0)
+    client = httpx.AsyncClient(base_url="http://steve", transport=transport)
+    caller = Caller("steve", client, breaker, lambda _, error: told.append(error))
+    with pytest.raises(MisconfiguredError) as written:
+        await caller.call("POST", "/x", TypeAdapter(dict[str, bool]), body=b"{}")
+    with pytest.raises(MisconfiguredError) as begun:
+        await caller.first_bytes("/x", 10, timeout_s=1.0)
+    assert written.value.may_have_been_done
+    assert told == [written.value, begun.value]
+    assert breaker.failures == 2
     await caller.close()
