@@ -8,9 +8,9 @@ from typing import Final, Protocol
 from uuid import UUID
 
 from services.preauth.chargers import store
-from services.preauth.chargers.rules import REPEATED_WITHIN
 from services.preauth.chargers.seen import (
     Connected,
+    Disconnected,
     RemoteStartPassed,
     RemoteStartRefused,
     Seen,
@@ -37,6 +37,8 @@ log = get_logger(__name__)
 MOST_WAITING: Final = 20_000
 AT_ONCE: Final = 200
 MOST_STATUSES: Final = 50_000
+# The same status again within this time is not worth a write.
+REPEATED_WITHIN: Final = timedelta(seconds=60)
 # Waiting this long before a write lets what belongs together go together: a write costs the relay's loop more than
 # what is written.
 GATHER_S: Final = 0.1
@@ -82,13 +84,19 @@ class Observer:
         self._clock, self._new_id = clock, new_id
         self._waiting: deque[Seen] = deque()
         self._wake = asyncio.Event()
+        self._came: dict[str, tuple[UUID, datetime]] = {}
         self._statuses: dict[tuple[str, int], tuple[datetime, tuple[str | None, ...]]] = {}
         self.dropped: Counter[str] = Counter()
         self.alive: Callable[[], Iterable[Alive]] = tuple
 
     def saw(self, seen: Seen) -> None:
-        if isinstance(seen, StatusReported) and self._is_repeated(seen):
-            return
+        match seen:
+            case StatusReported() if self._is_repeated(seen):
+                return
+            case Connected():
+                self._came[seen.charge_box_id] = (seen.connection_id, seen.at)
+            case Disconnected() if self._came.get(seen.charge_box_id, (None,))[0] == seen.connection_id:
+                del self._came[seen.charge_box_id]
         if len(self._waiting) >= MOST_WAITING:
             if not self.dropped:
                 log.error("What passed the gateway is not recorded: too much waits.", action="chargers.overflow")
@@ -98,11 +106,17 @@ class Observer:
         self._wake.set()
 
     def _is_repeated(self, seen: StatusReported) -> bool:
-        """Some chargers report what nobody asked for, every few seconds."""
+        """Some chargers report what nobody asked for, every few seconds.
+
+        One that just came may have been elsewhere meanwhile, and have told another replica another status.
+        """
         key = (seen.charge_box_id, seen.connector_id)
         state = (seen.status, seen.error_code, seen.vendor_error_code, seen.info)
         before = self._statuses.get(key)
-        if before is not None and before[1] == state and seen.at - before[0] < REPEATED_WITHIN:
+        since = seen.at - REPEATED_WITHIN
+        if (came := self._came.get(seen.charge_box_id)) is not None:
+            since = max(since, came[1])
+        if before is not None and before[1] == state and before[0] > since:
             return True
         if len(self._statuses) >= MOST_STATUSES:
             self._statuses.clear()

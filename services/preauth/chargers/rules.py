@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -29,8 +29,6 @@ from shared.contracts.events.preauth import (
 from shared.contracts.identity import id_tag_key
 
 INTERCEPTED_PROTOCOL: Final = "ocpp1.6"
-# The same status again within this time is not worth a write.
-REPEATED_WITHIN: Final = timedelta(seconds=60)
 
 
 @dataclass(slots=True)
@@ -61,9 +59,12 @@ class Charger:
     """A charger's row, its connectors, its open sockets, and the sessions that are about to change.
 
     `fields` holds columns that changed, by name; `touched_*` what of the rest has to be written.
+
+    A replica may tell late, when the charger has long been at another one: what is older than what is known is no news.
     """
 
     charge_box_id: str
+    boot_at: datetime | None = None
     connections: set[UUID] = field(default_factory=set)
     connectors: dict[int, Connector] = field(default_factory=dict)
     sessions: dict[int, Session] = field(default_factory=dict)
@@ -81,14 +82,7 @@ class Charger:
             case Disconnected():
                 return self._disconnected(seen)
             case Booted():
-                self.fields |= {
-                    "boot_at": seen.at,
-                    "registration": seen.registration,
-                    "vendor": seen.vendor,
-                    "model": seen.model,
-                    "serial_number": seen.serial_number,
-                    "firmware_version": seen.firmware_version,
-                }
+                self._booted(seen)
             case FirmwareReported():
                 self.fields["firmware_status"] = seen.status
             case StatusReported():
@@ -135,6 +129,19 @@ class Charger:
             )
         ]
 
+    def _booted(self, seen: Booted) -> None:
+        if self.boot_at is not None and seen.at < self.boot_at:
+            return
+        self.boot_at = seen.at
+        self.fields |= {
+            "boot_at": seen.at,
+            "registration": seen.registration,
+            "vendor": seen.vendor,
+            "model": seen.model,
+            "serial_number": seen.serial_number,
+            "firmware_version": seen.firmware_version,
+        }
+
     def _status(self, seen: StatusReported) -> list[Event]:
         after = ConnectorState(
             status=seen.status,
@@ -144,7 +151,7 @@ class Charger:
         )
         known = self.connectors.get(seen.connector_id)
         before = known.state if known is not None else None
-        if known is not None and before == after and seen.at - known.seen_at < REPEATED_WITHIN:
+        if known is not None and seen.at < known.seen_at:
             return []
         self.connectors[seen.connector_id] = Connector(after, seen.reported_at or seen.at, seen.at)
         self.touched_connectors.add(seen.connector_id)
@@ -164,7 +171,7 @@ class Charger:
         known = self.sessions.get(seen.transaction_id)
         if known is not None and known.started_at == seen.started_at and known.id_tag == id_tag_key(seen.id_tag):
             return []
-        self.sessions[seen.transaction_id] = Session(
+        session = Session(
             transaction_id=seen.transaction_id,
             connector_id=seen.connector_id,
             id_tag=id_tag_key(seen.id_tag),
@@ -173,6 +180,11 @@ class Charger:
             started_at=seen.started_at,
             seen_at=seen.at,
         )
+        if known is not None and known.started_at is None and known.stopped_at and known.stopped_at >= seen.started_at:
+            # Its stop was told first.
+            session.meter_stop_wh, session.stop_reason = known.meter_stop_wh, known.stop_reason
+            session.stopped_at, session.seen_at = known.stopped_at, known.seen_at
+        self.sessions[seen.transaction_id] = session
         self.touched_sessions.add(seen.transaction_id)
         return [
             ChargerSessionStarted(

@@ -35,9 +35,9 @@ async def lock(
     ids = sorted(at_by_id)
     rows = [{"charge_box_id": one, "first_seen_at": at_by_id[one], "last_seen_at": at_by_id[one]} for one in ids]
     await tx.execute(pg.insert(charger).on_conflict_do_nothing(), rows)
-    locked = sa.select(charger.c.charge_box_id).where(charger.c.charge_box_id.in_(ids))
-    await tx.execute(locked.order_by(charger.c.charge_box_id).with_for_update())
-    found = {one: Charger(one) for one in ids}
+    locked = sa.select(charger.c.charge_box_id, charger.c.boot_at).where(charger.c.charge_box_id.in_(ids))
+    rows_locked = await tx.execute(locked.order_by(charger.c.charge_box_id).with_for_update())
+    found = {row.charge_box_id: Charger(row.charge_box_id, row.boot_at) for row in rows_locked}
     for row in await tx.execute(
         sa.select(charger_connection.c.charge_box_id, charger_connection.c.connection_id).where(
             charger_connection.c.charge_box_id.in_(ids)

@@ -17,7 +17,7 @@ from services.preauth.chargers import store, views
 from services.preauth.chargers.handlers import Chargers
 from services.preauth.chargers.jobs import Newcomers, Readiness
 from services.preauth.chargers.observer import Observer
-from services.preauth.chargers.seen import Connected, Disconnected, Seen, SessionStarted, StatusReported
+from services.preauth.chargers.seen import Booted, Connected, Disconnected, Seen, SessionStarted, StatusReported
 from services.preauth.chargers.tables import charger_session
 from services.preauth.tables import metadata, tap
 from shared.bus.outbox import Outbox
@@ -58,6 +58,18 @@ class Socket:
         return Disconnected(
             charge_box_id=self.charge_box_id, at=utc_now(), connection_id=self.connection_id, code=1000, reason=""
         )
+
+
+def booted(charge_box_id: str, at: datetime) -> Booted:
+    return Booted(
+        charge_box_id=charge_box_id,
+        at=at,
+        registration="Accepted",
+        vendor=None,
+        model=None,
+        serial_number=None,
+        firmware_version=None,
+    )
 
 
 @dataclass
@@ -227,22 +239,54 @@ async def test_liveness_is_written_for_all_at_once(one: Writing) -> None:
     assert [tuple(row.values()) for row in rows] == [(late, early), (late, late)]
 
 
+def reported(charge_box_id: str, status: str, at: datetime) -> StatusReported:
+    return StatusReported(
+        charge_box_id=charge_box_id,
+        at=at,
+        connector_id=1,
+        status=status,
+        error_code="NoError",
+        vendor_error_code=None,
+        info=None,
+        reported_at=None,
+    )
+
+
 async def test_repeated_status_is_not_even_queued(one: Writing) -> None:
     """A charger that reports the same every second costs one write a minute."""
     for second in range(30):
-        one.observer.saw(
-            StatusReported(
-                charge_box_id="CP-1",
-                at=datetime(2026, 5, 1, 10, 0, second, tzinfo=UTC),
-                connector_id=1,
-                status="Charging",
-                error_code="NoError",
-                vendor_error_code=None,
-                info=None,
-                reported_at=None,
-            )
-        )
+        one.observer.saw(reported("CP-1", "Charging", datetime(2026, 5, 1, 10, 0, second, tzinfo=UTC)))
     assert len(one.observer._waiting) == 1
+
+
+async def test_what_a_replica_tells_late_is_old_news(database: TestDatabase) -> None:
+    """A charger went to another replica, and the first one tells late what it said there; then it comes back, within
+    the minute, and says again what it had said there. It is known as it last was.
+    """
+    at, here, there, back = utc_now(), Socket("CP-1"), Socket("CP-1"), Socket("CP-1")
+
+    def later(seconds: float) -> datetime:
+        return at + timedelta(seconds=seconds)
+
+    async with writing(database) as first, writing(database) as second:
+
+        async def known(status: str, boot_at: datetime) -> bool:
+            found = await first.rows("SELECT status, boot_at FROM charger_connector JOIN charger USING (charge_box_id)")
+            return [(row["status"], row["boot_at"]) for row in found] == [(status, boot_at)]
+
+        async def came(sockets: int) -> bool:
+            return len(await first.rows("SELECT FROM charger_connection")) == sockets
+
+        for seen in (there.came(later(2)), booted("CP-1", later(3)), reported("CP-1", "Faulted", later(4))):
+            second.observer.saw(seen)
+        await waited(lambda: known("Faulted", later(3)))
+        for seen in (here.came(at), booted("CP-1", at), reported("CP-1", "Available", later(1))):
+            first.observer.saw(seen)
+        await waited(lambda: came(2))
+        assert await known("Faulted", later(3))
+        for seen in (back.came(later(5)), reported("CP-1", "Available", later(6))):
+            first.observer.saw(seen)
+        await waited(lambda: known("Available", later(3)))
 
 
 async def test_old_sessions_are_forgotten(one: Writing) -> None:

@@ -13,6 +13,7 @@ from services.preauth.chargers.seen import (
     Booted,
     Connected,
     Disconnected,
+    Seen,
     SessionStarted,
     SessionStopped,
     StatusReported,
@@ -85,33 +86,32 @@ def test_unknown_disconnect_tells_nothing() -> None:
     assert charger.fields == {}
 
 
-def test_status_is_told_when_it_changes_and_written_when_it_is_old() -> None:
-    """A repeated status is neither told nor written, until what is known of it is a minute old."""
+def test_status_is_told_when_it_changes() -> None:
+    """A repeated status is not told, but known to be that new."""
     charger = Charger("CP")
     (first,) = charger.apply(status("Available"))
     assert isinstance(first, ChargerStatusChanged)
     assert first.before is None
     charger.touched_connectors.clear()
     assert charger.apply(status("Available", later(10))) == []
-    assert charger.touched_connectors == set()
-    assert charger.apply(status("Available", later(70))) == []
     assert charger.touched_connectors == {1}
+    assert charger.connectors[1].seen_at == later(10)
     (changed,) = charger.apply(status("Faulted", later(71)))
     assert isinstance(changed, ChargerStatusChanged)
     assert changed.before is not None
     assert (changed.before.status, changed.after.status) == ("Available", "Faulted")
 
 
-def start(transaction_id: int = 7, id_tag: str = "card") -> SessionStarted:
+def start(transaction_id: int = 7, id_tag: str = "card", at: datetime = AT) -> SessionStarted:
     return SessionStarted(
         charge_box_id="CP",
-        at=AT,
+        at=at,
         transaction_id=transaction_id,
         connector_id=2,
         id_tag=id_tag,
         verdict="Accepted",
         meter_start_wh=100,
-        started_at=AT,
+        started_at=at,
     )
 
 
@@ -157,21 +157,70 @@ def test_transaction_id_that_is_used_again_is_a_new_session() -> None:
     assert charger.sessions[7].stopped_at is None
 
 
-def test_boot_tells_what_the_charger_is() -> None:
-    """A BootNotification replaces what was known of model and firmware."""
-    charger = Charger("CP")
-    boot = Booted(
+def boot(at: datetime = AT, firmware: str = "2") -> Booted:
+    return Booted(
         charge_box_id="CP",
-        at=AT,
+        at=at,
         registration="Accepted",
         vendor="V",
         model="M",
         serial_number=None,
-        firmware_version="2",
+        firmware_version=firmware,
     )
-    assert charger.apply(boot) == []
+
+
+def test_boot_tells_what_the_charger_is() -> None:
+    """A BootNotification replaces what was known of model and firmware."""
+    charger = Charger("CP")
+    assert charger.apply(boot()) == []
     assert charger.fields["firmware_version"] == "2"
     assert charger.fields["boot_at"] == AT
+
+
+STEPS = st.sampled_from(["Available", "Faulted", "boot", "start", "stop"])
+
+
+def passed(kinds: list[str]) -> list[Seen]:
+    """One such thing a second, as a charger says them: a stop ends the oldest session that is open."""
+    seen: list[Seen] = []
+    opened: list[int] = []
+    for number, kind in enumerate(kinds):
+        at = later(number)
+        match kind:
+            case "boot":
+                seen.append(boot(at, firmware=str(number)))
+            case "start":
+                opened.append(number)
+                seen.append(start(number, at=at))
+            case "stop" if opened:
+                seen.append(stop(opened.pop(0), at, meter=number))
+            case state:
+                seen.append(status(state, at))
+    return seen
+
+
+def known_of(charger: Charger) -> tuple[object, ...]:
+    states = {number: connector.state for number, connector in charger.connectors.items()}
+    return states, charger.sessions, charger.fields
+
+
+@given(st.lists(st.tuples(STEPS, st.booleans()), max_size=12), st.lists(st.booleans(), max_size=12))
+def test_what_a_replica_tells_late_changes_nothing_newer(steps: list[tuple[str, bool]], turns: list[bool]) -> None:
+    """A charger goes from one replica to another and back, and each writes down in its order what passed there, late
+    as it may be: in the end the same is known as if each thing had been written at once.
+    """
+    seen = passed([kind for kind, _ in steps])
+    in_order, in_turns = Charger("CP"), Charger("CP")
+    for one in seen:
+        in_order.apply(one)
+    replicas = [
+        [one for one, (_, second) in zip(seen, steps, strict=True) if second is which] for which in (False, True)
+    ]
+    turn = iter(turns)
+    while any(replicas):
+        mine = replicas[next(turn, False)] or replicas[0] or replicas[1]
+        in_turns.apply(mine.pop(0))
+    assert known_of(in_turns) == known_of(in_order)
 
 
 def keys(**values: str | None) -> list[dict[str, Any]]:
