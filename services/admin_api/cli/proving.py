@@ -1,5 +1,6 @@
 """The proof from the command line: SteVe's kWh = ledger = sent = counted by Lago."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
@@ -27,14 +28,20 @@ COLUMNS: Final = [
 _PAGE: Final = 50
 
 
-def reconcile(subscription: str | None, *, stored: bool, differing: bool, limit: int, as_json: bool) -> int:
-    """Exit code 0: everywhere equal, 1: a difference, 3: somewhere it cannot be told."""
+def reconcile(subscription: str | None, *, stored: bool, differing: bool, limit: int | None, as_json: bool) -> int:
+    """Exit code 0: everywhere equal, 1: a difference, 3: somewhere it cannot be told, or `limit` left some out."""
     with Api() as api, _waiting(shown=not stored and not as_json):
-        if stored:
-            query = {"subscription": subscription, "differing": "true" if differing else None}
-            rows = list(api.pages("/reconciliations", limit, **query))
-        else:
-            rows = [row for row in _prove(api, subscription, limit) if not differing or row["equal"] is not True]
+
+        def kept(size: int, cursor: str | None) -> Json:
+            only = "true" if differing else None
+            return api.get("/reconciliations", subscription=subscription, differing=only, limit=size, cursor=cursor)
+
+        def proven(size: int, cursor: str | None) -> Json:
+            body = {"external_subscription_id": subscription, "limit": size, "cursor": cursor}
+            return api.post("/reconcile", body, patience_s=PATIENCE_S)
+
+        found, more = _read(kept if stored else proven, limit)
+    rows = [row for row in found if not differing or row["equal"] is not True]
     if as_json:
         show.as_json(rows)
     else:
@@ -42,23 +49,25 @@ def reconcile(subscription: str | None, *, stored: bool, differing: bool, limit:
         for row in rows:
             for difference in row["differences"]:
                 show.plain(row["external_subscription_id"], difference["explanation"], difference["proposal"])
+    if more:
+        show.say(f"There are more than these {limit}: nothing is said of the others. Leave --limit out to have all.")
     equal = {row["equal"] for row in rows}
     if False in equal:
         return FINDING
-    return COULD_NOT_ASK if None in equal else FINE
+    return COULD_NOT_ASK if more or None in equal else FINE
 
 
-def _prove(api: Api, subscription: str | None, limit: int) -> list[Json]:
+def _read(page: Callable[[int, str | None], Json], limit: int | None) -> tuple[list[Json], bool]:
+    """The rows, at most `limit`, and whether there are more: one more than that is asked for."""
     rows: list[Json] = []
     cursor = None
-    while len(rows) < limit:
-        body = {"external_subscription_id": subscription, "limit": min(limit - len(rows), _PAGE), "cursor": cursor}
-        page = api.post("/reconcile", body, patience_s=PATIENCE_S)
-        rows += page["items"]
-        cursor = page["next_cursor"]
+    while limit is None or len(rows) <= limit:
+        answer = page(_PAGE if limit is None else min(limit + 1 - len(rows), _PAGE), cursor)
+        rows += answer["items"]
+        cursor = answer["next_cursor"]
         if cursor is None:
             break
-    return rows
+    return rows[:limit], limit is not None and len(rows) > limit
 
 
 def _row(row: Json) -> tuple[object, ...]:

@@ -153,7 +153,7 @@ def sync_reconcile(
     *,
     stored: Annotated[bool, typer.Option("--stored", help="Show earlier proofs, of all periods; ask nobody.")] = False,
     differing: Annotated[bool, typer.Option("--differing", help="Only where something differs.")] = False,
-    limit: Limit = 200,
+    limit: Annotated[int | None, typer.Option("--limit", "-n", min=1, help="At most so many; default: all.")] = None,
     as_json: AsJson = False,
 ) -> int:
     """Prove that SteVe's kWh = what was sent = what Lago counted. Exit 1 on a difference, 3 if it cannot be told."""

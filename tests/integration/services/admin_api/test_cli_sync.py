@@ -211,6 +211,29 @@ async def test_the_proof_ends_with_0_1_or_3(cli: Cli) -> None:
     assert [asked.data["stored"] for asked in owners.requests(Reconcile)] == [False, False, True]
 
 
+@pytest.mark.parametrize("options", [(), ("--stored",)])
+async def test_the_proof_is_of_all_or_says_that_it_is_not(cli: Cli, options: tuple[str, ...]) -> None:
+    """A difference behind many pages is found; whoever wants the first ones only is told that there are others, and
+    does not end as if all were equal.
+    """
+    names = [f"sub_{number:03d}" for number in range(230)]
+
+    def page(asked: Reconcile) -> ReconcileResult:
+        """As sync pages: it names a cursor where the page is full, also at the very end."""
+        size = asked.limit
+        some = [name for name in names if name > (asked.cursor or "")][:size]
+        rows = [things.row(external_subscription_id=name, equal=name != names[-1]) for name in some]
+        return ReconcileResult(rows=rows, checked_at=NOW, next_cursor=some[-1] if len(some) == size else None)
+
+    cli.house.owners.answer(Reconcile, page)
+    whole = await cli("sync", "reconcile", *options, "--json")
+    assert (whole.code, len(whole.json)) == (1, 230)
+    part = await cli("sync", "reconcile", *options, "--limit", "229")
+    assert (part.code, len(part.lines), "more than these 229" in part.err) == (3, 229, True)
+    exact = await cli("sync", "reconcile", *options, "--limit", "230")
+    assert (exact.code, exact.err) == (1, "")
+
+
 async def test_webhooks_that_failed_are_shown_and_replayed(cli: Cli) -> None:
     """What failed and why is exit 1; Lago's own line names it too; a replay takes all of them, or the named ones."""
     owners = cli.house.owners
