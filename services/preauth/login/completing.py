@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from services.preauth.login import rules, store
-from services.preauth.pairing import kiosks, pins
+from services.preauth.pairing import kiosks, pins, qr
 from services.preauth.pairing import store as pairings
 from services.preauth.pairing.pins import Pins
 from services.preauth.pairing.rules import MOST_PIN_TRIES
@@ -25,6 +25,7 @@ log = get_logger(__name__)
 ASK_SYNC_S = 4.0
 
 _REVOKED = "This screen does not vouch for who stands there any more."
+_ROTATED = "The code on the charger was replaced. Scan the new one, and start again."
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ class Login:
 
         :raises NoSuchScan: for another browser, or no such scan.
         :raises NotScanned: before Blocked was told in time.
-        :raises ScanOver: when it ended without a scan, was not completed in time, or its kiosk was revoked since.
+        :raises ScanOver: when it ended without a scan, was not completed in time, or its kiosk was revoked or its
+            code replaced since.
         :raises PinNeeded, PinWrong, PinLocked, PinsSpent: where presence is weak and this browser is not the owner's.
         :raises LoginRefused: sync says no, or nothing.
         :raises AlreadyUsed: the second time.
@@ -173,6 +175,8 @@ class Login:
         async with self._database.write() as tx:
             if row.kiosk_id is not None and not await kiosks.hold(tx, row.kiosk_id):
                 raise rules.ScanOver(_REVOKED)
+            if row.presence == "qr" and not await qr.hold(tx, row.charge_box_id, row.armed_at):
+                raise rules.ScanOver(_ROTATED)
             if not await store.consume(tx, row.pairing_id, result="refused" if reason else "login", at=at):
                 raise rules.AlreadyUsed("This scan was used already. Start again.")
             if reason is not None:

@@ -1,6 +1,7 @@
 """QR codes at chargers: an address with the charger's secret. A photo of one works from anywhere: weak presence."""
 
 import hmac
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -30,6 +31,8 @@ class QrCodes:
 
     async def rotate_charger_qr(self, tx: Write, request: RotateChargerQr, cause: Cause) -> ChargerQr:
         """The old code opens nothing from now on, and what was armed with it takes no card any more."""
+        # Who arms with the old code at this moment comes before the new one.
+        await tx.execute(_of(request.charge_box_id).with_for_update())
         at = self._clock()
         values = {"secret": new_secret(), "rotated_at": at}
         statement = (
@@ -68,6 +71,12 @@ async def opens(tx: Write, charge_box_id: str, secret: str) -> bool:
     """
     row = (await tx.execute(_of(charge_box_id).with_for_update(read=True))).first()
     return row is not None and hmac.compare_digest(digest(row.secret), digest(secret))
+
+
+async def hold(tx: Write, charge_box_id: str, armed_at: datetime) -> bool:
+    """Whether the code that a scan was armed with then is still the charger's, which it stays until `tx` ends."""
+    row = (await tx.execute(_of(charge_box_id).with_for_update(read=True))).first()
+    return row is not None and row.rotated_at <= armed_at
 
 
 def _of(charge_box_id: str) -> sa.Select[Any]:

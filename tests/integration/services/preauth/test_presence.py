@@ -246,6 +246,22 @@ async def test_a_rotated_code_takes_no_card(preauth: Preauth, sync: SyncDouble) 
     assert (gone["data"]["pairing_id"], gone["data"]["why"]) == (armed, "qr_rotated")
 
 
+async def test_a_code_rotated_during_the_match_completes_no_login(preauth: Preauth, sync: SyncDouble) -> None:
+    """A card that was matched at the moment of the rotation signs nobody in by the old code; by the new one it does."""
+    sync.know(CARD)
+    await preauth.done(SetCardPin(id_tag=CARD, pin="2468"))
+    async with browser(preauth) as thief:
+        pairing_id = await scan(preauth, thief, key=await qr_of(preauth))
+        preauth.run("UPDATE pairing SET state = 'matched'")
+        key = await qr_of(preauth)
+        preauth.run("UPDATE pairing SET state = 'intercepted'")
+        assert (await log_in(thief, pairing_id, pin="2468")).json()["code"] == "scan_over"
+        assert preauth.rows("SELECT 1 FROM driver_session") == []
+    async with browser(preauth) as driver:
+        preauth.clock.ahead += timedelta(minutes=11)
+        assert (await log_in(driver, await scan(preauth, driver, key=key), pin="2468")).status_code == 200
+
+
 async def test_a_scan_begun_beside_a_revocation_ends_with_it(preauth: Preauth) -> None:
     """A kiosk that is revoked while it arms is revoked after that, so that its scan is found and cancelled."""
     waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
