@@ -48,8 +48,9 @@ class Story:
         """Play everything; a step that cannot be played is a failed check, and the story goes on."""
         for step in (
             self.connect,
-            self.intercept,
+            # Before anybody charges: a session that sync sees before its card has a link is nobody's, and held.
             self.link,
+            self.intercept,
             self.charge,
             self.refuse,
             self.remember,
