@@ -64,7 +64,9 @@ class Snapshot:
                 cards += len(some_cards)
             async for some_sessions in self._open_sessions():
                 async with self._database.write() as tx:
+                    now = self._clock()
                     for session in some_sessions:
+                        is_told = now - SESSIONS_OF < session.started_at <= now
                         await session_started(
                             tx,
                             charge_box_id=session.charge_box_id,
@@ -72,8 +74,8 @@ class Snapshot:
                             connector_id=session.connector_id,
                             id_tag=IdTag(session.id_tag),
                             started_at=session.started_at,
-                            # When it was seen is not told; what is to come was not seen yet.
-                            seen_at=min(session.started_at, self._clock()),
+                            # When it was seen is not told, unless by a station whose clock may be right.
+                            seen_at=session.started_at if is_told else now,
                             session=session.session,
                         )
                 sessions += len(some_sessions)
@@ -94,12 +96,32 @@ class Snapshot:
                 return
 
     async def _open_sessions(self) -> AsyncIterator[list[SessionView]]:
-        """Newest first, as far back as they matter."""
-        since, cursor = self._clock() - SESSIONS_OF, None
+        """Those of the last day. A station's clock may be decades off, so SteVe's own count says what is older: it is
+        what was counted before the first session that began since. Where none did, nobody can say, and all are open.
+        """
+        since, now = self._clock() - SESSIONS_OF, self._clock()
+        first: dict[str, int] = {}
+        async for some in self._sessions(open_only=False):
+            for one in some:
+                if since < one.started_at <= now:
+                    steve, pk = _counted(one)
+                    first[steve] = min(pk, first.get(steve, pk))
+            if some and some[-1].started_at <= since:
+                break
+        async for some in self._sessions(open_only=True):
+            yield [one for one in some if _counted(one)[1] >= first.get(_counted(one)[0], 0)]
+
+    async def _sessions(self, *, open_only: bool) -> AsyncIterator[list[SessionView]]:
+        """Newest first, as their stations say."""
+        cursor: str | None = None
         while True:
-            request = SearchSessions(open_only=True, limit=PAGE, cursor=cursor)
+            request = SearchSessions(open_only=open_only, limit=PAGE, cursor=cursor)
             page = await self._requester.ask(request, actor=_ACTOR)
-            found = [one for one in page.sessions if one.started_at > since]
-            yield found
-            if (cursor := page.next_cursor) is None or len(found) < len(page.sessions):
+            yield page.sessions
+            if (cursor := page.next_cursor) is None:
                 return
+
+
+def _counted(session: SessionView) -> tuple[str, int]:
+    """Which SteVe's, and its number there."""
+    return session.session.rpartition(":")[0], transaction_id_of(session.session)

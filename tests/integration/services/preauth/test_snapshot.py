@@ -1,7 +1,9 @@
 """A preauth that is started beside a house that has long been charging: what it asks for before it follows events."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import uuid4
+
+import pytest
 
 from services.preauth.decision.snapshot import Snapshot
 from shared.contracts.requests.preauth import ArmPairing
@@ -61,6 +63,29 @@ async def test_a_sibling_that_was_charging_before_preauth_was_there_means_stop(p
     assert row == {"reason": "stops_group_session"}
     assert await preauth.tap("04B1", CP) == "BLOCKED"
     assert preauth.rows("SELECT transaction_id FROM open_session") == [{"transaction_id": 2}]
+
+
+@pytest.mark.parametrize("year", [2000, 2099])
+@pytest.mark.parametrize("others", [True, False])
+async def test_a_session_at_a_charger_whose_clock_is_wrong_is_open_too(
+    preauth: Preauth,
+    year: int,
+    others: bool,  # noqa: FBT001
+) -> None:
+    """Whatever year its charger thinks it is, a session that SteVe counted after others of this day is of this day;
+    one that it counted before them was left open long ago. Where nothing else tells, a tap shall stop.
+    """
+    sync, off = SyncDouble(), preauth.clock() - datetime(year, 1, 1, tzinfo=UTC)
+    sync.sessions = [a_session(preauth, 20, "04A1", ago=off)]
+    if others:
+        left = a_session(preauth, 9, "04B1", ago=timedelta(days=400))
+        closed = a_session(preauth, 10, "04C1", ago=timedelta(hours=2), stopped=True)
+        sync.sessions = sorted([*sync.sessions, closed, left], key=lambda one: one.started_at)
+    await Snapshot(preauth.service.database, sync, clock=preauth.clock).take()
+    await preauth.done(ArmPairing(charge_box_id=CP, purpose="find_card"))
+    assert await preauth.tap("04A1", CP) is None
+    assert preauth.rows("SELECT reason FROM tap") == [{"reason": "stops_own_session"}]
+    assert preauth.rows("SELECT transaction_id FROM open_session") == [{"transaction_id": 20}]
 
 
 async def test_the_snapshot_is_taken_once_and_never_undoes_an_event(preauth: Preauth) -> None:
