@@ -154,7 +154,8 @@ Answer = Callable[[RequestEnvelope], Awaitable[ReplyEnvelope | None]]
 class RequestServer:
     """Takes a service's requests off the queue. A supervised part.
 
-    Each is acknowledged before it is worked on: it is executed at most once, and never comes back.
+    Each is acknowledged before it is worked on: it is executed at most once, and never comes back. One that still waits
+    for its turn when the service stops is left to the broker, for the next who asks for it.
     """
 
     name = "requests"
@@ -171,6 +172,7 @@ class RequestServer:
         connection = await connect(self._url, f"{self._service}.requests")
         at_work: set[asyncio.Task[None]] = set()
         free = asyncio.Semaphore(self._concurrency)
+        over = False
         try:
             connection.close_callbacks.add(lambda *_: closed.set())
             channel = await connection.channel(publisher_confirms=False)
@@ -180,7 +182,9 @@ class RequestServer:
 
             async def take(message: AbstractIncomingMessage) -> None:
                 await free.acquire()
-                await message.ack()
+                if over:
+                    free.release()
+                    return
                 task = asyncio.create_task(self._serve(channel, message))
                 at_work.add(task)
                 task.add_done_callback(at_work.discard)
@@ -190,8 +194,10 @@ class RequestServer:
             tag = await queue.consume(take)
             self.connected = True
             await watch(connection, closed, stop)
+            over = True
             await queue.cancel(tag)
         finally:
+            over = True
             self.connected = False
             if at_work:
                 # What was begun is finished; its reply may find nobody, its result is kept under its key.
@@ -199,6 +205,12 @@ class RequestServer:
             await connection.close()
 
     async def _serve(self, channel: AbstractChannel, message: AbstractIncomingMessage) -> None:
+        try:
+            await message.ack()
+        except (aio_pika.exceptions.AMQPError, ConnectionError, RuntimeError) as error:
+            # The connection went: the broker hands it out again.
+            log.info("A request was left.", action="request.left", error=repr(error))
+            return
         try:
             envelope = RequestEnvelope.model_validate_json(message.body)
         except ValidationError as error:

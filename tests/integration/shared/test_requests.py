@@ -9,11 +9,11 @@ import aio_pika
 import pytest
 import sqlalchemy as sa
 
-from shared.bus.requests import NoAnswerError
-from shared.bus.topology import REQUESTS, events_queue, parked_queue, requests_queue
+from shared.bus.requests import NoAnswerError, RequestServer
+from shared.bus.topology import REQUESTS, Topology, events_queue, parked_queue, requests_queue
 from shared.contracts.identity import Actor, Cause
 from shared.contracts.problem import Conflict, RemoteProblem
-from shared.contracts.request import RequestEnvelope
+from shared.contracts.request import ReplyEnvelope, RequestEnvelope
 from shared.database.engine import Write
 from shared.runtime.clock import utc_now
 from shared.runtime.service import Service
@@ -85,7 +85,6 @@ async def test_a_dead_owner_is_unknown_within_the_deadline(database: TestDatabas
 async def test_a_dead_broker_is_unknown_within_the_deadline(database: TestDatabase) -> None:
     """Without a broker a question ends as unknown, on time, and at once for whom that is soon enough."""
     from shared.bus.requests import Requester  # noqa: PLC0415
-    from shared.bus.topology import Topology  # noqa: PLC0415
 
     requester = Requester("amqp://nobody:x@127.0.0.1:1/", service="test", topology=Topology(), clock=utc_now)
     with pytest.raises(NoAnswerError):
@@ -230,3 +229,48 @@ async def test_an_answer_too_large_is_refused(database: TestDatabase, broker: st
         with pytest.raises(RemoteProblem) as refused:
             await toy.service.requester.ask(Echo(text="x" * 300_000), actor=ACTOR)
         assert refused.value.code == "reply_too_large"
+
+
+async def test_a_request_that_waits_for_its_turn_at_a_stop_is_left_to_the_next(broker: str) -> None:
+    """What was begun is finished; what was not comes back, instead of being cut off with the connection."""
+    begun: list[tuple[str, str]] = []
+    finished: list[str] = []
+    # The short one's end would be the third one's turn, which the long one's end would cut off.
+    lasts = {"short": 0.6, "long": 1.0, "third": 0.8}
+
+    def server(name: str) -> RequestServer:
+        async def answer(envelope: RequestEnvelope) -> ReplyEnvelope:
+            begun.append((name, envelope.data["text"]))
+            await asyncio.sleep(lasts[envelope.data["text"]])
+            finished.append(envelope.data["text"])
+            return ReplyEnvelope(ok=True, value={})
+
+        return RequestServer(broker, service=NAME, topology=Topology(), clock=utc_now, answer=answer, concurrency=2)
+
+    async def two_begun() -> bool:
+        return len(begun) == 2
+
+    async def all_finished() -> bool:
+        return len(finished) == 3
+
+    async with asyncio.TaskGroup() as group:
+        stop, stop_next = asyncio.Event(), asyncio.Event()
+        first = server("first")
+        stopping = group.create_task(first.run(stop))
+
+        async def connected() -> bool:
+            return first.connected
+
+        await until(connected)
+        for text in lasts:
+            await _send_raw(broker, text, deadline=timedelta(seconds=20))
+        await until(two_begun, every_s=0.01)
+        # By then the third one was handed over, and waits.
+        await asyncio.sleep(0.2)
+        stop.set()
+        await stopping
+        assert finished == ["short", "long"]
+        group.create_task(server("next").run(stop_next))
+        await until(all_finished)
+        stop_next.set()
+    assert begun == [("first", "short"), ("first", "long"), ("next", "third")]
