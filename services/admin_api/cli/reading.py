@@ -9,7 +9,7 @@ from urllib.parse import quote
 from services.admin_api import aftermath
 from services.admin_api.cli import show
 from services.admin_api.cli.client import Api, Json
-from services.admin_api.cli.errors import FINDING, FINE
+from services.admin_api.cli.errors import FINDING, FINE, CliError, Refused
 from services.admin_api.cli.times import instant
 
 POLL_S: Final = 1.0
@@ -129,7 +129,8 @@ def audit(*, subject: str | None, type_: str | None, actor: str | None, limit: i
 
 
 def _follow(api: Api, shown: list[Json], gaps: list[Json], sought: dict[str, str | None], *, as_json: bool) -> int:
-    """Print taps as they come, until Ctrl-C. What is new goes by the journal's own times, not by this machine's.
+    """Print taps as they come, until Ctrl-C, also past an outage. What is new goes by the journal's own times, not by
+    this machine's.
 
     A tap is held back for a moment until its answer is known; one that is printed without is printed again with it.
     """
@@ -154,6 +155,7 @@ def _follow(api: Api, shown: list[Json], gaps: list[Json], sought: dict[str, str
 
     since = sought["since"] or (datetime.now(UTC) - OVERLAP).isoformat()
     look(shown, gaps, hold_s=0)
+    journal = _Journal(api, sought)
     try:
         while True:
             time.sleep(POLL_S)
@@ -161,7 +163,7 @@ def _follow(api: Api, shown: list[Json], gaps: list[Json], sought: dict[str, str
                 oldest = max(at for at, _ in seen.values()) - OVERLAP
                 since = oldest.isoformat()
                 seen = {tap_id: (at, answered) for tap_id, (at, answered) in seen.items() if at >= oldest}
-            pages = list(api.whole_pages("/taps", 1000, **{**sought, "since": since}))
+            pages = journal.since(since)
             look(
                 [tap for page in pages for tap in page["items"]],
                 [gap for page in pages for gap in page["gaps"]],
@@ -169,6 +171,27 @@ def _follow(api: Api, shown: list[Json], gaps: list[Json], sought: dict[str, str
             )
     except KeyboardInterrupt:
         return FINE
+
+
+class _Journal:
+    """Pages of taps, asked for again and again: none while nobody answers, which is said once."""
+
+    def __init__(self, api: Api, sought: dict[str, str | None]) -> None:
+        self._api, self._sought, self._away = api, sought, False
+
+    def since(self, since: str) -> list[Json]:
+        """:raises Refused: where asking again is of no use."""
+        try:
+            pages = list(self._api.whole_pages("/taps", 1000, **{**self._sought, "since": since}))
+        except CliError as error:
+            if isinstance(error, Refused) and error.status < 500:
+                raise
+            if not self._away:
+                show.say(f"{error.what} {error.why} This command keeps asking.")
+            self._away = True
+            return []
+        self._away = False
+        return pages
 
 
 def _say_gap(gap: Json) -> None:

@@ -175,6 +175,28 @@ async def test_taps_are_followed_as_they_come(cli: Cli) -> None:
     assert (process.returncode, out, err) == (0, b"", b"")
 
 
+async def test_taps_are_followed_through_an_outage(cli: Cli) -> None:
+    """Preauth is silent for a few looks: that is said once, and what came meanwhile is shown as soon as it answers."""
+    first, second = (cases.tap(tapped_at=scene.now(), tap_id=uuid4()) for _ in range(2))
+    cli.house.owners.answer(SearchTaps, TapPage(taps=[first]))
+    process = await cli.start("taps", "--follow", "--json")
+    assert process.stdout is not None
+    await asyncio.wait_for(process.stdout.readline(), 20)
+    looks = iter(range(2))
+
+    def silent_twice(_: object) -> TapPage:
+        if next(looks, None) is not None:
+            raise Silence
+        return TapPage(taps=[second, first])
+
+    cli.house.owners.answer(SearchTaps, silent_twice)
+    line = await asyncio.wait_for(process.stdout.readline(), 20)
+    process.send_signal(2)
+    out, err = await asyncio.wait_for(process.communicate(), 20)
+    assert err.count(b"keeps asking") == 1, err
+    assert (json.loads(line)["tap_id"], process.returncode, out) == (str(second.tap_id), 0, b"")
+
+
 async def test_taps_are_searched_by_what_is_in_the_journal(cli: Cli) -> None:
     """Time, pairing, reason and what was told go to the journal; what came of each tap, and gaps, are told in words."""
     began = cases.tap(session="steve:7", session_outcome="began")
