@@ -44,7 +44,10 @@ class GatewaySettings(ServiceSettings):
     )
     ocpp_stall_s: int = Field(60, ge=1, le=3600, description="A peer that does not read for this long is cut off")
     ocpp_reconnects_per_s: int = Field(
-        100, ge=1, description="How fast chargers are sent away at a stop, since they come back at once"
+        100,
+        ge=1,
+        description="How fast chargers are sent away at a stop, since they come back at once; faster where the stop's"
+        " time needs it",
     )
 
     @field_validator("steve_ocpp_url")
