@@ -31,7 +31,11 @@ MAX_ATTEMPTS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Names and times of the queues. Tests shorten `retry_after_ms`; existing queues keep what they have."""
+    """Names and times of the queues. Tests shorten `retry_after_ms`.
+
+    A queue keeps the arguments that it was made with: where it is declared with others, the broker refuses that (406).
+    A key that is taken out of SUBSCRIPTIONS stays bound until somebody unbinds it.
+    """
 
     retry_after_ms: int = RETRY_AFTER_MS
 
