@@ -77,7 +77,10 @@ def _sendable(value: Any) -> Any:  # noqa: ANN401 - any header's value
 
 
 def parked_message(message: AbstractMessage, *, queue: str, reason: str) -> aio_pika.Message:
-    """The message as it goes into the parking queue: unchanged, plus where it comes from, why and since when."""
+    """The message as it goes into the parking queue: as it was, with where it comes from, why and since when.
+
+    Of its properties id, type and content type are kept, which are all that an event has.
+    """
     kept = {k: v for k, v in message.headers.items() if not k.startswith(_BROKERS)}
     # A header travels in a frame of limited size; a reason is a sentence, not a dump.
     marks = {REASON: reason[:2000], PARKED_AT: datetime.now(UTC).isoformat(), PARKED_FROM: queue}
