@@ -14,8 +14,12 @@ class Away(Problem):
     code, status, title = "unavailable", 503, "ExpresSync cannot work right now"
 
 
+def is_away(error: Exception) -> bool:
+    return is_unavailable(error) or is_busy(error)
+
+
 async def on_failure(request: Request, error: Exception) -> Response:
     """Exception handler for everything that is no refusal of ours."""
-    if is_unavailable(error) or is_busy(error):
+    if is_away(error):
         return await on_problem(request, Away("The database does not answer. Try again in a moment."))
     return await on_crash(request, error)

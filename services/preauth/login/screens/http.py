@@ -19,6 +19,7 @@ from services.preauth.login import rules
 from services.preauth.login import store as logins
 from services.preauth.login.account import Account
 from services.preauth.login.attempts import Attempts
+from services.preauth.login.away import Away, is_away
 from services.preauth.login.binding import Bindings
 from services.preauth.login.browser import (
     BROWSER_COOKIE,
@@ -118,6 +119,12 @@ class Pages:
             minutes = -(-int(problem.extra.get("retry_after_s", 60)) // 60)
             page = scan.at(screen, pairing_id=form.get("scan", "")[:36], known={"wait": f"{minutes} min"})
             return self.screens.page(_frame(await self._kiosk(request)), page, status=problem.status)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            log_refusal(Away("The database does not answer."), request.url.path)
+            goes_on = _address(scan, form.get("scan", "")[:36])
+            return self.screens.page(Frame(), view.Trouble("away", goes_on), status=Away.status)
 
     async def kiosk(self, request: Request) -> Response:
         kiosk = await self._kiosk(request)
@@ -240,12 +247,7 @@ class Pages:
 
     @staticmethod
     def _to_scan(scan: Scan, pairing_id: str) -> Response:
-        """The page of the scan as it stands, which asks again by itself."""
-        asked = {"charger": scan.charge_box_id, "scan": pairing_id, "key": scan.key, **scan.client}
-        if scan.connector_id is not None:
-            asked["connector"] = str(scan.connector_id)
-        query = urlencode({name: value for name, value in asked.items() if value})
-        return RedirectResponse(f"{view.SCAN}?{query}", 303, headers=HEADERS)
+        return RedirectResponse(_address(scan, pairing_id), 303, headers=HEADERS)
 
     def or_else(self, other: Handler) -> Handler:
         """An exception handler that answers people with a page, and everything else as `other` does."""
@@ -281,6 +283,14 @@ def _scan(charge_box_id: str, given: Mapping[str, str]) -> Scan:
         client={name: given[name][:2000] for name in _CLIENT if name in given},
         key=given.get("key", "")[:200],
     )
+
+
+def _address(scan: Scan, pairing_id: str) -> str:
+    """The page of the scan as it stands, which asks again by itself."""
+    asked = {"charger": scan.charge_box_id, "scan": pairing_id, "key": scan.key, **scan.client}
+    if scan.connector_id is not None:
+        asked["connector"] = str(scan.connector_id)
+    return f"{view.SCAN}?{urlencode({name: value for name, value in asked.items() if value})}"
 
 
 def _client(given: Mapping[str, str]) -> Client | None:

@@ -253,9 +253,11 @@ async def test_a_page_whose_database_is_away_may_ask_again(preauth: Preauth) -> 
     """
     async with browser(preauth) as kiosk:
         await kiosk_of(preauth, kiosk)
-        pairing = f"/api/pairings/{(await arm(kiosk)).json()['pairing_id']}"
+        pairing_id = (await arm(kiosk)).json()["pairing_id"]
+        pairing = f"/api/pairings/{pairing_id}"
         with refusing(preauth.database):
-            pages, programs = await asyncio.gather(
+            by_form, pages, programs = await asyncio.gather(
+                kiosk.post("/scan", data={"charger": CP, "do": "complete", "scan": pairing_id}),
                 asyncio.gather(*[kiosk.get(path) for path in ("/kiosk", f"/scan?charger={CP}")]),
                 asyncio.gather(
                     arm(kiosk),
@@ -265,7 +267,8 @@ async def test_a_page_whose_database_is_away_may_ask_again(preauth: Preauth) -> 
                 ),
             )
         assert [page.status_code for page in pages] == [503, 503]
-        assert all("We cannot show this page just now" in page.text for page in pages)
+        assert all("We cannot show this page just now" in page.text for page in (*pages, by_form))
+        assert f"scan={pairing_id}" in by_form.text
         assert [(answer.status_code, answer.json()["code"]) for answer in programs] == [(503, "unavailable")] * 4
 
         async def stands() -> bool:
