@@ -168,8 +168,15 @@ def _shape(connection: psycopg.Connection[Any]) -> str:
             )
             SELECT md5(concat(
                 (SELECT string_agg(concat(oid, relname, relkind, relacl, relowner), ',' ORDER BY oid) FROM ours),
-                (SELECT string_agg(concat(attrelid, attname, atttypid, attnotnull), ',' ORDER BY attrelid, attnum)
+                (SELECT string_agg(concat(nspname, nspacl), ',' ORDER BY oid)
+                 FROM pg_namespace WHERE nspname !~ '^pg_'),
+                (SELECT string_agg(concat(attrelid, attname, atttypid, attnotnull, attacl), ','
+                                   ORDER BY attrelid, attnum)
                  FROM pg_attribute WHERE attrelid IN (SELECT oid FROM ours)),
+                (SELECT string_agg(concat(oid, md5(adbin::text)), ',' ORDER BY oid)
+                 FROM pg_attrdef WHERE adrelid IN (SELECT oid FROM ours)),
+                (SELECT string_agg(concat(indexrelid, indisvalid, indisready), ',' ORDER BY indexrelid)
+                 FROM pg_index WHERE indrelid IN (SELECT oid FROM ours)),
                 (SELECT string_agg(concat(oid, conname), ',' ORDER BY oid)
                  FROM pg_constraint WHERE conrelid IN (SELECT oid FROM ours)),
                 (SELECT string_agg(concat(oid, tgenabled), ',' ORDER BY oid)
