@@ -18,7 +18,6 @@ _FORBIDDEN: Final = "write_action_not_allowed_for_event"
 class EventsApi:
     def __init__(self, state: LagoState) -> None:
         self._state = state
-        self._reader = Reader(state.metrics, state.settings.max_properties_bytes)
 
     def routes(self) -> list[Route]:
         return [
@@ -83,7 +82,7 @@ class EventsApi:
 
     def _store(self, items: list[dict[str, Any]], *, single: bool) -> list[Event] | Response:
         """All or nothing: the stored events, or the answer that says why none was."""
-        reading = self._reader.read_all(items, self._state.now_us())
+        reading = Reader(self._state.metrics, self._state.max_properties_bytes).read_all(items, self._state.now_us())
         errors = reading.errors or ({} if reading.too_large else self._state.events.duplicates(reading.events))
         if errors:
             if not single:

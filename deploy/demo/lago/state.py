@@ -57,6 +57,7 @@ class LagoState:
         self.organization_id = new_id()
         self.settings = settings
         self.event_writes_allowed = settings.event_writes_allowed
+        self.max_properties_bytes = settings.max_properties_bytes
         self.clock_offset_us = 0
         self.events = EventStore(settings.events_store)
         self.customers: dict[str, Customer] = {}

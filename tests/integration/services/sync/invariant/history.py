@@ -94,6 +94,8 @@ actions: st.SearchStrategy[Action] = st.one_of(
     _does("webhook", _nth, _replica),
     _does("foreign", _nth),
     _does("clear", _nth),
+    _does("refused", _replica),
+    _does("poison", _cards, _wh, _replica),
     _does("news", st.sampled_from(sorted(SUBSCRIPTIONS))),
     _does("release", _nth),
     _does("ignore", _nth),
@@ -109,6 +111,9 @@ _scenes = st.one_of(
     st.tuples(
         _does("charge", _cards, _wh, st.just("manual")), _does("foreign", _nth), _turn, _restop, _lago, _turn, _period
     ),
+    # Lago refuses an event, or cannot bear it; more is used, or the period ends, before it is tried again.
+    st.tuples(_does("charge", _cards, _wh, st.just("manual")), _does("refused", _replica), _restop, _turn, _period),
+    st.tuples(_does("poison", _cards, _wh, _replica), st.one_of(_end, _period)),
     # What nobody was to pay for waits for its link.
     st.tuples(_does("charge", st.just("NEW"), _wh, st.just("ended")), _turn, _link, _lago, _turn),
 )
@@ -154,6 +159,22 @@ KNOWN: Final[Mapping[str, list[Action]]] = {
         ("clear", 0),
         ("turn", 0),
         ("release", 0),
+    ],
+    "Lago refuses all, and cannot bear one; repaired, it has each once, and what was too late is held": [
+        ("charge", "CARD-A", 4_000, "manual"),
+        ("charge", "CARD-B", 2_000, "ended"),
+        ("refused", 0),
+        ("restop", 0, 7_000),
+        ("poison", "CARD-B", 1_000, 1),
+        ("charge", "CHILD", 500, "ended"),
+        ("retry", "class", 0),
+        ("lago", "drop_after_commit", 1, "/events/batch"),
+        ("turn", 1),
+        ("refused", 1),
+        ("poison", "CARD-A", 8_000, 0),
+        ("period",),
+        ("retry", "all", 0),
+        ("turn", 0),
     ],
     "each anomaly waits for an operator, or for the station": [
         *(("wrong", "CARD-A", anomaly) for anomaly in ANOMALIES),

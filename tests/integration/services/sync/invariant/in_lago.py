@@ -16,6 +16,7 @@ from tests.integration.services.sync.invariant.history import SUBSCRIPTIONS
 from tests.integration.services.sync.invariant.model import Session
 from tests.integration.services.sync.invariant.stage import WEEK, Stage
 
+METRIC: Final = "ev_charging_kwh"
 # For so long Lago's word about a subscription is believed: nothing is sent sooner after one ended unheard.
 BELIEVED: Final = timedelta(minutes=3)
 
@@ -121,6 +122,16 @@ class InLago(Stage):
         events._forget(event.seq)
         events._by_key.pop(events._key(event))
         session.foreign = None
+
+    async def do_refused(self, replica: int) -> None:
+        """Somebody gave the metric an expression that nothing is sent for: what is on its way is refused, until that
+        is repaired.
+        """
+        metric = self.world.lago.state.metrics[METRIC]
+        metric.expression = "event.properties.unsent"
+        await self.turn(replica)
+        await self.landed()
+        metric.expression = None
 
     async def do_webhook(self, number: int, replica: int) -> None:
         """Lago tells of something that happened: late, again, after what came later, or of some things never."""

@@ -22,6 +22,10 @@ from tests.integration.services.sync.invariant.in_lago import InLago
 from tests.integration.services.sync.invariant.model import PASSABLE, UNOWNED, Policy, Session
 
 START_WH: Final = 1_000
+# Of a charger with such a name, and of no other, an event is larger than that.
+LONG, LONG_BYTES = "C" * 200, 200
+# Sync gives an event up that Lago failed on so often alone; each time with a pause of minutes.
+MOST_TRIES: Final = 9
 # An entry that Lago never had, made before its time was over, may be waiting for these.
 TOO_LATE: Final = UNOWNED - {"card_unlinked", "card_unknown"} | {"late"}
 
@@ -61,6 +65,25 @@ class Play(InLago):
                 again.before_wh = 9_000
             case "card_unknown":
                 self._add(f"GHOST-{len(self.model.sessions)}", START_WH, START_WH + 700)
+
+    async def do_poison(self, card: str, energy_wh: int, replica: int) -> None:
+        """Lago fails on the event of this session, and on each batch that it is in, until that is repaired; those of
+        others go meanwhile.
+        """
+        async with self.well():
+            one = self._add(card, START_WH, START_WH + energy_wh, box=f"{LONG}{len(self.model.sessions)}").one
+            state = self.world.lago.state
+            bears, state.max_properties_bytes = state.max_properties_bytes, LONG_BYTES
+            for _ in range(MOST_TRIES):
+                self.world.clock.advance(minutes=6)
+                await self.turn(replica)
+            state.max_properties_bytes = bears
+            rows = {row.transaction_pk: row for row in await self.world.rows("SELECT * FROM sync.session")}
+            mine = rows[one.pk]
+            assert mine.billing == "held", mine
+            assert mine.last_seq == 0 or mine.hold_reason == "lago_fails_on_it", mine
+            failed = [row for row in rows.values() if row.hold_reason == "lago_fails_on_it"]
+            assert all(row.charge_box_id.startswith(LONG) for row in failed), failed
 
     def _add(
         self,
