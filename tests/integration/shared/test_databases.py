@@ -34,9 +34,8 @@ def template(infra: Infra) -> Iterator[Template]:
 def ask(database: TestDatabase, *statements: bytes) -> list[tuple[Any, ...]]:
     """The rows of the last one."""
     with psycopg.connect(database.admin_url, autocommit=True) as connection:
-        for statement in statements:
-            cursor = connection.execute(statement)
-        return cursor.fetchall() if cursor.description else []
+        *_, last = [connection.execute(statement) for statement in statements]
+        return last.fetchall() if last.description else []
 
 
 def content(database: TestDatabase) -> dict[str, Any]:
