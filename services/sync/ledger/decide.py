@@ -57,6 +57,10 @@ class Known:
         """Its first entry that is held: the session stays held for that until it is retried."""
         return next((one for one in self.chains.get(key(row), ()) if one.state == "held"), None)
 
+    def held_wh(self, row: Any) -> int:  # noqa: ANN401 - a row of session
+        """What its entries make that are held."""
+        return sum(one.wh for one in self.chains.get(key(row), ()) if one.state == "held")
+
 
 def key(row: Any) -> Key:  # noqa: ANN401 - a row of session
     return row.steve_id, row.transaction_pk

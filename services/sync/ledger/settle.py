@@ -226,7 +226,10 @@ class Settler:
                     self._release(row, values, outcome)
                     outcome.settled.append(key(row))
         if stuck is not None and row.billing not in {"held", "ignored"} and not isinstance(decision, Wait):
-            self._hold(row, _held_for(stuck), values, now, outcome)
+            # What is billed now goes by itself, unless it takes something back: that waits with what is held.
+            goes = isinstance(decision, Bill) and decision.to_wh >= decision.from_wh
+            waits_wh = known.held_wh(row) + (0 if goes else waiting_wh(row))
+            self._hold(row, _held_for(stuck), values, now, outcome, energy_wh=waits_wh)
         outcome.updates.append(values)
 
     def _bill(
@@ -252,7 +255,16 @@ class Settler:
         if stuck is None:
             self._release(row, values, outcome)
 
-    def _hold(self, row: Any, hold: Hold, values: dict[str, Any], now: datetime, outcome: _Outcome) -> None:  # noqa: ANN401 - a row of session
+    def _hold(
+        self,
+        row: Any,  # noqa: ANN401 - a row of session
+        hold: Hold,
+        values: dict[str, Any],
+        now: datetime,
+        outcome: _Outcome,
+        *,
+        energy_wh: int | None = None,
+    ) -> None:
         values["settle_at"] = now + RECHECK_EVERY if hold.recheck else None
         again = row.hold_reason == hold.reason
         values |= {
@@ -270,7 +282,7 @@ class Settler:
                 id_tag=row.id_tag,
                 reason=hold.reason,
                 explanation=hold.explanation,
-                energy_wh=waiting_wh(row),
+                energy_wh=energy_wh if energy_wh is not None else waiting_wh(row),
             )
         )
 

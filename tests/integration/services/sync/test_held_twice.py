@@ -107,6 +107,9 @@ async def test_a_retry_by_its_name_brings_back_what_fell_out_of_the_queue(build_
     await world.turn()
     [waiting] = (await held(world)).held
     assert (waiting.reason, waiting.energy_wh) == ("id_conflict", 6_000)
+    # Its chain is complete; what is told of it is what is held of that.
+    [*_, told] = await world.events("transaction.held")
+    assert (told.data["reason"], told.data["energy_wh"]) == ("id_conflict", 6_000)
 
 
 async def frozen(build_world: Build, ends: str) -> tuple[World, str]:
