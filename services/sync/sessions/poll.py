@@ -9,7 +9,7 @@ from typing import Final
 from services.sync.sessions import store
 from services.sync.sessions.identity import AnotherSteveError, Identity
 from services.sync.sessions.observe import Observed, Observer
-from services.sync.steve.client import SteveClient
+from services.sync.steve.client import MOST_PKS, SteveClient
 from services.sync.upstreams.errors import UpstreamError, not_read
 from shared.database.engine import Database
 from shared.runtime.clock import Clock
@@ -183,9 +183,9 @@ class Poller:
             row = await store.cursor_row(tx, self._steve_id)
             gaps = await store.gaps(tx, self._steve_id, limit=self._page_size)
         cursor = row.cursor if row is not None else 0
-        asked = list(range(cursor + 1, cursor + 1 + self._page_size))
         # The cursor's own transaction comes along: it must still be the one it was.
         checked = [cursor] if cursor else []
+        asked = list(range(cursor + 1, cursor + 1 + min(self._page_size, MOST_PKS - len(checked))))
         found = await self._steve.transactions([*checked, *asked])
         fresh = [one for one in found if one.pk > cursor]
         if len(fresh) < len(found):

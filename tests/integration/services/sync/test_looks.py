@@ -1,6 +1,7 @@
 """What is looked for in SteVe, and when: sweeps that make way, and sessions that a charger has just told about."""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from deploy.demo.steve.settings import SteveSettings, SteveVersion
 from services.sync.runs import runner
 from services.sync.sessions.events import ChargerHints
+from services.sync.steve.client import MOST_PKS
 from shared.bus.topology import SUBSCRIPTIONS
 from shared.contracts.event import Envelope
 from shared.contracts.events.preauth import ChargerSessionStarted, ChargerSessionStopped, TapDecided
@@ -29,6 +31,27 @@ def correct(world: World, pk: int, wh: int) -> None:
     """Change a stop in SteVe that was final."""
     one = world.steve.state.transactions[pk]
     one.stops[0].value = str(int(one.start_value) + wh)
+
+
+async def test_no_look_asks_for_more_than_steve_takes_at_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest page has room for the transaction that is checked along with it, and nothing in it is left out."""
+    await world.link("A")
+    pks = [world.charge("A", 1_000).pk for _ in range(3)]
+    await world.rooms.runner.turn()
+    sizes: list[int] = []
+    real = world.rooms.poller._steve.transactions
+
+    async def counted(asked: Sequence[int], *, urgent: bool = False) -> list[Any]:
+        sizes.append(len(asked))
+        return await real(asked, urgent=urgent)
+
+    monkeypatch.setattr(world.rooms.poller._steve, "transactions", counted)
+    world.steve.state.skip_transaction_pks(MOST_PKS - 2)
+    last = world.charge("A", 1_000).pk
+    assert last == pks[-1] + MOST_PKS - 1
+    await world.rooms.poller.poll()
+    assert max(sizes) == MOST_PKS
+    assert (await world.session(last)).transaction_pk == last
 
 
 async def test_a_sweep_makes_way(build_world: Build, monkeypatch: pytest.MonkeyPatch) -> None:
