@@ -79,7 +79,10 @@ class SyncSettings(ServiceSettings):
     )
 
     incremental_minutes: int = Field(
-        0, ge=0, description="Bill running sessions every so many minutes; 0 bills at the end only"
+        0,
+        ge=0,
+        description="Bill running sessions every so many minutes; 0 bills at the end only. SteVe is asked about 200 of"
+        " them a minute, in turn: with 1,000 running, each has its turn every five minutes",
     )
     incremental_kwh: int = Field(0, ge=0, description="Bill running sessions every so many kWh; 0: not by energy")
 

@@ -137,7 +137,10 @@ class _BilledEvent(_TransactionEvent):
     usage_event_id: str
     external_customer_id: str
     external_subscription_id: str
-    final: bool
+    final: bool = Field(
+        description="made by the station's own stop. A session has none such where a step had reached its end already,"
+        " or as long as only a person stopped it"
+    )
 
 
 class TransactionSynced(_BilledEvent):
