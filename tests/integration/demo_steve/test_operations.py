@@ -19,8 +19,11 @@ BOX: dict[str, Any] = {"chargeBoxIdList": ["CP-1"]}
 LIST: dict[str, Any] = {"listVersion": 1, "updateType": "Full", "sendEmptyListWhenFull": False}
 
 
-def soon(seconds: float = 60) -> str:
-    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+MINUTE = timedelta(minutes=1)
+
+
+def soon(after: timedelta = MINUTE) -> str:
+    return (datetime.now(UTC) + after).isoformat()
 
 
 @pytest.fixture
@@ -197,7 +200,7 @@ async def test_a_reservation_ends_with_its_time_or_is_cancelled(
     steve: SteveSimulator, station: Charger, rest: httpx.AsyncClient
 ) -> None:
     """Either way the connector is available again for everybody."""
-    for connector_id, expiry in ((1, soon(0.5)), (2, soon())):
+    for connector_id, expiry in ((1, soon(MINUTE / 120)), (2, soon())):
         wanted = {"connectorId": connector_id, "idTag": "CARD", "expiry": expiry}
         assert await operate(rest, "ReserveNow", **wanted) == "Accepted"
     connectors = steve.state.chargers["CP-1"].connectors
@@ -239,9 +242,9 @@ async def test_a_station_that_is_not_connected_is_400(steve: SteveSimulator, res
         ("SendLocalList", LIST | {"updateType": "Differential"}, 400),
         ("SendLocalList", LIST | {"addUpdateList": ["A"], "deleteList": ["A"]}, 400),
         ("SendLocalList", {"listVersion": 1}, 400),
-        ("ReserveNow", {"connectorId": 1, "idTag": "CARD", "expiry": soon(-1)}, 400),
-        ("ReserveNow", {"connectorId": 9, "idTag": "CARD", "expiry": soon()}, 500),
-        ("ReserveNow", {"connectorId": 1, "idTag": "NOBODY", "expiry": soon()}, 500),
+        ("ReserveNow", {"connectorId": 1, "idTag": "CARD", "expiry": -MINUTE}, 400),
+        ("ReserveNow", {"connectorId": 9, "idTag": "CARD", "expiry": MINUTE}, 500),
+        ("ReserveNow", {"connectorId": 1, "idTag": "NOBODY", "expiry": MINUTE}, 500),
         ("CancelReservation", {"reservationId": -1}, 400),
         ("Teleport", {}, 404),
     ],
@@ -249,8 +252,9 @@ async def test_a_station_that_is_not_connected_is_400(steve: SteveSimulator, res
 async def test_what_an_operation_refuses(
     station: Charger, rest: httpx.AsyncClient, name: str, params: dict[str, Any], status: int
 ) -> None:
-    """Forms that do not fit are 400, unknown operations 404."""
-    assert (await rest.post(f"/operations/{name}", json=BOX | params)).status_code == status
+    """Forms that do not fit are 400, unknown operations 404. A time is given from now on."""
+    form = BOX | {key: soon(value) if isinstance(value, timedelta) else value for key, value in params.items()}
+    assert (await rest.post(f"/operations/{name}", json=form)).status_code == status
 
 
 async def test_operations_came_with_3_11() -> None:
