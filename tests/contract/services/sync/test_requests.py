@@ -181,6 +181,7 @@ LAGO_CALLS: dict[str, LagoCall] = {
     "stored_events": lambda lago: lago.stored_events("sub", "ev_charging_kwh", NOW, NOW + timedelta(days=1)),
     "subscription": lambda lago: lago.subscription("sub", status="terminated", urgent=True),
     "subscriptions": lambda lago: lago.subscriptions("cus", urgent=True),
+    "subscriptions that ran": lambda lago: lago.lives("sub", "cus"),
     "customers": lambda lago: lago.customers(None, page=2, per_page=20),
     "customers by a term": lambda lago: lago.customers("Ada", page=1, per_page=20),
     "has_customer": lambda lago: lago.has_customer("ada.example"),
