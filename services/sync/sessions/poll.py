@@ -57,6 +57,8 @@ class Poller:
         self._steve_id, self._open_for, self._clock, self._object_to = steve_id, open_for, clock, object_to
         # One by one, a page is not to take minutes.
         self._page_size = page_size if steve.version.takes_lists else min(page_size, 10)
+        # How far past the cursor a look reaches: its own transaction is asked for along with them.
+        self._ahead = min(self._page_size, MOST_PKS - 1)
         self._all_watched_at: datetime | None = None
         self._jump_at: datetime | None = None
         self._sweep_to: int | None = None
@@ -174,7 +176,7 @@ class Poller:
             if await store.cursor_row(tx, self._steve_id) is not None:
                 return
         highest = await self._steve.highest_pk()
-        if highest > self._page_size:
+        if highest > self._ahead:
             await self._walk(0, highest, progress)
 
     async def _past_cursor(self) -> tuple[Observed, bool]:
@@ -185,7 +187,7 @@ class Poller:
         cursor = row.cursor if row is not None else 0
         # The cursor's own transaction comes along: it must still be the one it was.
         checked = [cursor] if cursor else []
-        asked = list(range(cursor + 1, cursor + 1 + min(self._page_size, MOST_PKS - len(checked))))
+        asked = list(range(cursor + 1, cursor + 1 + self._ahead))
         found = await self._steve.transactions([*checked, *asked])
         fresh = [one for one in found if one.pk > cursor]
         if len(fresh) < len(found):
@@ -221,14 +223,14 @@ class Poller:
         return found
 
     async def _look_for_jump(self, progress: Progress) -> None:
-        """Ids may jump further than a page reaches (a restored or moved database)."""
+        """Ids may jump further than a look reaches (a restored or moved database)."""
         now = self._clock()
         if self._jump_at is not None and now - self._jump_at < JUMP_EVERY:
             return
         self._jump_at = now
         async with self._database.read() as tx:
             row = await store.cursor_row(tx, self._steve_id)
-        reach = (row.cursor if row is not None else 0) + self._page_size
+        reach = (row.cursor if row is not None else 0) + self._ahead
         beyond = [one for one in await self._steve.active_transactions() if one.pk > reach]
         if beyond:
             log.warning("Transaction ids jumped.", action="sessions.ids_jumped", reach=reach, first=beyond[-1].pk)

@@ -54,6 +54,23 @@ async def test_no_look_asks_for_more_than_steve_takes_at_once(world: World, monk
     assert (await world.session(last)).transaction_pk == last
 
 
+@pytest.mark.parametrize("followed", [False, True])
+async def test_a_jump_just_past_the_largest_look_is_seen(world: World, followed: bool) -> None:  # noqa: FBT001
+    """The first id that a look does not reach is one that was jumped to, whether it stands alone or before others."""
+    await world.link("A")
+    before = world.charge("A", 1_000).pk
+    await world.rooms.poller.poll()
+    world.steve.state.skip_transaction_pks(MOST_PKS - 1)
+    pks = [world.charge("A", 1_000 if followed else None).pk]
+    if followed:
+        pks.append(world.charge("A", None).pk)
+    assert pks[0] == before + MOST_PKS
+    world.clock.advance(seconds=31)
+    await world.rooms.poller.poll()
+    rows = await world.rows("SELECT transaction_pk FROM sync.session ORDER BY 1")
+    assert [row.transaction_pk for row in rows] == [before, *pks]
+
+
 async def test_a_sweep_makes_way(build_world: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep goes on in slices, one a turn: what happens meanwhile is seen by each of them, and at the end all of the
     past was read.
