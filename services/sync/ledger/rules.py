@@ -20,7 +20,8 @@ REMEDIES: Final = {
     "other_customer": "The subscription is another customer's by now. Relink the card, then release the session by its"
     " name, with change_owner where another customer is to be billed; or ignore it.",
     "before_subscription": "The subscription began after the session ended. Bill it by hand in Lago, then ignore it.",
-    "after_subscription": "The subscription ended before the session did. Bill it by hand in Lago, then ignore it.",
+    "after_subscription": "The subscription ends before the time that it would be billed at. Bill it by hand in Lago,"
+    " then ignore it.",
     "subscription_invoiced": "Bill it by hand in Lago, then ignore it. While no usage event of it is made, the card can"
     " also be relinked to another subscription of the same customer, and the session released by its name.",
     "start_changed": "Correct the difference by hand in Lago, then ignore it; or restore the start in SteVe and retry.",
@@ -104,15 +105,15 @@ def settle(
     if timestamp > now + FUTURE_TOLERANCE:
         return Hold("in_future", f"It was read at {_words(timestamp)}, which is still to come.", recheck=True)
     against = _against(subscribed, customer, timestamp)
-    if against is not None:
-        return against
-    if subscribed.period_from is not None and timestamp < subscribed.period_from:
+    if against is None and subscribed.period_from is not None and timestamp < subscribed.period_from:
         if late_policy == "hold":
             began = _words(subscribed.period_from)
             return Hold("late", f"It ended at {_words(timestamp)}; the current billing period began at {began}.")
         # Chosen once: it is frozen with the entry. Inside the period for as long as that lasts.
         timestamp = _millis(max(subscribed.period_from, now))
-    return Bill(from_wh, to_wh, timestamp, final, subscribed.period_of(timestamp))
+        # Lago may still call one active whose end has come: what lies after it, nothing bills.
+        against = _against(subscribed, customer, timestamp)
+    return against or Bill(from_wh, to_wh, timestamp, final, subscribed.period_of(timestamp))
 
 
 def _against(subscribed: Subscribed, customer: str, timestamp: datetime) -> Hold | None:

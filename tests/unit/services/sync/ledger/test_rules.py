@@ -71,6 +71,15 @@ def decide(
         (decide(subscribed(active=False, ended_at=NOW - timedelta(hours=2))), "after_subscription"),
         (decide(subscribed(active=False, ended_at=NOW)), "subscription_invoiced"),
         (decide(subscribed(ended_at=NOW - timedelta(hours=2))), "after_subscription"),
+        # It ran when the energy was used, and would have ended by the time that this is stamped.
+        (
+            decide(
+                subscribed(ended_at=NOW - timedelta(hours=2)),
+                read_at=NOW - timedelta(days=20),
+                policy="bill_in_current_period",
+            ),
+            "after_subscription",
+        ),
         (decide(customer="other"), "other_customer"),
         (decide(read_at=NOW - timedelta(days=101)), "before_subscription"),
         (decide(read_at=NOW - timedelta(days=20)), "late"),
