@@ -17,7 +17,7 @@ from shared.bus.outbox import Outbox
 from shared.contracts.event import Event
 from shared.contracts.events.sync import TransactionCorrected, TransactionHeld, TransactionReleased
 from shared.contracts.identity import Actor, Cause, session_id
-from shared.database.engine import Database, after_commit, is_busy, is_unavailable
+from shared.database.engine import Database, Write, after_commit, is_busy, is_unavailable
 from shared.runtime.clock import Clock, NewId
 from shared.runtime.log import get_logger
 
@@ -27,6 +27,8 @@ BATCH: Final = 500
 # When Lago did not answer about the subscription, or the database was busy with other work.
 ASK_AGAIN: Final = timedelta(seconds=5)
 LONGEST_WAIT: Final = timedelta(minutes=5)
+# After so many pauses, a quarter of an hour in all, a session that the database was too busy for is held.
+MOST_TRIES: Final = 8
 # A hold whose cause can go away by itself is looked at again this often.
 RECHECK_EVERY: Final = timedelta(minutes=5)
 _OWN: Final = ("owner_customer", "owner_subscription", "owner_id_tag", "owner_at")
@@ -100,7 +102,7 @@ class Settler:
 
     async def _one_by_one(self, unknown: frozenset[str]) -> tuple[list[Key], set[str]]:
         """One that fails keeps nobody else's from being billed: it is held, and tried again later. One in whose way
-        other work was is put off; nothing is wrong with it.
+        other work was is put off; nothing is wrong with it, unless that goes on.
         """
         async with self._database.read() as tx:
             due = await sessions.due_keys(tx, self._clock(), limit=BATCH)
@@ -115,7 +117,7 @@ class Settler:
                 if is_busy(error):
                     what = str(error.__cause__ or error)
                     log.warning("A session waits.", action="settle.busy", session=session_id(*one), error=what)
-                    await self._put_off(one)
+                    settled += await self._put_off(one, error)
                     continue
                 log.exception("A session could not be settled.", action="settle.failed", session=session_id(*one))
                 await self._set_aside(one, error)
@@ -124,26 +126,37 @@ class Settler:
             waits |= ask
         return settled, waits
 
-    async def _put_off(self, which: Key) -> None:
+    async def _put_off(self, which: Key, error: Exception) -> list[Key]:
+        """Once too often, it is held as one that fails, and returned: what is too slow by itself always looks busy."""
         async with self._database.write() as tx:
             now = self._clock()
             for row in await sessions.due(tx, now, limit=1, only=which):
+                if row.settle_attempts >= MOST_TRIES:
+                    await self._fail(tx, row, error, now)
+                    return [which]
                 values = {"steve_id": which[0], "transaction_pk": which[1], **_later(row, now)}
                 await sessions.update_sessions(tx, ("settle_at", "settle_attempts"), [values])
+        return []
 
     async def _set_aside(self, which: Key, error: Exception) -> None:
-        what = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
         async with self._database.write() as tx:
             now = self._clock()
-            row = await sessions.locked(tx, *which)
-            values = {name: getattr(row, name) for name in _STATE}
-            values |= {"steve_id": which[0], "transaction_pk": which[1], "settle_at": now + RECHECK_EVERY}
-            outcome = _Outcome()
-            if row.billing not in {"held", "ignored"}:
-                failed = Hold("settling_failed", f"It could not be settled: {what}.", recheck=True)
-                self._hold(row, failed, values, now, outcome)
-            await sessions.update_sessions(tx, _STATE, [values])
-            await self._outbox.add_all(tx, outcome.events, self._cause())
+            await self._fail(tx, await sessions.locked(tx, *which), error, now)
+
+    async def _fail(self, tx: Write, row: Any, error: Exception, now: datetime) -> None:  # noqa: ANN401 - a row of session
+        what = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+        values = {name: getattr(row, name) for name in _STATE}
+        values |= {
+            "steve_id": row.steve_id,
+            "transaction_pk": row.transaction_pk,
+            "settle_at": now + RECHECK_EVERY,
+        }
+        outcome = _Outcome()
+        if row.billing not in {"held", "ignored"}:
+            failed = Hold("settling_failed", f"It could not be settled: {what}.", recheck=True)
+            self._hold(row, failed, values, now, outcome)
+        await sessions.update_sessions(tx, _STATE, [values])
+        await self._outbox.add_all(tx, outcome.events, self._cause())
 
     async def _settle_due(self, unknown: frozenset[str], only: Key | None = None) -> tuple[list[Key], set[str]]:
         async with self._database.write() as tx:

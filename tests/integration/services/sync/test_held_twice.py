@@ -8,6 +8,7 @@ import pytest
 
 from deploy.demo.lago import LagoSettings, lifecycle
 from deploy.demo.steve.model import StopActor, Transaction
+from services.sync.ledger import settle
 from shared.contracts.requests.sync_work import IgnoreHeld, ReleaseHeld, RetryHeld
 from shared.database.engine import conninfo
 from tests.integration.services.sync.conftest import LAGO_SEED, Build, World, ago
@@ -178,6 +179,32 @@ async def test_a_session_in_whose_way_others_are_waits_and_is_not_held(world: Wo
     await world.turn()
     assert world.counted() == (3_000, 3)
     assert (await world.session(pks[0])).settle_attempts == 0
+
+
+async def test_a_session_that_always_takes_too_long_is_held_in_the_end(world: World) -> None:
+    """What is too slow by itself is cut off as what stands in others' way is: after a quarter of an hour it is held,
+    which is told once, and it is still tried, so that it is billed when that helps.
+    """
+    await world.link("A")
+    pk = world.charge("A", 1_000).pk
+    with psycopg.connect(conninfo(world.admin_url), autocommit=True) as admin:
+        await asyncio.to_thread(admin.execute, BUSY.format(code="57014", pk=pk))
+        for _ in range(settle.MOST_TRIES):
+            await world.turn()
+            assert (await world.session(pk)).billing == "pending"
+            world.clock.advance(seconds=settle.LONGEST_WAIT.total_seconds())
+        for _ in range(2):
+            await world.turn()
+            row = await world.session(pk)
+            assert (row.billing, row.hold_reason) == ("held", "settling_failed")
+            assert "somebody else first" in row.hold_explanation
+            assert row.settle_at > world.clock()
+            world.clock.advance(minutes=6)
+        assert [one.data["reason"] for one in await world.events("transaction.held")] == ["settling_failed"]
+        await asyncio.to_thread(admin.execute, "DROP TRIGGER busy ON sync.ledger_entry")
+    await world.turn()
+    assert world.counted() == (1_000, 1)
+    assert (await world.session(pk)).settle_attempts == 0
 
 
 async def test_a_session_that_cannot_be_settled_stops_nobody(world: World) -> None:
