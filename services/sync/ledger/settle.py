@@ -80,8 +80,9 @@ class Settler:
         while True:
             settled, waits = await self._settle_batch(unknown=frozenset())
             if waits:
-                answered = await self._subscriptions.refresh(waits)
-                again, _ = await self._settle_batch(unknown=frozenset(waits - answered))
+                await self._subscriptions.refresh(waits)
+                # What still waits is put off as well: asked again at once, Lago would say the same.
+                again, _ = await self._settle_batch(unknown=frozenset(waits))
                 settled += again
             total += settled
             if len(settled) < BATCH or until():
@@ -90,7 +91,8 @@ class Settler:
     async def _settle_batch(self, unknown: frozenset[str]) -> tuple[list[tuple[str, int]], set[str]]:
         """Settle up to BATCH sessions; returns which, and the subscriptions that Lago must be asked about first.
 
-        Sessions of `unknown` ones, about which it was asked and did not answer, are put off.
+        Sessions that wait for `unknown` ones, about which it has just been asked, are put off: it did not answer, or
+        does not tell yet of the period that they fall into.
         """
         try:
             return await self._settle_due(unknown)

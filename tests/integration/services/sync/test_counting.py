@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 from deploy.demo.lago import LagoSettings, lifecycle
+from deploy.demo.lago.values import to_datetime
+from services.sync.ledger import settle
 from shared.contracts.requests.sync_work import Reconcile
 from tests.integration.services.sync.conftest import ADA, LAGO_SEED, Build, World, ago
 from tests.integration.services.sync.test_held_entries import conflict
@@ -125,6 +127,37 @@ async def test_an_entry_knows_its_period_also_where_that_has_just_begun(build_wo
     await world.turn()
     [entry] = await world.entries(pk)
     assert timedelta() < entry.period_to - entry.timestamp < timedelta(days=7)
+
+
+async def test_a_lago_whose_clock_is_behind_is_not_asked_all_the_time(
+    build_world: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By our clock the next period has begun, and Lago does not tell of it yet: what is late waits, with longer pauses,
+    in nobody's way, and is billed as soon as Lago is there as well.
+    """
+    monkeypatch.setattr(settle, "BATCH", 2)
+    world = await build_world(lago=LagoSettings(seed=WEEKLY), late_policy="bill_in_current_period")
+    await world.link("A")
+    await world.link("B", "cus_bob", "sub_bob")
+    subscription = world.lago.state.find_subscription("sub_ada")
+    assert subscription is not None
+    ends = to_datetime(world.lago.state.current_period(subscription).to_us)
+    world.lago.state.clock_offset_us = -int(timedelta(hours=2) / timedelta(microseconds=1))
+    world.clock.advance(seconds=(ends - world.clock()).total_seconds() + 3_600)
+    late = [world.charge("A", 1_000, start_at=ago(days=10) + timedelta(hours=hour)).pk for hour in range(2)]
+    world.charge("B", 500, start_at=ago(hours=3), charge_box_id="CP-2")
+    asked = world.lago.requests.count("GET", "/api/v1/subscriptions/sub_ada")
+    for _ in range(2):
+        await world.turn()
+    assert world.lago.requests.count("GET", "/api/v1/subscriptions/sub_ada") == asked + 1
+    rows = [await world.session(pk) for pk in late]
+    assert {(row.billing, row.settle_attempts) for row in rows} == {("pending", 1)}
+    assert (world.counted(), world.counted("sub_bob")) == ((0, 0), (500, 1))
+    world.clock.advance(hours=2)
+    await world.turn()
+    assert world.counted() == (2_000, 2)
+    made = [entry for pk in late for entry in await world.entries(pk)]
+    assert all(timedelta() < one.period_to - one.timestamp < timedelta(days=7) for one in made)
 
 
 @pytest.mark.parametrize("upgrades", [1, 2])
