@@ -1,14 +1,20 @@
 """Counted is said of what Lago certainly bills, and of nothing else: Lago itself does not say it of an event."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
+from alembic import command
 
 from deploy.demo.lago import LagoSettings, lifecycle
 from deploy.demo.lago.values import to_datetime
 from services.sync.ledger import settle
 from shared.contracts.requests.sync_work import Reconcile
+from shared.database.engine import conninfo
+from shared.database.migrations import alembic_config
+from tests.databases import OWNERS
 from tests.integration.services.sync.conftest import ADA, LAGO_SEED, Build, World, ago
 from tests.integration.services.sync.test_held_entries import conflict
 
@@ -158,6 +164,23 @@ async def test_a_lago_whose_clock_is_behind_is_not_asked_all_the_time(
     assert world.counted() == (2_000, 2)
     made = [entry for pk in late for entry in await world.entries(pk)]
     assert all(timedelta() < one.period_to - one.timestamp < timedelta(days=7) for one in made)
+
+
+async def test_an_entry_from_before_periods_were_kept_is_given_the_one_that_lago_told(build_world: Build) -> None:
+    """Where it lies in the period that Lago last told; of one before, nobody knows any more."""
+    world = await build_world(lago=LagoSettings(seed=WEEKLY))
+    await world.link("A")
+    pk, old = world.charge("A", 4_000, start_at=ago(hours=3)).pk, world.charge("A", 1_000).pk
+    await world.turn()
+    made = (await world.entries(pk))[0].period_to
+    config = alembic_config(OWNERS["sync"], world.admin_url)
+    await asyncio.to_thread(command.downgrade, config, "0014")
+    with psycopg.connect(conninfo(world.admin_url)) as admin:
+        earlier = b"UPDATE sync.ledger_entry SET timestamp = timestamp - interval '7 days' WHERE transaction_pk = %b"
+        admin.execute(earlier % str(old).encode())
+    await asyncio.to_thread(command.upgrade, config, "head")
+    assert made is not None
+    assert [(await world.entries(one))[0].period_to for one in (pk, old)] == [made, None]
 
 
 @pytest.mark.parametrize("upgrades", [1, 2])
