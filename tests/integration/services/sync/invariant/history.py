@@ -163,7 +163,7 @@ KNOWN: Final[Mapping[str, list[Action]]] = {
     "Lago refuses all, and cannot bear one; repaired, it has each once, and what was too late is held": [
         ("charge", "CARD-A", 4_000, "manual"),
         ("charge", "CARD-B", 2_000, "ended"),
-        ("refused", 0),
+        ("refused", 0, 2),
         ("restop", 0, 7_000),
         ("poison", "CARD-B", 1_000, 1),
         ("charge", "CHILD", 500, "ended"),

@@ -123,14 +123,17 @@ class InLago(Stage):
         events._by_key.pop(events._key(event))
         session.foreign = None
 
-    async def do_refused(self, replica: int) -> None:
+    async def do_refused(self, replica: int, known: int | None = None) -> None:
         """Somebody gave the metric an expression that nothing is sent for: what is on its way is refused, until that
-        is repaired.
+        is repaired. `known`: so many are then, where a history that is told in full can tell.
         """
         metric = self.world.lago.state.metrics[METRIC]
         metric.expression = "event.properties.unsent"
         await self.turn(replica)
         await self.landed()
+        if known is not None:
+            refused = "SELECT FROM sync.ledger_entry WHERE state = 'held' AND hold_reason = 'lago_refused'"
+            assert len(await self.world.rows(refused)) == known
         metric.expression = None
 
     async def do_webhook(self, number: int, replica: int) -> None:
