@@ -106,13 +106,17 @@ async def test_a_role_with_another_password_is_named(migrated: Target) -> None:
 
 
 async def test_a_given_address_is_tried_and_named_and_followed(migrated: Target) -> None:
-    """Where the operator chose role and password, the finding names the setting, and its remedy is one."""
+    """Where the operator chose role and password, the finding names the setting, and its remedy is one. The role that
+    the tables were made for is renamed, as a migration asks for.
+    """
+    role = next(one.role for one in owners(migrated.home, migrated.given) if one.service == "sync")
     variable = "EXPRESSYNC_SYNC_DATABASE_URL"
     url = other(migrated.given[DATABASE_ADMIN], user="doctor_biller", password="first")
     target = replace(migrated, given={**migrated.given, variable: url})
     assert "There is no role doctor_biller yet" in by_id(await check(target))["database.roles"].why
-    upgrade(migrated.given[DATABASE_ADMIN], owners(migrated.home, target.given))
-    with done(migrated, "SELECT 1", "DROP OWNED BY doctor_biller; DROP ROLE doctor_biller"):
+    renamed = "ALTER ROLE {} RENAME TO {}".format
+    with done(migrated, renamed(role, "doctor_biller"), renamed("doctor_biller", role)):
+        upgrade(migrated.given[DATABASE_ADMIN], owners(migrated.home, target.given))
         assert {one.answer for one in await check(target)} == {"yes"}
         changed = replace(migrated, given={**migrated.given, variable: url.replace("first", SECRET)})
         found = by_id(await check(changed))["database.roles"]
@@ -120,6 +124,8 @@ async def test_a_given_address_is_tried_and_named_and_followed(migrated: Target)
         assert variable in (found.remedy or "")
         upgrade(migrated.given[DATABASE_ADMIN], owners(migrated.home, changed.given))
         assert {one.answer for one in await check(changed)} == {"yes"}
+    # With the password that the others know.
+    upgrade(migrated.given[DATABASE_ADMIN], owners(migrated.home, migrated.given))
 
 
 async def test_an_administrator_without_rights_is_told_before_it_fails(migrated: Target) -> None:
