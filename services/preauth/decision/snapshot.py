@@ -1,6 +1,7 @@
 """Where the projections start: the cards and open sessions that there were before their events were followed."""
 
-from collections.abc import AsyncIterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import Final, Protocol, TypeVar
 
@@ -97,19 +98,24 @@ class Snapshot:
 
     async def _open_sessions(self) -> AsyncIterator[list[SessionView]]:
         """Those of the last day. A station's clock may be decades off, so SteVe's own count says what is older: it is
-        what was counted before the first session that began since. Where none did, nobody can say, and all are open.
+        what was counted before the first session that began since. Where none did, it is what was counted up to the
+        newest one that is older, by another station's clock; where there is none either, nobody can say, and all are
+        open.
         """
         since, now = self._clock() - SESSIONS_OF, self._clock()
         first: dict[str, int] = {}
+        older: defaultdict[str, dict[str, int]] = defaultdict(dict)
         async for some in self._sessions(open_only=False):
             for one in some:
                 if since < one.started_at <= now:
                     steve, pk = _counted(one)
                     first[steve] = min(pk, first.get(steve, pk))
+                elif one.started_at <= since:
+                    older[_counted(one)[0]].setdefault(one.charge_box_id, _counted(one)[1])
             if some and some[-1].started_at <= since:
                 break
         async for some in self._sessions(open_only=True):
-            yield [one for one in some if _counted(one)[1] >= first.get(_counted(one)[0], 0)]
+            yield [one for one in some if _counted(one)[1] >= _from(one, first, older)]
 
     async def _sessions(self, *, open_only: bool) -> AsyncIterator[list[SessionView]]:
         """Newest first, as their stations say."""
@@ -120,6 +126,15 @@ class Snapshot:
             yield page.sessions
             if (cursor := page.next_cursor) is None:
                 return
+
+
+def _from(session: SessionView, first: Mapping[str, int], older: Mapping[str, Mapping[str, int]]) -> int:
+    """The lowest number at its SteVe that is of the last day."""
+    steve, _ = _counted(session)
+    if steve in first:
+        return first[steve]
+    others = (pk + 1 for charge_box_id, pk in older.get(steve, {}).items() if charge_box_id != session.charge_box_id)
+    return next(others, 0)
 
 
 def _counted(session: SessionView) -> tuple[str, int]:

@@ -30,11 +30,13 @@ def a_card(id_tag: str, parent: str | None = None, version: int = 3) -> CardSnap
     )
 
 
-def a_session(preauth: Preauth, pk: int, id_tag: str, *, ago: timedelta, stopped: bool = False) -> SessionView:
+def a_session(
+    preauth: Preauth, pk: int, id_tag: str, *, ago: timedelta, stopped: bool = False, charger: str = CP
+) -> SessionView:
     started_at = preauth.clock() - ago
     return SessionView(
         session=f"steve:{pk}",
-        charge_box_id=CP,
+        charge_box_id=charger,
         connector_id=1,
         id_tag=id_tag,
         started_at=started_at,
@@ -73,14 +75,15 @@ async def test_a_session_at_a_charger_whose_clock_is_wrong_is_open_too(
     others: bool,  # noqa: FBT001
 ) -> None:
     """Whatever year its charger thinks it is, a session that SteVe counted after others of this day is of this day;
-    one that it counted before them was left open long ago. Where nothing else tells, a tap shall stop.
+    one that it counted before them was left open long ago. Where there are none, the newest of the days before tells,
+    which another charger dated.
     """
     sync, off = SyncDouble(), preauth.clock() - datetime(year, 1, 1, tzinfo=UTC)
-    sync.sessions = [a_session(preauth, 20, "04A1", ago=off)]
-    if others:
-        left = a_session(preauth, 9, "04B1", ago=timedelta(days=400))
-        closed = a_session(preauth, 10, "04C1", ago=timedelta(hours=2), stopped=True)
-        sync.sessions = sorted([*sync.sessions, closed, left], key=lambda one: one.started_at)
+    left = a_session(preauth, 9, "04B1", ago=timedelta(days=400), charger="CP-8")
+    closed = a_session(preauth, 10, "04C1", ago=timedelta(hours=2), stopped=True)
+    before = a_session(preauth, 12, "04D1", ago=timedelta(days=2), stopped=True, charger="CP-9")
+    known = [a_session(preauth, 20, "04A1", ago=off), left, closed if others else before]
+    sync.sessions = sorted(known, key=lambda one: one.started_at)
     await Snapshot(preauth.service.database, sync, clock=preauth.clock).take()
     await preauth.done(ArmPairing(charge_box_id=CP, purpose="find_card"))
     assert await preauth.tap("04A1", CP) is None
