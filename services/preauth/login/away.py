@@ -5,7 +5,10 @@ from starlette.responses import Response
 
 from shared.contracts.problem import Problem
 from shared.database.engine import is_busy, is_unavailable
+from shared.runtime.log import get_logger
 from shared.web.problems import on_crash, on_problem
+
+log = get_logger(__name__)
 
 
 class Away(Problem):
@@ -21,5 +24,9 @@ def is_away(error: Exception) -> bool:
 async def on_failure(request: Request, error: Exception) -> Response:
     """Exception handler for everything that is no refusal of ours."""
     if is_away(error):
+        # A statement that is always too slow looks the same; its kind tells. What it says may hold a secret.
+        log.warning(
+            "The database did not answer a page.", action="page.away", path=request.url.path, error=type(error).__name__
+        )
         return await on_problem(request, Away("The database does not answer. Try again in a moment."))
     return await on_crash(request, error)

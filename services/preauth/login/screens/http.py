@@ -110,6 +110,17 @@ class Pages:
         must_be_own(request)
         form = await read_form(request)
         scan = _scan(form.get("charger", "")[:255].replace("\x00", ""), form)
+        try:
+            return await self._do(request, scan, form)
+        except Exception as error:
+            if not is_away(error):
+                raise
+            log_refusal(Away("The database does not answer."), request.url.path)
+            goes_on = _address(scan, form.get("scan", "")[:36])
+            return self.screens.page(Frame(), view.Trouble("away", goes_on), status=Away.status)
+
+    async def _do(self, request: Request, scan: Scan, form: Mapping[str, str]) -> Response:
+        """What the form asks for, or the page that says why not."""
         doing = {"complete": self._complete, "cancel": self._cancel}.get(form.get("do", ""), self._start)
         try:
             return await doing(request, scan, form)
@@ -119,12 +130,6 @@ class Pages:
             minutes = -(-int(problem.extra.get("retry_after_s", 60)) // 60)
             page = scan.at(screen, pairing_id=form.get("scan", "")[:36], known={"wait": f"{minutes} min"})
             return self.screens.page(_frame(await self._kiosk(request)), page, status=problem.status)
-        except Exception as error:
-            if not is_away(error):
-                raise
-            log_refusal(Away("The database does not answer."), request.url.path)
-            goes_on = _address(scan, form.get("scan", "")[:36])
-            return self.screens.page(Frame(), view.Trouble("away", goes_on), status=Away.status)
 
     async def kiosk(self, request: Request) -> Response:
         kiosk = await self._kiosk(request)
