@@ -34,7 +34,11 @@ class Kept:
             return None
         self._falls += 1
         self._tried_at = time.monotonic()
-        self._starting = self._pool.submit(self._start)
+        try:
+            self._starting = self._pool.submit(self._start)
+        except RuntimeError as error:
+            # The machine refuses another thread.
+            return self._refused(error)
         return None
 
     def stop(self) -> None:
@@ -48,9 +52,11 @@ class Kept:
         try:
             starting.result()
         except (InfraError, OSError) as error:
-            why = f"{error.what} {error.remedy}" if isinstance(error, InfraError) else error
-            return f"{self._name} ended and could not be started again; that is tried again. {why}"
+            return self._refused(f"{error.what} {error.remedy}" if isinstance(error, InfraError) else error)
         return f"{self._name} ended and was started again."
+
+    def _refused(self, why: object) -> str:
+        return f"{self._name} ended and could not be started again; that is tried again. {why}"
 
     def _start(self) -> None:
         # Elsewhere it would be lost to the services, which know it by its address.
