@@ -1,12 +1,13 @@
 """A run in hand: what it has read, and what became of the sessions it saw."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
 from typing import Any, Self
 from uuid import UUID
+
+from pyroaring import BitMap
 
 from shared.contracts.identity import Actor, Cause
 from shared.contracts.requests.sync_work import RunCounters, RunTrigger, Segment
@@ -29,12 +30,14 @@ class Run:
     # There is more of it to do, and the next turn does it at once.
     more: bool = False
     segment: Segment | None = None
-    seen: set[int] = field(default_factory=set)
+    # Sessions by SteVe's ids, of which a backlog has a hundred thousand: bits need a hundredth of what a set needs.
+    seen: BitMap = field(default_factory=BitMap)
     done: int = 0
     expected: int | None = None
     totals: Counter[str] = field(default_factory=Counter)
-    # Seen sessions whose outcome was not final when last looked at, longest not looked at first.
-    undecided: dict[int, None] = field(default_factory=dict)
+    # Seen sessions whose outcome was not final when last looked at, and the one that was the last to be looked at.
+    undecided: BitMap = field(default_factory=BitMap)
+    looked_at: int = 0
 
     def __post_init__(self) -> None:
         self.since = self.started_at
@@ -60,22 +63,23 @@ class Run:
             self.since = min(self.since, since)
 
     def see(self, pks: Iterable[int]) -> None:
-        new = set(pks) - self.seen
+        new = BitMap(pks) - self.seen
         self.seen |= new
-        self.undecided.update(dict.fromkeys(sorted(new)))
+        self.undecided |= new
 
     def some_undecided(self, most: int) -> list[int]:
-        return list(islice(self.undecided, most))
+        """In turn: after the highest, the lowest is looked at again."""
+        after = self.undecided.rank(self.looked_at)
+        return list(self.undecided[after : after + most] or self.undecided[:most])
 
-    def decide(self, pks: Iterable[int], outcomes: Mapping[int, str]) -> None:
+    def decide(self, pks: Sequence[int], outcomes: Mapping[int, str]) -> None:
         """Count those whose outcome is final; the others are looked at again after all the rest."""
         for pk in pks:
             outcome = outcomes.get(pk, "failed")
-            del self.undecided[pk]
-            if outcome in {"failed", "open"}:
-                self.undecided[pk] = None
-            else:
+            if outcome not in {"failed", "open"}:
+                self.undecided.remove(pk)
                 self.totals[outcome] += 1
+        self.looked_at = max(pks, default=0)
 
     def cause(self) -> Cause:
         kind = "operator" if self.trigger == "operator" else "system"

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
 
+from pyroaring import BitMap
+
 from services.sync.ledger.delivery import Delivery
 from services.sync.ledger.settle import Settler
 from services.sync.runs import cadence, store
@@ -70,10 +72,9 @@ class Runner:
         self._interval_s = intervals.active
         self._beside = Beside()
         # What was settled since a run looked, and what of it a run has counted before that one is through.
-        self._settled: set[int] = set()
-        self._counted: set[int] = set()
+        self._settled, self._counted = BitMap(), BitMap()
         # Sessions that were in hand when a turn's time was over, and since when: the next one counts them.
-        self._carried: set[int] = set()
+        self._carried = BitMap()
         self._carried_since: datetime | None = None
 
     @property
@@ -185,18 +186,18 @@ class Runner:
                 await self._sweep(run, page)
             case "settle":
                 run.carry(self._carried, self._carried_since)
-                self._carried, self._carried_since = set(), None
+                self._carried, self._carried_since = BitMap(), None
                 await self._in_slices(run, page, partial(self._beside.advance, "settle", self._settle))
                 run.see(self._settled - self._counted)
-                self._settled = set()
+                self._settled = BitMap()
                 if not self._beside.is_at("settle"):
-                    self._counted = set()
+                    self._counted = BitMap()
             case "deliver":
                 await self._in_slices(run, page, partial(self._beside.advance, "deliver", self._deliver))
 
     async def _settle(self, until: Until) -> None:
         settled = await self._settler.settle(until)
-        self._settled |= {pk for steve_id, pk in settled if steve_id == self._steve_id}
+        self._settled.update(pk for steve_id, pk in settled if steve_id == self._steve_id)
 
     async def _deliver(self, until: Until) -> None:
         await self._delivery.deliver(until)
@@ -244,12 +245,11 @@ class Runner:
         next one, so that each session is counted once, by the run that knows how it ended.
         """
         totals: Counter[str] = Counter()
-        seen = sorted(run.seen)
         wait_until = asyncio.get_running_loop().time() + (0.0 if run.more else SETTLES_WITHIN_S)
-        for at in range(0, len(seen), LOG_AT_ONCE):
-            found, in_hand = await self._outcomes(seen[at : at + LOG_AT_ONCE], run, wait_until)
+        for at in range(0, len(run.seen), LOG_AT_ONCE):
+            found, in_hand = await self._outcomes(list(run.seen[at : at + LOG_AT_ONCE]), run, wait_until)
             if run.more and in_hand:
-                self._carried |= in_hand
+                self._carried.update(in_hand)
                 self._carried_since = run.since
                 found = {pk: outcome for pk, outcome in found.items() if pk not in in_hand}
             totals.update(outcome for outcome, _ in found.values())
