@@ -9,8 +9,12 @@ import certifi
 import pytest
 import structlog
 
-# The longest first: what begins last is what the others wait for.
-ORDER: Final = ("e2e", "faults", "integration", "browser", "contract", "unit")
+# Much of these tests is waiting for processes: spread over the others, they leave the cores to them. The longest come
+# first, and all some time before the end, so that none is what the others wait for.
+SLOW: Final = ("e2e", "faults", "integration/deploy", "integration/local_infra")
+QUICK: Final = ("integration", "browser", "contract", "unit")
+SLOW_UNTIL: Final = 0.8
+
 
 _create = ssl.create_default_context
 
@@ -43,4 +47,18 @@ def pytest_configure() -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     root = Path(__file__).parent
-    items.sort(key=lambda item: ORDER.index(item.path.relative_to(root).parts[0]))
+    places = {file: place_of(file.relative_to(root)) for file in dict.fromkeys(item.path for item in items)}
+    order: dict[Path, float] = {}
+    for slow, until in ((True, SLOW_UNTIL), (False, 1.0)):
+        some = sorted((file for file, place in places.items() if place[0] is slow), key=lambda file: places[file][1])
+        order |= {file: until * number / len(some) for number, file in enumerate(some)}
+    items.sort(key=lambda item: order[item.path])
+
+
+def place_of(file: Path) -> tuple[bool, int]:
+    """Whether a file of tests is slow, and its folder's place among such."""
+    for slow, folders in ((True, SLOW), (False, QUICK)):
+        for number, folder in enumerate(folders):
+            if file.is_relative_to(folder):
+                return slow, number
+    raise LookupError(f"Say in {__name__} whether {file} is slow.")
