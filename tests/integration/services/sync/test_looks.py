@@ -71,6 +71,16 @@ async def test_a_jump_just_past_the_largest_look_is_seen(world: World, followed:
     assert [row.transaction_pk for row in rows] == [before, *pks]
 
 
+async def test_a_first_look_reaches_what_stands_just_past_it(world: World) -> None:
+    """All before it was deleted, and it is the only one: with no id to go on from, SteVe is asked for its highest."""
+    await world.link("A")
+    world.steve.state.skip_transaction_pks(MOST_PKS - 1)
+    pk = world.charge("A", 1_000).pk
+    assert pk == MOST_PKS
+    await world.rooms.poller.poll()
+    assert [row.transaction_pk for row in await world.rows("SELECT transaction_pk FROM sync.session")] == [pk]
+
+
 async def test_a_sweep_makes_way(build_world: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sweep goes on in slices, one a turn: what happens meanwhile is seen by each of them, and at the end all of the
     past was read.
