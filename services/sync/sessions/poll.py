@@ -10,6 +10,7 @@ from services.sync.sessions import store
 from services.sync.sessions.identity import AnotherSteveError, Identity
 from services.sync.sessions.observe import Observed, Observer
 from services.sync.steve.client import MOST_PKS, SteveClient
+from services.sync.steve.models import HIGHEST_PK
 from services.sync.upstreams.errors import UpstreamError, not_read
 from shared.database.engine import Database
 from shared.runtime.clock import Clock
@@ -29,8 +30,6 @@ MANUAL_FOR: Final = timedelta(days=7)
 MOST_WATCHED: Final = 20_000
 # Reading a long past, what happens at the chargers now is looked for this often.
 LOOK_BETWEEN_S: Final = 5.0
-# SteVe's ids are Java integers.
-HIGHEST_PK: Final = 2**31 - 1
 
 
 Progress = Callable[[Iterable[int], int, int | None], Awaitable[None]]

@@ -3,13 +3,16 @@
 import re
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from shared.contracts.identity import id_tag_key
 from shared.contracts.requests.sync import SteveCard
+
+# SteVe's ids are Java integers, counted from 1.
+HIGHEST_PK: Final = 2**31 - 1
 
 
 def read_wh(text: object) -> int | None:
@@ -86,7 +89,7 @@ class TagForm(_Model):
 class Transaction(_Model):
     """`stop_event_actor` is station, manual or None while the transaction is open."""
 
-    pk: int = Field(alias="id")
+    pk: int = Field(alias="id", gt=0, le=HIGHEST_PK)
     connector_id: int
     charge_box_id: str
     ocpp_id_tag: str

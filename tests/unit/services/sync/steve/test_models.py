@@ -3,9 +3,10 @@
 from datetime import UTC, datetime
 
 import pytest
+from pydantic import ValidationError
 
 from services.sync.steve.client import SteveVersion
-from services.sync.steve.models import MeterValue, Tag, TagForm, read_wh
+from services.sync.steve.models import HIGHEST_PK, MeterValue, Tag, TagForm, Transaction, read_wh
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,16 @@ def test_only_the_whole_register_counts(
         value_timestamp=datetime(2026, 5, 1, tzinfo=UTC), value=value, measurand=measurand, unit=unit, phase=phase
     )
     assert reading.register_wh() == wh
+
+
+@pytest.mark.parametrize("pk", [0, -1, HIGHEST_PK + 1])
+def test_an_id_that_steve_cannot_have_is_no_transaction(pk: int) -> None:
+    """It is a fault of what answers, with a name, before anything goes by it."""
+    given = {"id": 1, "connectorId": 1, "chargeBoxId": "CP", "ocppIdTag": "A", "startValue": "0"}
+    given["startTimestamp"] = "2026-05-01T09:00:00Z"
+    assert Transaction.model_validate(given).pk == 1
+    with pytest.raises(ValidationError, match="id"):
+        Transaction.model_validate(given | {"id": pk})
 
 
 def test_a_record_is_told_with_all_that_steve_gives() -> None:
