@@ -113,7 +113,12 @@ class Delivery:
 
         :raises UpstreamError: Lago cannot be asked whether it is set up for billing.
         """
-        return sum(await asyncio.gather(*(self._lane(until) for _ in range(self._in_flight))))
+        # Each lane is waited for, also where another one failed: once this is over, nothing is on its way any more.
+        lanes = await asyncio.gather(*(self._lane(until) for _ in range(self._in_flight)), return_exceptions=True)
+        for lane in lanes:
+            if isinstance(lane, BaseException):
+                raise lane
+        return sum(lane for lane in lanes if isinstance(lane, int))
 
     async def _lane(self, until: Callable[[], bool]) -> int:
         taken = 0

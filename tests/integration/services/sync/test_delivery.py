@@ -74,6 +74,20 @@ async def test_another_event_under_our_id_is_a_conflict(world: World) -> None:
     assert (await world.session(other)).billing == "synced"
 
 
+async def test_nothing_is_on_its_way_once_a_delivery_has_failed(world: World) -> None:
+    """Where one of several lanes cannot ask Lago, those that could end what they have begun before that is told."""
+    await world.link("A")
+    world.charge("A", 2_000)
+    await world.rooms.mirror.refresh()
+    await world.rooms.poller.poll()
+    await world.rooms.settler.settle()
+    world.lago.faults.add("drop_before", path="/api/v1/billable_metrics", count=1)
+    world.lago.faults.add("slow", 300, path=BATCH)
+    with pytest.raises(UpstreamError):
+        await world.rooms.delivery.deliver()
+    assert {row.state for row in await world.rows("SELECT state FROM sync.ledger_entry")} == {"delivered"}
+
+
 @pytest.mark.parametrize("events_store", ["postgres", "clickhouse"])
 async def test_what_was_tried_before_is_read_back_before_it_counts(
     build_world: Build, events_store: EventsStore
