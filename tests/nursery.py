@@ -2,7 +2,7 @@
 
 To import a service takes 1.3 s of a core, and the tests start hundreds. What a test gets is a process like any other,
 with its own environment, folder and files, which can be killed, frozen or told to end; only how it came to be is
-another, and `tests/e2e` starts the commands themselves.
+another, and `tests/e2e` starts the commands themselves. A command with pipes is in `tests.commands`.
 
 `python -m tests.nursery DESCRIPTOR` serves the requests of `Nursery` over that socket until it closes.
 """
@@ -13,8 +13,10 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import io
 import json
 import os
+import pkgutil
 import runpy
 import select
 import signal
@@ -23,9 +25,10 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import psutil
 
@@ -102,10 +105,21 @@ class Nursery:
         self._socket = ours
         self._lock = threading.Lock()
 
-    def fork(self, module: str, *arguments: str, env: Mapping[str, str], cwd: Path, files: Sequence[int]) -> Forked:
-        """`python -m module arguments` with that whole environment; `files` are its stdin, stdout and stderr."""
+    def fork(
+        self,
+        module: str,
+        *arguments: str,
+        env: Mapping[str, str],
+        cwd: Path,
+        files: Sequence[int],
+        needs: Sequence[str],
+    ) -> Forked:
+        """`python -m module arguments` with that whole environment; `files` are its stdin, stdout and stderr.
+
+        `needs`: what it imports. Of a package, all of it.
+        """
         request = {"do": "fork", "module": module, "arguments": arguments, "env": dict(env), "cwd": str(cwd)}
-        return Forked(self, self.ask(request, files))
+        return Forked(self, self.ask(request | {"needs": needs}, files))
 
     def ask(self, request: Mapping[str, Any], files: Sequence[int] = ()) -> Any:  # noqa: ANN401 - as each request says
         with self._lock:
@@ -136,7 +150,8 @@ def fork(module: str, *, env: Mapping[str, str], cwd: Path = ROOT, log: Path | N
     with contextlib.ExitStack() as stack:
         null = stack.enter_context(Path(os.devnull).open("rb"))
         out = (1, 2) if log is None else (stack.enter_context(log.open("ab")).fileno(),) * 2
-        return nursery(module).fork(module, env=env, cwd=cwd, files=[null.fileno(), *out])
+        files = [null.fileno(), *out]
+        return nursery(module).fork(module, env=env, cwd=cwd, files=files, needs=[f"{module}.main"])
 
 
 def pytest_unconfigure() -> None:
@@ -170,7 +185,7 @@ def serve(requests: socket.socket) -> dict[str, Any] | None:
             _reap(codes)
             requests.send(json.dumps(codes[request["pid"]]).encode())
             continue
-        _prepare(request["module"])
+        _prepare(request["needs"])
         me = os.getpid()
         if (pid := os.fork()) == 0:
             os.close(wakeup)
@@ -190,12 +205,15 @@ def _reap(codes: dict[int, int | None]) -> None:
             codes[pid] = os.waitstatus_to_exitcode(status)
 
 
-def _prepare(module: str) -> None:
+def _prepare(needs: Sequence[str]) -> None:
     """Import what the program will. Nothing of it is run: a service has no loop, no thread and no connection yet."""
-    name = f"{module}.main"
-    if name not in sys.modules:
-        importlib.import_module(name)
-        gc.freeze()
+    for name in needs:
+        if name not in sys.modules:
+            found = importlib.import_module(name)
+            for _, inside, _ in pkgutil.walk_packages(getattr(found, "__path__", ()), f"{name}."):
+                if not inside.endswith("__main__"):
+                    importlib.import_module(inside)
+            gc.freeze()
     assert threading.active_count() == 1, threading.enumerate()
 
 
@@ -214,6 +232,12 @@ def _become(request: dict[str, Any], files: list[int], parent: int) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
+    # What an interpreter takes from its files and its environment as it starts.
+    for out in (sys.stdout, sys.stderr):
+        cast("io.TextIOWrapper", out).reconfigure(line_buffering=out is sys.stderr or out.isatty())
+    time.tzset()
+    if request["env"].get("PYTHONWARNINGS") == "error":
+        warnings.simplefilter("error")
 
 
 def main() -> None:

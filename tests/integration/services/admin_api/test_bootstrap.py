@@ -1,28 +1,24 @@
 """The first operator: made by a command, with a password that is shown once."""
 
-import asyncio
 import json
 import os
-import sys
 from pathlib import Path
 
+from tests.commands import command
 from tests.integration.services.admin_api.support import OWN_PASSWORD, House
 
 ROOT = Path(__file__).parents[4]
 
 
-async def bootstrap(house: House, *arguments: str, **env: str) -> tuple[int, str, str]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "services.admin_api.bootstrap", *arguments,
-        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=ROOT,
-        env={
-            "PATH": os.environ["PATH"],
-            "EXPRESSYNC_ADMIN_API_DATABASE_URL": house.database.url("admin_api"),
-            "EXPRESSYNC_AMQP_URL": "amqp://nobody@127.0.0.1:9/",
-            **env,
-        },
-    )  # fmt: skip
-    out, err = await asyncio.wait_for(process.communicate(), 30)
+async def bootstrap(house: House, *arguments: str, **more: str) -> tuple[int, str, str]:
+    env = {
+        "PATH": os.environ["PATH"],
+        "EXPRESSYNC_ADMIN_API_DATABASE_URL": house.database.url("admin_api"),
+        "EXPRESSYNC_AMQP_URL": "amqp://nobody@127.0.0.1:9/",
+        **more,
+    }
+    process = await command("services.admin_api.bootstrap", *arguments, env=env, cwd=ROOT)
+    out, err = await process.communicate()
     return process.returncode or 0, out.decode(), err.decode()
 
 

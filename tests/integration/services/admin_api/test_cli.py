@@ -162,7 +162,7 @@ async def test_taps_are_followed_as_they_come(cli: Cli) -> None:
     """Each tap once, as it appears, until the process is interrupted, which is its regular end."""
     first = cases.tap(tapped_at=scene.now(), tap_id=uuid4())
     cli.house.owners.answer(SearchTaps, TapPage(taps=[first]))
-    process = await cli.start("taps", "--follow", "--json")
+    process = await cli.start_anew("taps", "--follow", "--json")
     assert process.stdout is not None
     line = await asyncio.wait_for(process.stdout.readline(), 20)
     assert json.loads(line)["tap_id"] == str(first.tap_id)
