@@ -15,6 +15,7 @@ import pytest
 from deploy.demo.lago import LagoSettings, run_lago
 from deploy.demo.steve.settings import SteveSettings
 from deploy.demo.steve.simulator import run_steve
+from deploy.local.doctor.result import WHAT
 from deploy.local.home import Home
 from deploy.local.infra.broker import provide_broker
 from deploy.local.infra.postgres import Postgres
@@ -132,16 +133,36 @@ async def _park_something(folder: Path) -> None:
     assert run(folder, "parked", "replay", "no-such-message").returncode == 3
 
 
-async def test_a_killed_launcher_leaves_no_process(folder: Path) -> None:
-    """Whatever ends the launcher, and be it SIGKILL, takes everything that it started with it."""
+async def test_a_demo_is_examined_and_ends_with_its_launcher(folder: Path) -> None:
+    """Without a .env the doctor finds the demo, and reads its settings from its services. Whatever ends the launcher,
+    and be it SIGKILL, takes everything that it started with it.
+    """
     demo = Launched(folder, "demo")
     try:
         demo.wait_for("All four services are ready")
+        code, found = run_json(folder, "doctor")
+        answers = {one["id"]: one["answer"] for one in found}
+        assert (code, answers) == (0, dict.fromkeys(WHAT, "yes")), found
+        why = next(one["why"] for one in found if one["id"] == "settings.source")
+        assert why == "There is no .env; the demo that runs here is looked at."
+        said = json.dumps(found)
+        assert [secret for secret in _secrets(folder / "demo") if secret in said] == []
+
+        # A .env beside it means another installation, to which the demo's services do not belong.
+        (folder / ".env").write_text("EXPRESSYNC_SYNC_STEVE_ID=main\n")
+        code, found = run_json(folder, "doctor")
+        assert (code, next(one["answer"] for one in found if one["id"] == "services.sync")) == (1, "no")
         demo.signal(signal.SIGKILL)
         demo.wait()
     finally:
         demo.close()
     await _nothing_left(folder)
+
+
+def _secrets(home: Path) -> list[str]:
+    passwords = [file.read_text() for file in home.glob("*/password")]
+    assert len(passwords) == 2
+    return [*json.loads((home / "secrets.json").read_text()).values(), *passwords]
 
 
 async def test_up_serves_a_steve_and_a_lago_from_a_dotenv(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""`expressync doctor` as a program, beside stacks that really run."""
+"""`expressync doctor` as a program, beside a stack that really runs. `tests/e2e` has it beside a demo."""
 
 import asyncio
 import json
@@ -17,6 +17,7 @@ from deploy.demo.steve.settings import SteveSettings
 from deploy.demo.steve.simulator import run_steve
 from deploy.local.doctor.result import WHAT
 from deploy.local.infra.server import Server
+from tests.commands import command
 from tests.integration.deploy.local.doctor.test_lago import seed
 from tests.ports import free_port
 
@@ -25,24 +26,6 @@ STEVE_PASSWORD, LAGO_KEY, HOOK_KEY, WEBHOOK_KEY = (
     f"recognisable-{name}-0123456789abcdef" for name in ("steve", "lago", "hook", "webhook")
 )
 UP_S = 90
-# What `expressync demo` does with its home, without the story: the launcher's own stack, kept up until told.
-DEMO = """
-import json, sys
-from deploy.local.home import Home
-from deploy.local.running import noted, until_told
-from deploy.local.stack import Stack
-given, extra = json.loads(sys.argv[1])
-home = Home.of("demo")
-with until_told() as told, noted(home):
-    stack = Stack(home, given, print, any_port=True)
-    try:
-        stack.start(extra)
-        stack.wait_ready(stop=told)
-        print("Up.", flush=True)
-        told.wait()
-    finally:
-        stack.stop()
-"""
 
 
 @dataclass
@@ -76,22 +59,15 @@ class Machine:
         (self.folder / ".env").write_text("".join(lines))
 
     async def doctor(self, *arguments: str) -> Run:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "deploy.local.cli", "doctor", *arguments),
-            cwd=self.folder,
-            env=self.environment,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        async with asyncio.timeout(60):
-            output, errors = await process.communicate()
+        process = await command("deploy.local.cli", "doctor", *arguments, cwd=self.folder, env=self.environment)
+        output, errors = await process.communicate()
         return Run(process.returncode or 0, output.decode(), errors.decode())
 
     @asynccontextmanager
-    async def up(self, *command: str) -> AsyncIterator[None]:
-        """Run a launcher until it says that it is up, and end it with SIGTERM afterwards."""
+    async def up(self) -> AsyncIterator[None]:
+        """Run the launcher until it says that it is up, and end it with SIGTERM afterwards."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *command),
+            *(sys.executable, "-m", "deploy.local.cli", "up"),
             cwd=self.folder,
             env=self.environment,
             stdout=asyncio.subprocess.PIPE,
@@ -164,7 +140,7 @@ async def test_a_stack_that_runs_is_examined_before_and_after_something_is_broke
     """All is fine and the exit code 0; each thing that is then broken is found; stopped, it is told to start."""
     settings |= ports()
     machine.write_env(settings)
-    async with machine.up("-m", "deploy.local.cli", "up"):
+    async with machine.up():
         fine, plain = await asyncio.gather(machine.doctor("--json"), machine.doctor())
         assert fine.answers == dict.fromkeys(WHAT, "yes"), fine.output
         assert fine.code == 0
@@ -208,23 +184,6 @@ async def test_a_stack_that_runs_is_examined_before_and_after_something_is_broke
     assert stopped.why("database.reachable") == "The private PostgreSQL is not running."
     assert {stopped.answers[f"services.{name}"] for name in ("preauth", "sync", "audit", "admin_api")} == {"no"}
     assert stopped.answers["steve.authorised"] == "yes"
-
-
-async def test_a_demo_that_runs_is_examined_without_any_settings(machine: Machine, settings: dict[str, str]) -> None:
-    """Without .env, the demo is found, its settings are read from its services, and the report says so."""
-    given = {"EXPRESSYNC_AMQP_URL": settings.pop("EXPRESSYNC_AMQP_URL"), **ports()}
-    async with machine.up("-c", DEMO, json.dumps([given, settings])):
-        run = await machine.doctor("--json")
-        assert run.answers == dict.fromkeys(WHAT, "yes"), run.output
-        assert run.code == 0
-        assert run.why("settings.source") == "There is no .env; the demo that runs here is looked at."
-        assert_no_secret(run, machine, given)
-
-        # A .env beside it means another installation, to which the demo's services do not belong.
-        machine.write_env({"EXPRESSYNC_SYNC_STEVE_ID": "main"})
-        other = await machine.doctor("--json")
-        assert other.code == 1
-        assert other.answers["services.sync"] == "no"
 
 
 async def test_nothing_set_up_is_a_finding_with_a_way_to_begin(machine: Machine) -> None:
