@@ -68,11 +68,16 @@ class Ports:
 def refuse_in_use(amqp_url: str) -> None:
     """Queues have fixed names: beside an installation, the demo would take its events, and it the demo's.
 
-    :raises InfraError: when the broker is one that services work with. One that does not answer is left to the stack.
+    :raises InfraError: when the broker is one that services work with, or does not say whether it is.
     """
-    found: list[str] = []
-    with contextlib.suppress(*UNREACHABLE):
+    try:
         found = asyncio.run(queues.in_use(amqp_url))
+    except UNREACHABLE as error:
+        raise InfraError(
+            f"The broker in {AMQP} could not be asked whether it is in use.",
+            f"{type(error).__name__}: {error}",
+            "Start it, correct the address, or leave it out: the demo then has a broker of its own.",
+        ) from error
     if found:
         raise InfraError(
             f"The broker in {AMQP} is in use.",
@@ -90,6 +95,7 @@ class Demo:
         self.ports = Ports.choose()
         # A broker that is given is used; a database never is: the demo's data belong into no other.
         self._given_broker = os.environ.get(AMQP)
+        self._uses_given_broker = False
         given = {AMQP: self._given_broker} if self._given_broker else {}
         self.stack = Stack(self.home, given, self.say, any_port=True)
         self._simulators: list[Program] = []
@@ -101,6 +107,7 @@ class Demo:
         hook_key = self.home.secret("hook.key")
         if self._given_broker:
             refuse_in_use(self._given_broker)
+            self._uses_given_broker = True
         self.stack.choose_ports()
         self._start_simulators(hook_key)
         self.stack.start(
@@ -183,10 +190,15 @@ class Demo:
         # The chargers first, while SteVe still takes what they have to say.
         stop_all(self._simulators)
         self.stack.stop()
-        if self._given_broker:
-            # An installation that comes to this broker later must not find the demo's events.
-            with contextlib.suppress(*UNREACHABLE):
-                asyncio.run(queues.remove(self._given_broker))
+        # Only from a broker that the demo found free: what is in the queues of one that refused it is not the demo's.
+        if self._given_broker and self._uses_given_broker:
+            self._leave(self._given_broker)
+
+    def _leave(self, broker: str) -> None:
+        """An installation that comes to this broker later must not find the demo's events."""
+        with contextlib.suppress(*UNREACHABLE):
+            if found := asyncio.run(queues.remove_idle(broker)):
+                self.say(f"The queues stay in the broker of {AMQP}: others have come to {', '.join(found)}.")
 
     @contextlib.contextmanager
     def kept_up(self) -> Iterator[None]:

@@ -1,7 +1,10 @@
 """Our queues in a broker: their names, who uses them, and their end."""
 
+import contextlib
+
 import aio_pika
 from aio_pika.exceptions import ChannelNotFoundEntity
+from pamqp.commands import Queue
 
 from shared.bus.topology import OWNERS, SUBSCRIPTIONS, events_queue, parked_queue, requests_queue, retry_queue
 
@@ -22,17 +25,29 @@ async def remove(url: str) -> None:
             await channel.queue_delete(name)
 
 
+async def remove_idle(url: str) -> list[str]:
+    """Delete our queues, unless somebody listens to any of them: then none is, and the answer says to which."""
+    listened_to = [name for name, state in (await _states(url)).items() if state.consumer_count]
+    if not listened_to:
+        await remove(url)
+    return listened_to
+
+
 async def in_use(url: str) -> list[str]:
     """Our queues that somebody listens to, or that hold messages, each with how many: an installation's."""
-    found = []
+    return [
+        f"{name} ({state.consumer_count} consumers, {state.message_count} messages)"
+        for name, state in (await _states(url)).items()
+        if state.consumer_count or state.message_count
+    ]
+
+
+async def _states(url: str) -> dict[str, Queue.DeclareOk]:
+    found = {}
     async with await aio_pika.connect(url) as connection:
         for name in names():
             # A queue that does not exist costs the channel.
             channel = await connection.channel()
-            try:
-                state = (await channel.declare_queue(name, passive=True)).declaration_result
-            except ChannelNotFoundEntity:
-                continue
-            if state.consumer_count or state.message_count:
-                found.append(f"{name} ({state.consumer_count} consumers, {state.message_count} messages)")
+            with contextlib.suppress(ChannelNotFoundEntity):
+                found[name] = (await channel.declare_queue(name, passive=True)).declaration_result
     return found

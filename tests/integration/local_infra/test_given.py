@@ -1,19 +1,25 @@
 """Servers that somebody gives to the tests by their URL: used, left as they were, and refused where they are in use."""
 
 import asyncio
+import io
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from unittest.mock import AsyncMock
+from unittest.mock import AsyncMock, Mock, patch
+from urllib.parse import urlsplit
 
 import aio_pika
 import psycopg
 import pytest
+from rich.console import Console
 
-from deploy.local.demo import refuse_in_use
+from deploy.local import demo
+from deploy.local.demo import Demo
+from deploy.local.environment import AMQP
 from deploy.local.infra.errors import InfraError
 from shared.bus import queues
 from shared.bus.topology import Topology, events_queue
@@ -94,14 +100,72 @@ async def test_a_broker_with_consumers_is_refused(given: Infra, tmp_path: Path) 
         assert f"{AUDIT} (1 consumers, 0 messages)" in refused.value.why
 
 
-async def test_the_demo_leaves_the_broker_of_an_installation_alone(given: Infra) -> None:
-    """It would take its events. A broker that nobody works with is fine."""
-    url = given.rabbitmq.url
-    await asyncio.to_thread(refuse_in_use, url)
-    async with declared(url) as channel:
-        await (await channel.get_queue(AUDIT)).consume(AsyncMock())
+@pytest.fixture
+def demo_beside(given: Infra, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Infra:
+    """Where a demo would use the given broker."""
+    monkeypatch.setenv("EXPRESSYNC_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv(AMQP, given.rabbitmq.url)
+    return given
+
+
+@pytest.mark.parametrize("listening", [True, False])
+async def test_the_demo_leaves_the_broker_of_an_installation_alone(demo_beside: Infra, *, listening: bool) -> None:
+    """It would take its events: it is refused, and ends without having touched one of them."""
+    async with declared(demo_beside.rabbitmq.url) as channel:
+        audit = await channel.get_queue(AUDIT)
+        if listening:
+            await audit.consume(AsyncMock())
+        else:
+            for number in range(42):
+                await channel.default_exchange.publish(aio_pika.Message(b"%d" % number), AUDIT)
         with pytest.raises(InfraError, match="in use"):
-            await asyncio.to_thread(refuse_in_use, url)
+            await asyncio.to_thread(refused_demo)
+        left = (await channel.declare_queue(AUDIT, passive=True)).declaration_result
+        assert (left.consumer_count, left.message_count) == ((1, 0) if listening else (0, 42))
+
+
+async def test_a_demo_whose_broker_cannot_be_asked_leaves_it_alone(
+    demo_beside: Infra, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody knows whether that one is in use: a wrong password is no leave to share it."""
+    parts = urlsplit(demo_beside.rabbitmq.url)
+    monkeypatch.setenv(AMQP, parts._replace(netloc=f"demo:hunter2@{parts.hostname}:{parts.port}").geturl())
+    with pytest.raises(InfraError, match="could not be asked") as refused:
+        await asyncio.to_thread(refused_demo)
+    assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("others", [True, False])
+async def test_a_demo_takes_its_queues_along_unless_others_have_come_to_them(
+    demo_beside: Infra, *, others: bool
+) -> None:
+    """An installation that comes later must not find its events, and one that came meanwhile keeps its own."""
+    url = demo_beside.rabbitmq.url
+    page = io.StringIO()
+    ending = Demo(Console(file=page, width=200))
+
+    def begin() -> None:
+        with pytest.raises(InterruptedError):
+            ending.start()
+
+    # As far as the demo goes before it starts anything.
+    ending.stack.choose_ports = Mock(side_effect=InterruptedError)  # type: ignore[method-assign]
+    await asyncio.to_thread(begin)
+    async with declared(url) as channel:
+        await channel.default_exchange.publish(aio_pika.Message(b"of the demo"), AUDIT)
+        if others:
+            await (await channel.get_queue(events_queue("sync"))).consume(AsyncMock())
+        await asyncio.to_thread(ending.stop)
+        assert await exists(url, AUDIT) is others
+        assert await exists(url, "somebody.elses")
+    assert ("others have come to sync.events" in page.getvalue()) is others
+
+
+def refused_demo() -> None:
+    # Signals belong to a program's first thread, which has the loop of this test; its loggers go on to the next test.
+    unheard = patch.object(demo, "until_told", lambda: nullcontext(threading.Event()))
+    with unheard, patch.object(demo, "silence"):
+        demo.run_demo(once=True)
 
 
 def test_roles_of_an_installation_keep_their_passwords(given: Infra, tmp_path: Path) -> None:
