@@ -178,10 +178,12 @@ class Newcomers:
 
     async def note_tapped(self) -> None:
         async with self._database.write() as tx:
-            since = self._clock() - LOOK_BACK
-            await store.note_tapped(tx, since)
-            await store.leave_tapped(tx, since)
+            at = self._clock()
+            await store.note_tapped(tx, at - LOOK_BACK, at)
+            await store.leave_tapped(tx, at - LOOK_BACK)
 
     async def session_started(self, tx: Write, event: TransactionStarted, envelope: Envelope) -> None:
-        await store.note(tx, event.charge_box_id, envelope.time)
+        at = self._clock()
+        # By sync's own clock, which may be ahead of ours.
+        await store.note(tx, event.charge_box_id, min(envelope.time, at), at)
         await store.leave_started(tx, event.charge_box_id, transaction_id_of(event.session), event.started_at)

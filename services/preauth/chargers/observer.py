@@ -108,7 +108,8 @@ class Observer:
     def _is_repeated(self, seen: StatusReported) -> bool:
         """Some chargers report what nobody asked for, every few seconds.
 
-        One that just came may have been elsewhere meanwhile, and have told another replica another status.
+        One that just came may have been elsewhere meanwhile, and have told another replica another status. Of what was
+        told before this process's clock was set back nobody knows how long ago it was.
         """
         key = (seen.charge_box_id, seen.connector_id)
         state = (seen.status, seen.error_code, seen.vendor_error_code, seen.info)
@@ -116,7 +117,7 @@ class Observer:
         since = seen.at - REPEATED_WITHIN
         if (came := self._came.get(seen.charge_box_id)) is not None:
             since = max(since, came[1])
-        if before is not None and before[1] == state and before[0] > since:
+        if before is not None and before[1] == state and since < before[0] <= seen.at:
             return True
         if len(self._statuses) >= MOST_STATUSES:
             self._statuses.clear()
@@ -229,11 +230,12 @@ class Observer:
                 transactions.add((seen.charge_box_id, seen.transaction_id))
         async with self._database.write() as tx:
             chargers = await store.lock(tx, first_seen, transactions)
+            now = self._clock()
             events: list[tuple[Event, Cause]] = []
             for seen in some:
                 actor = Actor(kind="charger", id=seen.charge_box_id)
                 cause = Cause(actor=actor, correlation_id=self._new_id())
-                events += [(event, cause) for event in chargers[seen.charge_box_id].apply(seen)]
+                events += [(event, cause) for event in chargers[seen.charge_box_id].apply(seen, now)]
                 await self._tell_decision(tx, seen)
             await store.save(tx, chargers.values(), self._instance)
             await self._outbox.add_each(tx, events)

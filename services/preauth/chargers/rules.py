@@ -61,6 +61,8 @@ class Charger:
     `fields` holds columns that changed, by name; `touched_*` what of the rest has to be written.
 
     A replica may tell late, when the charger has long been at another one: what is older than what is known is no news.
+    Unless what is known is of a time still to come: whoever dated it was ahead, and until then all that is newer would
+    seem older.
     """
 
     charge_box_id: str
@@ -74,7 +76,7 @@ class Charger:
     touched_connectors: set[int] = field(default_factory=set)
     touched_sessions: set[int] = field(default_factory=set)
 
-    def apply(self, seen: Seen) -> list[Event]:
+    def apply(self, seen: Seen, now: datetime) -> list[Event]:
         """Take in one thing that passed. Returns what others should hear; repeating it tells nothing new."""
         match seen:
             case Connected():
@@ -82,11 +84,11 @@ class Charger:
             case Disconnected():
                 return self._disconnected(seen)
             case Booted():
-                self._booted(seen)
+                self._booted(seen, now)
             case FirmwareReported():
                 self.fields["firmware_status"] = seen.status
             case StatusReported():
-                return self._status(seen)
+                return self._status(seen, now)
             case SessionStarted():
                 return self._started(seen)
             case SessionStopped():
@@ -129,8 +131,8 @@ class Charger:
             )
         ]
 
-    def _booted(self, seen: Booted) -> None:
-        if self.boot_at is not None and seen.at < self.boot_at:
+    def _booted(self, seen: Booted, now: datetime) -> None:
+        if self.boot_at is not None and seen.at < self.boot_at <= now:
             return
         self.boot_at = seen.at
         self.fields |= {
@@ -142,7 +144,7 @@ class Charger:
             "firmware_version": seen.firmware_version,
         }
 
-    def _status(self, seen: StatusReported) -> list[Event]:
+    def _status(self, seen: StatusReported, now: datetime) -> list[Event]:
         after = ConnectorState(
             status=seen.status,
             error_code=seen.error_code,
@@ -151,7 +153,7 @@ class Charger:
         )
         known = self.connectors.get(seen.connector_id)
         before = known.state if known is not None else None
-        if known is not None and seen.at < known.seen_at:
+        if known is not None and seen.at < known.seen_at <= now:
             return []
         self.connectors[seen.connector_id] = Connector(after, seen.reported_at or seen.at, seen.at)
         self.touched_connectors.add(seen.connector_id)

@@ -22,6 +22,18 @@ from shared.database.engine import Read, Write
 _VANISHED = 1006
 
 
+def _lately(time: sa.ColumnElement[datetime], at: datetime, within: timedelta) -> sa.ColumnElement[bool]:
+    """Whether it is no longer ago. Nor further ahead: whoever dated that was wrong, and nobody waits for its end."""
+    return time.between(at - within, at + within)
+
+
+def _later(
+    known: sa.ColumnElement[datetime], seen: sa.ColumnElement[datetime], at: datetime
+) -> sa.ColumnElement[datetime]:
+    """The later of the two; what is known as of a time still to come counts as of now, and hides nothing."""
+    return sa.func.greatest(sa.case((known > at, at), else_=known), seen)
+
+
 # What passed the gateway
 
 
@@ -148,8 +160,8 @@ async def keep_alive(
         charger.update()
         .where(charger.c.charge_box_id == spoke.c.charge_box_id)
         .values(
-            last_seen_at=sa.func.greatest(charger.c.last_seen_at, spoke.c.seen_at),
-            last_heartbeat_at=sa.func.greatest(charger.c.last_heartbeat_at, spoke.c.heartbeat_at),
+            last_seen_at=_later(charger.c.last_seen_at, spoke.c.seen_at, at),
+            last_heartbeat_at=_later(charger.c.last_heartbeat_at, spoke.c.heartbeat_at, at),
         )
     )
 
@@ -165,12 +177,12 @@ async def orphans(
     tx: Read, instance: UUID, living: Collection[UUID], at: datetime, dead_after: timedelta
 ) -> list[Disconnected]:
     """Sockets that are gone without a word: this replica's that it does not have, and those of replicas that died."""
-    dead = sa.select(gateway_instance.c.instance).where(gateway_instance.c.seen_at >= at - dead_after)
-    settled = charger_connection.c.connected_at < at - dead_after
+    alive = sa.select(gateway_instance.c.instance).where(_lately(gateway_instance.c.seen_at, at, dead_after))
+    settled = ~_lately(charger_connection.c.connected_at, at, dead_after)
     mine = sa.and_(
         charger_connection.c.instance == instance, charger_connection.c.connection_id.not_in(living), settled
     )
-    theirs = sa.and_(charger_connection.c.instance != instance, charger_connection.c.instance.not_in(dead), settled)
+    theirs = sa.and_(charger_connection.c.instance != instance, charger_connection.c.instance.not_in(alive), settled)
     rows = await tx.execute(sa.select(charger_connection).where(sa.or_(mine, theirs)))
     return [
         Disconnected(
@@ -189,7 +201,7 @@ async def bury(tx: Write, at: datetime, dead_after: timedelta) -> None:
     held = sa.select(charger_connection.c.instance)
     await tx.execute(
         gateway_instance.delete().where(
-            gateway_instance.c.seen_at < at - dead_after, gateway_instance.c.instance.not_in(held)
+            ~_lately(gateway_instance.c.seen_at, at, dead_after), gateway_instance.c.instance.not_in(held)
         )
     )
 
@@ -202,25 +214,29 @@ async def forget_sessions(tx: Write, before: datetime) -> None:
     await tx.execute(charger_session.delete().where(charger_session.c.seen_at < before))
 
 
-async def note(tx: Write, charge_box_id: str, at: datetime) -> None:
+async def note(tx: Write, charge_box_id: str, seen_at: datetime, at: datetime) -> None:
     """A charger was heard of, by whatever way."""
-    statement = pg.insert(charger).values(charge_box_id=charge_box_id, first_seen_at=at, last_seen_at=at)
-    later = sa.func.greatest(charger.c.last_seen_at, statement.excluded.last_seen_at)
+    statement = pg.insert(charger).values(charge_box_id=charge_box_id, first_seen_at=seen_at, last_seen_at=seen_at)
+    later = _later(charger.c.last_seen_at, statement.excluded.last_seen_at, at)
     await tx.execute(
         statement.on_conflict_do_update(index_elements=[charger.c.charge_box_id], set_={"last_seen_at": later})
     )
 
 
-async def note_tapped(tx: Write, since: datetime) -> None:
+async def note_tapped(tx: Write, since: datetime, at: datetime) -> None:
     """Chargers at which a card was presented since then, whatever way the tap came."""
     tapped = (
-        sa.select(tap.c.charge_box_id, sa.func.min(tap.c.received_at), sa.func.max(tap.c.received_at))
+        sa.select(
+            tap.c.charge_box_id,
+            sa.func.least(sa.func.min(tap.c.received_at), at),
+            sa.func.least(sa.func.max(tap.c.received_at), at),
+        )
         .where(tap.c.received_at >= since)
         .group_by(tap.c.charge_box_id)
         .order_by(tap.c.charge_box_id)
     )
     statement = pg.insert(charger).from_select(["charge_box_id", "first_seen_at", "last_seen_at"], tapped)
-    later = sa.func.greatest(charger.c.last_seen_at, statement.excluded.last_seen_at)
+    later = _later(charger.c.last_seen_at, statement.excluded.last_seen_at, at)
     await tx.execute(
         statement.on_conflict_do_update(index_elements=[charger.c.charge_box_id], set_={"last_seen_at": later})
     )
@@ -265,15 +281,16 @@ async def claim_readiness(
 ) -> list[tuple[str, str | None]]:
     """Chargers, with their subprotocol, whose configuration should be asked for now, claimed by the time of asking.
 
-    Due: never asked; told before its last boot; told longer ago than `stale`. Not again within `retry`.
+    Due: never asked; told before its last boot; told longer ago than `stale`, or at a time still to come, of which
+    nobody knows whether it was before the boot. Not again within `retry`.
     """
     online = sa.or_(
         sa.exists().where(charger_connection.c.charge_box_id == charger.c.charge_box_id),
         sa.not_(charger.c.via_gateway),
     )
     checked = charger.c.ready_checked_at
-    due = sa.or_(checked.is_(None), checked < charger.c.boot_at, checked < at - stale)
-    rested = sa.or_(charger.c.ready_asked_at.is_(None), charger.c.ready_asked_at < at - retry)
+    due = sa.or_(checked.is_(None), checked < charger.c.boot_at, checked < at - stale, checked > at)
+    rested = sa.or_(charger.c.ready_asked_at.is_(None), ~_lately(charger.c.ready_asked_at, at, retry))
     picked = (
         sa.select(charger.c.charge_box_id)
         .where(online, due, rested)
@@ -292,7 +309,7 @@ async def claim_online(
     """The charger, with its subprotocol, where it bypasses the gateway or takes no cards, and was not asked within
     `stale`: claimed.
     """
-    rested = sa.or_(charger.c.ready_asked_at.is_(None), charger.c.ready_asked_at < at - stale)
+    rested = sa.or_(charger.c.ready_asked_at.is_(None), ~_lately(charger.c.ready_asked_at, at, stale))
     statement = (
         charger.update()
         .where(

@@ -23,6 +23,8 @@ from shared.database.engine import Database, Write
 from shared.runtime.clock import Clock
 
 KEPT: Final = timedelta(days=7)
+# A station's clock that was further ahead of ours when its session was seen tells nothing of what came after.
+AHEAD: Final = timedelta(minutes=1)
 _NOT_STARTED: Final = frozenset({"rejected", "not_connected", "failed"})
 
 
@@ -50,7 +52,7 @@ class Projections:
             connector_id=event.connector_id,
             id_tag=IdTag(event.id_tag),
             started_at=event.started_at,
-            seen_at=envelope.time,
+            seen_at=self._seen_at(envelope),
             session=event.session,
         )
 
@@ -64,7 +66,7 @@ class Projections:
             connector_id=event.connector_id,
             id_tag=IdTag(event.id_tag),
             started_at=event.started_at,
-            seen_at=envelope.time,
+            seen_at=self._seen_at(envelope),
             session=event.session,
         )
         await session_stopped(
@@ -83,8 +85,8 @@ class Projections:
                 tx,
                 charge_box_id=event.charge_box_id,
                 id_tag=id_tag_key(card),
-                # By sync's own clock, which may be ahead of ours: its Authorize comes after it all the same.
-                at=min(envelope.time, self._clock()),
+                # Its Authorize comes after it, whatever sync's clock says.
+                at=self._seen_at(envelope),
                 remote_start_id=event.operation_id,
             )
 
@@ -94,6 +96,10 @@ class Projections:
             await remote_start_void(
                 tx, charge_box_id=event.charge_box_id, at=self._clock(), remote_start_id=event.operation_id
             )
+
+    def _seen_at(self, envelope: Envelope) -> datetime:
+        """When sync saw it, by its own clock, which may be ahead of ours."""
+        return min(envelope.time, self._clock())
 
     async def forget(self) -> None:
         """Delete sessions and remote starts that matter to no tap any more."""
@@ -133,7 +139,8 @@ async def session_started(
     `started_at` is the station's clock; `seen_at` ours; `session` its whole name, where that is known.
 
     The gateway cannot know which SteVe database an id is of, so an id may come again after SteVe was installed anew:
-    what began later, and cannot be the session that is known, takes its place.
+    what began later, and cannot be the session that is known, takes its place. Later as the station says, unless what
+    it said of the known one was still to come when that was seen.
     """
     values: dict[str, Any] = {
         "connector_id": connector_id,
@@ -144,12 +151,16 @@ async def session_started(
     }
     known = open_session.c
     statement = pg.insert(open_session).values(charge_box_id=charge_box_id, transaction_id=transaction_id, **values)
+    later = sa.case(
+        (known.station_started_at > known.started_at + AHEAD, known.started_at < seen_at),
+        else_=known.station_started_at < started_at,
+    )
     another = sa.or_(known.stopped_at < started_at, known.id_tag != id_tag, known.connector_id != connector_id)
     await tx.execute(
         statement.on_conflict_do_update(
             index_elements=[known.charge_box_id, known.transaction_id],
             set_={**values, "stopped_at": None, "energy_wh": None},
-            where=sa.and_(known.station_started_at < started_at, another),
+            where=sa.and_(later, another),
         )
     )
     if session is not None:

@@ -72,7 +72,8 @@ class Evidence:
             tx,
             charge_box_id=event.charge_box_id,
             id_tag=event.id_tag,
-            started_at=rules.began_at(event.started_at, envelope.time),
+            # Sync's clock may be ahead of ours.
+            started_at=rules.began_at(event.started_at, min(envelope.time, self._clock())),
             session=event.session,
             within=self._session_within,
         )

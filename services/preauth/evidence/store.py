@@ -232,7 +232,8 @@ async def may_tell_rate(tx: Write, charge_box_id: str, *, now: datetime, again_a
     statement = statement.on_conflict_do_update(
         index_elements=[rate_told.c.charge_box_id],
         set_={"told_at": now},
-        where=rate_told.c.told_at <= now - again_after,
+        # Also where it was told at a time still to come: by a clock that was ahead.
+        where=~rate_told.c.told_at.between(now - again_after, now + again_after),
     )
     return (await tx.execute(statement.returning(rate_told.c.charge_box_id))).first() is not None
 

@@ -185,6 +185,10 @@ async def test_an_id_that_comes_again_is_another_session(preauth: Preauth) -> No
     await session(preauth, 2, "04C1", ago_s=3600)
     await session(preauth, 2, "04D1")
     assert await preauth.tap("04D1", CP) is None
+    # A station whose clock was ahead then: what it says of the old one does not make that the later one.
+    await session(preauth, 3, "04E1", ago_s=-3600)
+    await session(preauth, 3, "04F1")
+    assert await preauth.tap("04F1", CP) is None
     assert await preauth.tap("04C1", CP) == "BLOCKED"
 
 
@@ -491,3 +495,7 @@ async def test_an_unusual_rate_is_told_once(preauth: Preauth) -> None:
     await watch()
     [event] = preauth.events("interception.rate_unusual")
     assert event["data"]["intercepted"] == 6
+    # By a clock that was ahead.
+    preauth.run("UPDATE rate_told SET told_at = now() + interval '2 hours'")
+    await watch()
+    assert len(preauth.events("interception.rate_unusual")) == 2

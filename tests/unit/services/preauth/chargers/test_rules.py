@@ -27,6 +27,8 @@ from shared.contracts.events.preauth import (
 )
 
 AT = datetime(2026, 5, 1, 10, tzinfo=UTC)
+# When it is written down.
+NOW = AT + timedelta(hours=1)
 
 
 def later(seconds: float) -> datetime:
@@ -62,7 +64,7 @@ def test_connected_and_disconnected_alternate(steps: list[tuple[bool, int]]) -> 
     told: list[type] = []
     open_now: set[int] = set()
     for opens, number in steps:
-        events = charger.apply(connected(ids[number]) if opens else gone(ids[number]))
+        events = charger.apply(connected(ids[number]) if opens else gone(ids[number]), NOW)
         (open_now.add if opens else open_now.discard)(number)
         told += [type(event) for event in events]
     assert told == [(ChargerConnected, ChargerDisconnected)[n % 2] for n in range(len(told))]
@@ -72,7 +74,7 @@ def test_connected_and_disconnected_alternate(steps: list[tuple[bool, int]]) -> 
 def test_socket_that_opened_and_closed_in_one_batch_leaves_no_row() -> None:
     """What came and went between two writes is told, and nothing of it is left open."""
     charger, one = Charger("CP"), uuid4()
-    events = [*charger.apply(connected(one)), *charger.apply(gone(one, later(1), 1006))]
+    events = [*charger.apply(connected(one), NOW), *charger.apply(gone(one, later(1), 1006), NOW)]
     assert [type(event) for event in events] == [ChargerConnected, ChargerDisconnected]
     assert not charger.opened
     assert not charger.closed
@@ -82,21 +84,21 @@ def test_socket_that_opened_and_closed_in_one_batch_leaves_no_row() -> None:
 def test_unknown_disconnect_tells_nothing() -> None:
     """A socket that is closed already, by whoever noticed first, is not closed again."""
     charger = Charger("CP")
-    assert charger.apply(gone(uuid4())) == []
+    assert charger.apply(gone(uuid4()), NOW) == []
     assert charger.fields == {}
 
 
 def test_status_is_told_when_it_changes() -> None:
     """A repeated status is not told, but known to be that new."""
     charger = Charger("CP")
-    (first,) = charger.apply(status("Available"))
+    (first,) = charger.apply(status("Available"), NOW)
     assert isinstance(first, ChargerStatusChanged)
     assert first.before is None
     charger.touched_connectors.clear()
-    assert charger.apply(status("Available", later(10))) == []
+    assert charger.apply(status("Available", later(10)), NOW) == []
     assert charger.touched_connectors == {1}
     assert charger.connectors[1].seen_at == later(10)
-    (changed,) = charger.apply(status("Faulted", later(71)))
+    (changed,) = charger.apply(status("Faulted", later(71)), NOW)
     assert isinstance(changed, ChargerStatusChanged)
     assert changed.before is not None
     assert (changed.before.status, changed.after.status) == ("Available", "Faulted")
@@ -130,19 +132,19 @@ def stop(transaction_id: int = 7, at: datetime = AT, meter: int = 300) -> Sessio
 def test_session_is_told_once_and_its_stop_knows_its_start() -> None:
     """Repeating a start or a stop tells nothing new; the stop carries card and connector of the start."""
     charger = Charger("CP")
-    (started,) = charger.apply(start())
+    (started,) = charger.apply(start(), NOW)
     assert isinstance(started, ChargerSessionStarted)
     assert started.id_tag == "CARD"
-    assert charger.apply(start()) == []
-    (stopped,) = charger.apply(stop(at=later(5)))
+    assert charger.apply(start(), NOW) == []
+    (stopped,) = charger.apply(stop(at=later(5)), NOW)
     assert isinstance(stopped, ChargerSessionStopped)
     assert (stopped.id_tag, stopped.connector_id, stopped.meter_stop_wh) == ("CARD", 2, 300)
-    assert charger.apply(stop(at=later(5))) == []
+    assert charger.apply(stop(at=later(5)), NOW) == []
 
 
 def test_stop_without_a_seen_start_is_told_all_the_same() -> None:
     """A session that began before the gateway was there ends with what its stop says."""
-    (stopped,) = Charger("CP").apply(stop())
+    (stopped,) = Charger("CP").apply(stop(), NOW)
     assert isinstance(stopped, ChargerSessionStopped)
     assert (stopped.id_tag, stopped.connector_id) == (None, None)
 
@@ -150,9 +152,9 @@ def test_stop_without_a_seen_start_is_told_all_the_same() -> None:
 def test_transaction_id_that_is_used_again_is_a_new_session() -> None:
     """A reinstalled SteVe counts from 1 again: another start under a known id replaces what was known."""
     charger = Charger("CP")
-    charger.apply(start())
-    charger.apply(stop(at=later(5)))
-    (again,) = charger.apply(start(id_tag="other"))
+    charger.apply(start(), NOW)
+    charger.apply(stop(at=later(5)), NOW)
+    (again,) = charger.apply(start(id_tag="other"), NOW)
     assert isinstance(again, ChargerSessionStarted)
     assert charger.sessions[7].stopped_at is None
 
@@ -172,7 +174,7 @@ def boot(at: datetime = AT, firmware: str = "2") -> Booted:
 def test_boot_tells_what_the_charger_is() -> None:
     """A BootNotification replaces what was known of model and firmware."""
     charger = Charger("CP")
-    assert charger.apply(boot()) == []
+    assert charger.apply(boot(), NOW) == []
     assert charger.fields["firmware_version"] == "2"
     assert charger.fields["boot_at"] == AT
 
@@ -212,15 +214,30 @@ def test_what_a_replica_tells_late_changes_nothing_newer(steps: list[tuple[str, 
     seen = passed([kind for kind, _ in steps])
     in_order, in_turns = Charger("CP"), Charger("CP")
     for one in seen:
-        in_order.apply(one)
+        in_order.apply(one, NOW)
     replicas = [
         [one for one, (_, second) in zip(seen, steps, strict=True) if second is which] for which in (False, True)
     ]
     turn = iter(turns)
     while any(replicas):
         mine = replicas[next(turn, False)] or replicas[0] or replicas[1]
-        in_turns.apply(mine.pop(0))
+        in_turns.apply(mine.pop(0), NOW)
     assert known_of(in_turns) == known_of(in_order)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["Available", "Faulted", "boot"]), st.integers(-3600, 3600)), max_size=12))
+def test_what_was_dated_ahead_hides_nothing_that_comes_after(steps: list[tuple[str, int]]) -> None:
+    """Whatever times other clocks gave to what is known, also ones that are still to come: what passes now is known."""
+    charger = Charger("CP")
+    for kind, off_s in steps:
+        at = NOW + timedelta(seconds=off_s)
+        charger.apply(boot(at, "old") if kind == "boot" else status(kind, at), NOW)
+    (changed,) = charger.apply(status("Charging", NOW), NOW)
+    assert isinstance(changed, ChargerStatusChanged)
+    charger.apply(boot(NOW, "new"), NOW)
+    known = charger.connectors[1]
+    assert (known.state.status, known.seen_at) == ("Charging", NOW)
+    assert (charger.fields["firmware_version"], charger.boot_at) == ("new", NOW)
 
 
 def keys(**values: str | None) -> list[dict[str, Any]]:
