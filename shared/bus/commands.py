@@ -72,10 +72,6 @@ class Dispatcher:
                 reply = await self._execute(envelope, cause)
             except Problem as problem:
                 reply = _refused(problem)
-            except ValidationError as error:
-                first = error.errors(include_url=False, include_input=False)[0]
-                where = ".".join(str(part) for part in first["loc"])
-                reply = _refused(Invalid(f"{where}: {first['msg']}"))
             except TooLateError:
                 log.info("A command came too late and was rolled back.", action="request.late", request=envelope.name)
                 self._counted.labels(envelope.name, "late").inc()
@@ -93,15 +89,15 @@ class Dispatcher:
             request, query = self._queries[envelope.name]
             timeout = (envelope.deadline - self._clock()).total_seconds()
             async with asyncio.timeout(max(timeout, 0)):
-                return _value(envelope, await query(request.model_validate(envelope.data), cause))
+                return _value(envelope, await query(_read(request, envelope), cause))
         if envelope.name in self._commands:
             request_type, command = self._commands[envelope.name]
             _check_key(envelope)
-            return await self._execute_once(envelope, request_type.model_validate(envelope.data), command, cause)
+            return await self._execute_once(envelope, _read(request_type, envelope), command, cause)
         if envelope.name in self._effects:
             request_type, effective = self._effects[envelope.name]
             _check_key(envelope)
-            return await self._execute_effect(envelope, request_type.model_validate(envelope.data), effective, cause)
+            return await self._execute_effect(envelope, _read(request_type, envelope), effective, cause)
         raise Invalid(f"there is no request named {envelope.name!r} here")
 
     async def _execute_once(
@@ -196,6 +192,16 @@ class Dispatcher:
         if row.reply is None:
             raise EffectUnknown(envelope.name)
         return ReplyEnvelope.model_validate_json(row.reply)
+
+
+def _read(request: type[Q], envelope: RequestEnvelope) -> Q:
+    """:raises Invalid: it does not fit its form. Whatever does not fit later is a fault of ours, and no refusal."""
+    try:
+        return request.model_validate(envelope.data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise Invalid(f"{where}: {first['msg']}") from error
 
 
 def _check_key(envelope: RequestEnvelope) -> None:

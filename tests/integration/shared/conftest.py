@@ -35,6 +35,11 @@ class Toy(BaseModel):
     text: str
 
 
+def misread() -> Toy:
+    """What an owner's own mistake looks like: it reads something, which does not fit."""
+    return Toy.model_validate({})
+
+
 class Echo(Request[Toy]):
     name: ClassVar[str] = "echo"
     owner: ClassVar[str] = NAME

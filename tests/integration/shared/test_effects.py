@@ -15,7 +15,7 @@ from shared.contracts.request import Request
 from shared.database.engine import Write
 from shared.runtime.service import Service
 from tests.databases import TestDatabase
-from tests.integration.shared.conftest import CAUSE, NAME, Running, Toy, running
+from tests.integration.shared.conftest import CAUSE, NAME, Running, Toy, misread, running
 from tests.waiting import until
 
 ADA = CAUSE.actor
@@ -59,6 +59,8 @@ class Bell:
         await asyncio.sleep(self.takes_s)
         if request.text == "falls after":
             raise RuntimeError("a fault of ours after it")
+        if request.text == "misread after":
+            return misread()
         await _write(tx, "rung")
         if request.text == "refused after":
             raise Deaf("It was rung.")
@@ -142,7 +144,7 @@ def _lose_the_connection(database: TestDatabase) -> None:
         )
 
 
-@pytest.mark.parametrize("text", ["falls after", "connection lost"])
+@pytest.mark.parametrize("text", ["falls after", "misread after", "connection lost"])
 async def test_without_an_outcome_it_is_unknown_and_not_done_again(
     database: TestDatabase, broker: str, bell: Bell, text: str
 ) -> None:

@@ -18,7 +18,7 @@ from shared.database.engine import Write
 from shared.runtime.clock import utc_now
 from shared.runtime.service import Service
 from tests.databases import TestDatabase
-from tests.integration.shared.conftest import CAUSE, NAME, Echo, Running, Toy, Write1, depth, running
+from tests.integration.shared.conftest import CAUSE, NAME, Echo, Running, Toy, Write1, depth, misread, running
 from tests.waiting import until
 
 ACTOR = CAUSE.actor
@@ -29,14 +29,14 @@ class Taken(Conflict):
 
 
 def answering(service: Service, executed: list[str] | None = None) -> None:
-    """Echoes; writes one row; refuses the text "taken"; crashes on "crash"; takes its time on "slow".
+    """Echoes; writes one row; refuses the text "taken"; crashes on "crash" and "misread"; takes its time on "slow".
 
     Each execution leaves its text in `executed`, whatever becomes of it.
     """
     executed = [] if executed is None else executed
 
     async def echo(request: Echo, _: Cause) -> Toy:
-        return Toy(text=request.text)
+        return misread() if request.text == "misread" else Toy(text=request.text)
 
     async def write(tx: Write, request: Write1, _: Cause) -> Toy:
         await tx.execute(
@@ -48,6 +48,8 @@ def answering(service: Service, executed: list[str] | None = None) -> None:
         executed.append(request.text)
         if request.text == "crash":
             raise RuntimeError("a fault of ours")
+        if request.text == "misread":
+            return misread()
         if request.text == "slow":
             await asyncio.sleep(0.6)
         if request.text == "large":
@@ -203,6 +205,16 @@ async def test_a_crash_is_unknown_and_nothing_is_parked_or_retried(database: Tes
         assert await depth(broker, requests_queue(NAME)) == 0
         assert await depth(broker, parked_queue(events_queue(NAME))) == 0
         assert executed == ["crash"]
+
+
+async def test_what_the_owner_itself_gets_wrong_is_no_refusal(database: TestDatabase, broker: str) -> None:
+    """A reply that does not fit its own form is a fault of ours: the caller, who asked rightly, is told nothing."""
+    async with running(database.admin_url, broker, wire=answering) as toy:
+        for request, key in ((Echo(text="misread"), None), (Write1(text="misread"), "k")):
+            with pytest.raises(NoAnswerError):
+                await toy.service.requester.ask(request, actor=ACTOR, key=key, deadline_s=0.5)
+        assert await subjects(toy) == []
+        assert await toy.scalar("SELECT count(*) FROM toy.request_result") == 0
 
 
 async def _send_garbage(broker: str) -> None:
