@@ -172,10 +172,10 @@ async def retry_class(tx: Write, reason: str | None, at: datetime) -> tuple[int,
 
 
 async def stuck(tx: Write, reason: str | None, *, limit: int) -> list[sa.Row[Any]]:
-    """Some of a class that have held entries, as `locked` gives them."""
+    """Some of a class that have held entries, as `locked` gives them. What was ignored is sent by its name only."""
     statement = (
         sa.select(session.c.steve_id, session.c.transaction_pk)
-        .where(_class(reason), _HAS_HELD_ENTRIES)
+        .where(_class(reason), _HAS_HELD_ENTRIES, session.c.ignored_wh.is_(None))
         .order_by(session.c.steve_id, session.c.transaction_pk)
         .limit(limit)
     )

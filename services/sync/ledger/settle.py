@@ -208,7 +208,10 @@ class Settler:
         return Cause(actor=Actor(kind="system", id="sync"), correlation_id=self._new_id())
 
     def _apply(self, row: Any, decision: Decision, known: Known, unknown: frozenset[str], outcome: _Outcome) -> None:  # noqa: ANN401 - a row of session
-        now, owner, stuck = known.now, known.owners.get(key(row)), known.stuck_by(row)
+        now, owner = known.now, known.owners.get(key(row))
+        # What somebody ignored is held for that alone: a retry of those that are stuck would send what they did not
+        # want sent.
+        stuck = known.stuck_by(row) if row.ignored_wh is None else None
         values = {name: getattr(row, name) for name in _STATE}
         values |= {
             "steve_id": row.steve_id,
@@ -231,8 +234,8 @@ class Settler:
                 values |= _later(row, now)
             case Hold():
                 # Of an entry that is held is told first; what stands against the rest is found when that is retried.
-                if stuck is None or row.billing == "ignored":
-                    self._hold(row, decision, values, now, outcome)
+                if stuck is None:
+                    self._hold(row, decision, values, now, outcome, energy_wh=known.held_wh(row) + waiting_wh(row))
             case Bill():
                 assert owner is not None  # noqa: S101 - nothing is billed to nobody (decide)
                 self._bill(row, decision, owner, values, outcome, stuck=stuck, now=now)
@@ -240,7 +243,7 @@ class Settler:
                 if stuck is None:
                     self._release(row, values, outcome)
                     outcome.settled.append(key(row))
-        if stuck is not None and row.billing not in {"held", "ignored"} and not isinstance(decision, Wait):
+        if stuck is not None and row.billing != "held" and not isinstance(decision, Wait):
             # What is billed now goes by itself, unless it takes something back: that waits with what is held.
             goes = isinstance(decision, Bill) and decision.to_wh >= decision.from_wh
             waits_wh = known.held_wh(row) + (0 if goes else waiting_wh(row))

@@ -304,7 +304,7 @@ def _first_held(column: sa.Column[Any]) -> sa.ScalarSelect[Any]:
 async def hold_sessions(
     tx: Write, entries: Sequence[Entry], *, reason: str, explanation: str, at: datetime
 ) -> dict[Key, tuple[str, str]]:
-    """Hold the sessions of entries that are held since now, but for those that are to be ignored; returns which, and
+    """Hold the sessions of entries that are held since now, but for those that somebody ignored; returns which, and
     for what: the entry before this one may be held for another reason.
 
     What is to be decided about them stays so.
@@ -315,7 +315,7 @@ async def hold_sessions(
     await _lock(tx, wanted)
     held = await tx.execute(
         sa.update(session)
-        .where(*(session.c[name] == _WANTED.c[name] for name in _SESSION), session.c.billing != "ignored")
+        .where(*(session.c[name] == _WANTED.c[name] for name in _SESSION), session.c.ignored_wh.is_(None))
         .values(
             billing="held",
             hold_reason=_first_held(entry.c.hold_reason),

@@ -9,6 +9,7 @@ from shared.contracts.requests.sync_work import IgnoreHeld, ReleaseHeld, RetryHe
 from tests.integration.services.sync.conftest import World, ago
 from tests.integration.services.sync.reconcile.test_reconcile import prove, settle, sums
 from tests.integration.services.sync.test_held import do, held
+from tests.integration.services.sync.test_held_entries import clear_conflict, conflict
 
 
 async def ignore(world: World, one: Transaction) -> str:
@@ -86,3 +87,46 @@ async def test_an_ignored_session_is_taken_back_by_its_name(world: World) -> Non
     await do(world, ReleaseHeld(sessions=[session]))
     await world.turn()
     assert world.counted() == (500_000, 1)
+
+
+async def test_an_ignored_conflict_is_not_sent_by_a_retry_of_a_class(world: World) -> None:
+    """Its energy was billed by hand: the station's own stop brings it back as one that was ignored, not as the conflict
+    it was, so that only who names it has it sent.
+    """
+    await world.link("A")
+    one = world.charge("A", 9_000, stop_actor=StopActor.MANUAL)
+    conflict(world, one.pk)
+    await world.turn()
+    session = await ignore(world, one)
+    await own_stop(world, one, 9_500)
+    [queued] = (await held(world)).held
+    assert (queued.reason, queued.energy_wh) == ("changed_since_ignored", 9_500)
+    assert (await world.events("transaction.held"))[-1].data["energy_wh"] == 9_500
+    clear_conflict(world, one.pk)
+    for retry in (
+        RetryHeld(reason="changed_since_ignored"),
+        RetryHeld(reason="id_conflict"),
+        RetryHeld(everything=True),
+    ):
+        await do(world, retry)
+        await world.turn()
+    assert world.counted() == (0, 0)
+    assert (await world.session(one.pk)).hold_reason == "changed_since_ignored"
+    await do(world, RetryHeld(sessions=[session]))
+    await world.turn()
+    assert world.counted() == (9_500, 2)
+
+
+async def test_what_is_on_its_way_does_not_hide_that_it_was_ignored(world: World) -> None:
+    """An entry that Lago refuses after the session was ignored and held again leaves it held for that."""
+    await world.link("A")
+    one = world.charge("A", 9_000, stop_actor=StopActor.MANUAL)
+    conflict(world, one.pk)
+    await world.turn()
+    await ignore(world, one)
+    await own_stop(world, one, 9_500)
+    async with world.service.database.write() as tx:
+        await tx.exec_driver_sql("UPDATE sync.ledger_entry SET state = 'pending', hold_reason = NULL")
+    await world.rooms.delivery.deliver()
+    assert [entry.state for entry in await world.entries(one.pk)] == ["held"]
+    assert (await world.session(one.pk)).hold_reason == "changed_since_ignored"

@@ -252,4 +252,15 @@ KNOWN: Final[Mapping[str, list[Action]]] = {
         ("turn", 0),
         ("period",),
     ],
+    "an id is somebody else's, it is billed by hand and ignored, and the station tells more": [
+        ("charge", "CARD-A", 9_000, "manual"),
+        ("foreign", 0),
+        ("turn", 0),
+        ("ignore", 0),
+        ("restop", 0, 9_500),
+        ("turn", 0),
+        ("clear", 0),
+        ("retry", "class", 0),
+        ("turn", 1),
+    ],
 }
