@@ -2,12 +2,18 @@
 
 import functools
 import ssl
+import sys
 from pathlib import Path
 from typing import Any, Final
 
 import certifi
 import pytest
 import structlog
+from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util import LRUCache
+
+from shared.database import engine
 
 # Much of these tests is waiting for processes: spread over the others, they leave the cores to them. The longest come
 # first, and all some time before the end, so that none is what the others wait for.
@@ -29,8 +35,30 @@ def _create_once(*given: Any, **named: Any) -> ssl.SSLContext:  # noqa: ANN401 -
     return _public_authorities() if not given and named == {"cafile": certifi.where()} else _create(*given, **named)
 
 
+_compiled: Final[LRUCache[Any, Any]] = LRUCache(5_000)
+
+
+def _create_engine_that_shares(*given: Any, **named: Any) -> AsyncEngine:  # noqa: ANN401 - whatever SQLAlchemy takes
+    """A service makes one engine, which puts a statement into SQL once, 2 ms each; here each test makes some."""
+    return create_async_engine(*given, **named, execution_options={"compiled_cache": _compiled})
+
+
+def _is_alike(one: object, other: object) -> bool:
+    return type(one) is type(other)
+
+
+def _alike(one: object) -> int:
+    return hash(type(one))
+
+
 def pytest_configure() -> None:
     ssl.create_default_context = _create_once
+    vars(engine)["create_async_engine"] = _create_engine_that_shares
+    # What was put into SQL for one engine is as good for another: they are told apart by this only.
+    PGDialectAsync_psycopg.__eq__ = _is_alike  # type: ignore[method-assign]
+    PGDialectAsync_psycopg.__hash__ = _alike  # type: ignore[assignment,method-assign]
+    # Httpcore asks for it at each request, and searches the whole path where it is not installed.
+    sys.modules.setdefault("sniffio", None)  # type: ignore[arg-type]
     # As structlog does by itself, but for tracebacks: to colour one takes 100 ms, in which a service's loop stands.
     structlog.configure(
         processors=[

@@ -35,6 +35,9 @@ AMQP_URL = "EXPRESSYNC_TEST_AMQP_URL"
 T = TypeVar("T")
 PACKAGES = Path(__file__).parents[1] / ".local" / "packages"
 
+# Each connection would compute its proof of a password for 3 ms, thousands of times, to keep guesses of it dear.
+CHEAP = {"scram_iterations": "1"}
+
 LOCAL = "local"
 CONTAINERS = "containers"
 WAYS = (LOCAL, CONTAINERS)
@@ -100,7 +103,7 @@ class Infra:
         if way == LOCAL:
             # Asks only whether there are any.
             binaries()
-            return Postgres(self._folder / "postgres", fsync=self._fsync)
+            return Postgres(self._folder / "postgres", fsync=self._fsync, settings=CHEAP)
         return postgres_in_container()
 
     def _rabbitmq_by(self, way: str) -> Server:
