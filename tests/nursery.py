@@ -1,8 +1,8 @@
 """Programs of ours as processes that need not import anything: each is forked from one that has.
 
-To import a service takes 1.3 s of a core, and the tests start hundreds. What a test gets is a process like any other,
-with its own environment, folder and files, which can be killed, frozen or told to end; only how it came to be is
-another, and `tests/e2e` starts the commands themselves. A command with pipes is in `tests.commands`.
+To import a service takes 1.3 s of a core, most of it for libraries, and the tests start hundreds. What a test gets is a
+process like any other, with its own environment, folder and files, which can be killed, frozen or told to end; only how
+it came to be is another, and `tests/e2e` starts the commands themselves. A command with pipes is in `tests.commands`.
 
 `python -m tests.nursery DESCRIPTOR` serves the requests of `Nursery` over that socket until it closes.
 """
@@ -26,7 +26,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -37,6 +37,24 @@ PR_SET_PDEATHSIG: Final = 1
 POLL_S: Final = 0.02
 GRACE_S: Final = 20.0
 _LONGEST_REQUEST: Final = 1 << 16
+HOUSE: Final = ("deploy.", "services.")
+# What takes long of what our programs import, and is the same in all.
+LIBRARIES: Final = (
+    "aio_pika",
+    "fastapi",
+    "faststream.rabbit",
+    "httpx",
+    "prometheus_client",
+    "psycopg_pool",
+    "pydantic_settings",
+    "rich.console",
+    "sqlalchemy.dialects.postgresql",
+    "sqlalchemy.ext.asyncio",
+    "structlog",
+    "typer",
+    "uvicorn",
+    "uvloop",
+)
 
 
 class Forked:
@@ -96,12 +114,16 @@ class Forked:
 class Nursery:
     """The process to fork from. Its children end with it, and it ends with this one."""
 
-    def __init__(self) -> None:
+    def __init__(self, parent: Nursery | None = None) -> None:
+        """Out of another one, or an interpreter of its own."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._wait: Callable[[float], int]
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "tests.nursery", str(theirs.fileno())], pass_fds=[theirs.fileno()], cwd=ROOT
-            )
+            if parent is None:
+                argv = [sys.executable, "-m", "tests.nursery", str(theirs.fileno())]
+                self._wait = subprocess.Popen(argv, pass_fds=[theirs.fileno()], cwd=ROOT).wait
+            else:
+                self._wait = Forked(parent, parent.ask({"do": "nursery"}, [theirs.fileno()])).wait
         self._socket = ours
         self._lock = threading.Lock()
 
@@ -116,7 +138,7 @@ class Nursery:
     ) -> Forked:
         """`python -m module arguments` with that whole environment; `files` are its stdin, stdout and stderr.
 
-        `needs`: what it imports. Of a package, all of it.
+        `needs`: what it imports. Of a package of ours, all of it.
         """
         request = {"do": "fork", "module": module, "arguments": arguments, "env": dict(env), "cwd": str(cwd)}
         return Forked(self, self.ask(request | {"needs": needs}, files))
@@ -130,18 +152,23 @@ class Nursery:
 
     def close(self) -> None:
         self._socket.close()
-        self._process.wait(10)
+        self._wait(10)
 
 
+# The first one is the parent of the others.
 _nurseries: Final[dict[str, Nursery]] = {}
 _opening: Final = threading.Lock()
 
 
 def nursery(module: str) -> Nursery:
-    """The one for that program: a process out of it has imported what the program imports, and nothing else."""
+    """The one for that program: of this house, a process out of it has imported what the program imports, and nothing
+    else.
+    """
     with _opening:
+        if not _nurseries:
+            _nurseries[""] = Nursery()
         if module not in _nurseries:
-            _nurseries[module] = Nursery()
+            _nurseries[module] = Nursery(_nurseries[""])
         return _nurseries[module]
 
 
@@ -185,12 +212,15 @@ def serve(requests: socket.socket) -> dict[str, Any] | None:
             _reap(codes)
             requests.send(json.dumps(codes[request["pid"]]).encode())
             continue
-        _prepare(request["needs"])
+        _prepare(request.get("needs", LIBRARIES))
         me = os.getpid()
         if (pid := os.fork()) == 0:
             os.close(wakeup)
             os.close(wakeup_write)
-            _become(request, files, me)
+            _leave(me)
+            if request["do"] == "nursery":
+                return {"do": "nursery", "socket": files[0]}
+            _become(request, files)
             return dict(request)
         codes[pid] = None
         for file in files:
@@ -210,22 +240,25 @@ def _prepare(needs: Sequence[str]) -> None:
     for name in needs:
         if name not in sys.modules:
             found = importlib.import_module(name)
-            for _, inside, _ in pkgutil.walk_packages(getattr(found, "__path__", ()), f"{name}."):
+            places = getattr(found, "__path__", ()) if name.startswith(HOUSE) else ()
+            for _, inside, _ in pkgutil.walk_packages(places, f"{name}."):
                 if not inside.endswith("__main__"):
                     importlib.import_module(inside)
             gc.freeze()
     assert threading.active_count() == 1, threading.enumerate()
 
 
-def _become(request: dict[str, Any], files: list[int], parent: int) -> None:
+def _leave(parent: int) -> None:
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGINT, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.setsid()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(127)
+
+
+def _become(request: dict[str, Any], files: list[int]) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.setsid()
     for place, file in enumerate(files):
         os.dup2(file, place)
         os.close(file)
@@ -242,8 +275,10 @@ def _become(request: dict[str, Any], files: list[int], parent: int) -> None:
 
 def main() -> None:
     gc.disable()
-    with socket.socket(fileno=int(sys.argv[1])) as requests:
-        child = serve(requests)
+    child: dict[str, Any] | None = {"do": "nursery", "socket": int(sys.argv[1])}
+    while child is not None and child["do"] == "nursery":
+        with socket.socket(fileno=child["socket"]) as requests:
+            child = serve(requests)
     if child is not None:
         sys.argv = [child["module"], *child["arguments"]]
         runpy.run_module(child["module"], run_name="__main__", alter_sys=True)
