@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from tests.faults.proxy import Proxy
-from tests.faults.taps import check_answers
+from tests.faults.taps import LOAD_PAUSE_S, check_answers
 from tests.faults.world import World, do
 from tests.waiting import until
 
@@ -20,7 +20,7 @@ async def test_a_broker_that_is_killed_under_load_loses_no_event(world: World, c
     before = len(world.taps.answers)
     healthy = await world.taps.many(count // 3)
     # The relay is in the middle of it: what it has published and what it has not is anybody's guess.
-    await world.taps.during(do(world.rabbitmq.kill))
+    await world.taps.during(do(world.rabbitmq.kill), pause_s=LOAD_PAUSE_S)
     await asyncio.gather(world.preauth.lacking(PREAUTHS), world.audit.lacking(BROKERS))
     await world.taps.many(count // 3)
     assert (await world.evidence.account()).waiting >= count // 3, "the broker was not down"
@@ -40,7 +40,9 @@ async def test_a_frozen_broker_delays_events_and_no_tap(world: World) -> None:
     """Silent, with its connections open, the broker holds up nobody at a charger; once it goes on, all arrives."""
     healthy = await world.taps.many(50)
     await do(world.rabbitmq.freeze)
-    silent = await world.taps.during(asyncio.gather(world.preauth.lacking(PREAUTHS), world.audit.lacking(BROKERS)))
+    # A quarter of a minute, until the last connection is given up.
+    lacking = asyncio.gather(world.preauth.lacking(PREAUTHS), world.audit.lacking(BROKERS))
+    silent = await world.taps.during(lacking, pause_s=0.2)
     silent += await world.taps.many(50)
     assert (await world.evidence.account()).waiting >= 50, "the broker was not silent"
     await do(world.rabbitmq.thaw)
@@ -69,7 +71,7 @@ async def test_connections_that_break_under_load_lose_no_event(world: World) -> 
             # Somebody is back, in the middle of something.
             await until(again)
 
-    broken = await world.taps.during(break_them())
+    broken = await world.taps.during(break_them(), pause_s=LOAD_PAUSE_S)
     await asyncio.gather(world.preauth.ready(), world.audit.ready())
     afterwards = await world.taps.many(50)
     await world.settled()

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from shared.database.engine import WAIT_FOR_CONNECTION_S
-from tests.faults.taps import check_answers
+from tests.faults.taps import LOAD_PAUSE_S, check_answers
 from tests.faults.world import World, do
 
 
@@ -19,7 +19,7 @@ async def test_the_database_goes_away_under_load_and_comes_back(world: World, wa
     back = world.postgres.thaw if way == "frozen" else world.postgres.start
     healthy = await world.taps.many(50)
     connections = [service.broker.accepted for service in (world.preauth, world.audit)]
-    leaving = await world.taps.during(do(gone))
+    leaving = await world.taps.during(do(gone), pause_s=LOAD_PAUSE_S)
     # Longer than a caller waits for a connection of the pool: whoever gives up then must not take others with it.
     lacking = (({"database", "taps"}, world.preauth), ({"database"}, world.audit))
     await asyncio.gather(*(service.lacking(what, for_s=WAIT_FOR_CONNECTION_S + 3) for what, service in lacking))

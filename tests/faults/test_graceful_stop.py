@@ -7,6 +7,7 @@ import pytest
 
 from tests.faults.processes import Process
 from tests.faults.proxy import UP, Trap
+from tests.faults.taps import LOAD_PAUSE_S
 from tests.faults.wire import all_of, commits, says, says_sql
 from tests.faults.world import World, do
 from tests.waiting import until
@@ -38,7 +39,7 @@ async def test_preauth_stops_under_load(world: World) -> None:
 async def test_audit_stops_under_load(world: World) -> None:
     """Events that it had in hand are finished or given back; the next start takes what came meanwhile."""
     answers = await world.taps.many(50)
-    answers += await world.taps.during(stop(world.audit))
+    answers += await world.taps.during(stop(world.audit), pause_s=LOAD_PAUSE_S)
     answers += await world.taps.many(50)
     assert await until(world.waiting_in_audits_queue) >= 50
     await world.audit.start()

@@ -31,7 +31,7 @@ class Site:
         at_gateway, stop = len(self.stream.answers), asyncio.Event()
         stream = asyncio.create_task(self.stream.run(stop))
         try:
-            at_hook = await self.world.taps.during(do(happening), pause_s=0.05)
+            at_hook = await self.world.taps.during(do(happening))
         finally:
             stop.set()
             await stream
