@@ -181,7 +181,7 @@ class Cards:
             "blocked_at": now,
         }
         written = tag if limit == 0 else await self._intended(row, intent, lambda: self._writer.write(tag, form))
-        await self._mirror(tx, row, written, now, **intent)
+        await self._mirror(tx, row, tag, written, cause, now, **intent)
         before = {"limit": limit, **_block(row)}
         change_id = await self._keep(tx, row.pk, "block", cause, before, {"limit": 0, **_plain(intent)}, now)
         blocked = CardBlocked(
@@ -206,7 +206,7 @@ class Cards:
         form = self._writer.form(tag, lambda one: one.model_copy(update={"max_active_transaction_count": wanted}))
         written = await self._writer.write(tag, form)
         now = self._clock()
-        await self._mirror(tx, row, written, now, **dict.fromkeys(rules.BLOCK))
+        await self._mirror(tx, row, tag, written, cause, now, **dict.fromkeys(rules.BLOCK))
         before = {"limit": 0, **_block(row)}
         change_id = await self._keep(tx, row.pk, "unblock", cause, before, {"limit": wanted}, now)
         kind = row.block_kind or "operator"
@@ -226,7 +226,7 @@ class Cards:
         form = self._writer.form(tag, lambda one: one.model_copy(update={"parent_id_tag": name}))
         written = await self._writer.write(tag, form)
         now = self._clock()
-        await self._mirror(tx, row, written, now)
+        await self._mirror(tx, row, tag, written, cause, now)
         await store.set_parent(tx, row.pk, parent_id_tag, since=now)
         before, after = {"parent_id_tag": row.parent_id_tag}, {"parent_id_tag": parent_id_tag}
         change_id = await self._keep(tx, row.pk, "parent", cause, before, after, now)
@@ -242,7 +242,7 @@ class Cards:
         form = self._writer.form(tag, lambda one: one.model_copy(update={"expiry_date": expiry}))
         written = await self._writer.write(tag, form)
         now = self._clock()
-        await self._mirror(tx, row, written, now)
+        await self._mirror(tx, row, tag, written, cause, now)
         before = _plain({"expiry": tag.expiry_date})
         after = _plain({"expiry": written.expiry_date})
         change_id = await self._keep(tx, row.pk, "expiry", cause, before, after, now)
@@ -296,7 +296,17 @@ class Cards:
         if expiry is not None and expiry <= self._clock():
             raise ExpiryPast(expiry)
 
-    async def _mirror(self, tx: Write, row: Any, tag: Tag, now: datetime, **more: Any) -> None:  # noqa: ANN401 - columns
+    async def _mirror(  # noqa: PLR0917 - a card, what SteVe had and has, by whom and when
+        self,
+        tx: Write,
+        row: Any,  # noqa: ANN401 - a row of card
+        found: Tag,
+        tag: Tag,
+        cause: Cause,
+        now: datetime,
+        **more: Any,  # noqa: ANN401 - columns
+    ) -> None:
+        """Note what SteVe has now, and whether the tag that was found there is still the one that was noted."""
         blocked = tag.max_active_transaction_count == 0
         values = rules.mirrored(tag) | {
             "mirrored_at": now,
@@ -304,6 +314,8 @@ class Cards:
             "blocked_since": (row.blocked_since or now) if blocked else None,
         }
         await store.update_card(tx, row.pk, values | more)
+        if found.ocpp_tag_pk != row.ocpp_tag_pk:
+            await self._another_tag(tx, row, rules.mirrored(found)["parent_id_tag"], cause)
 
     async def _insert(  # noqa: PLR0917 - a card, by whom and when
         self, tx: Write, key: str, tag: Tag, local: Mapping[str, Any], cause: Cause, now: datetime
@@ -311,9 +323,7 @@ class Cards:
         known = (await store.rows(tx, [key])).get(key)
         if known is not None:
             # It was there once and had been deleted in SteVe: its past stays with it, and whoever paid for it does not.
-            await self._another_tag(tx, known, await store.last_seen(tx, known), cause)
-            await self._mirror(tx, known, tag, now, **local)
-            await store.set_parent(tx, known.pk, rules.mirrored(tag)["parent_id_tag"], since=now)
+            await self._mirror(tx, known, tag, tag, cause, now, **local)
             return int(known.pk)
         values = rules.mirrored(tag) | {
             "id_tag": key,

@@ -20,8 +20,8 @@ log = get_logger(__name__)
 
 BY_STEVE = Actor(kind="upstream", id="steve")
 
-AnotherTag = Callable[[Write, Any, datetime, Cause], Awaitable[None]]
-"""Told of a card under whose idTag SteVe has another tag, and until when it had the one before."""
+AnotherTag = Callable[[Write, Any, str | None, Cause], Awaitable[None]]
+"""Told of a card, as it is still noted, under whose idTag SteVe has another tag, and of that one's parent."""
 
 
 class Mirror:
@@ -118,7 +118,9 @@ class Mirror:
             return []
         if row.ocpp_tag_pk != seen["ocpp_tag_pk"]:
             cause = Cause(actor=BY_STEVE, correlation_id=self._new_id())
-            await self._another_tag(tx, row, await store.last_seen(tx, row), cause)
+            await self._another_tag(tx, row, seen["parent_id_tag"], cause)
+        elif before["parent_id_tag"] != seen["parent_id_tag"]:
+            await store.set_parent(tx, row.pk, seen["parent_id_tag"], since=now)
         values = {**seen, "mirrored_at": now, "gone_at": None}
         if unblocked:
             values |= dict.fromkeys(rules.BLOCK)
@@ -130,8 +132,6 @@ class Mirror:
         else:
             values["blocked_since"] = None
         await store.update_card(tx, row.pk, values)
-        if before["parent_id_tag"] != seen["parent_id_tag"]:
-            await store.set_parent(tx, row.pk, seen["parent_id_tag"], since=now)
         change = rules.change(before, seen, rules.TOLD)
         events: list[Event] = []
         if row.gone_at is not None:

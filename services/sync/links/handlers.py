@@ -128,10 +128,12 @@ class Links:
         await self._outbox.add(tx, unlinked(row.id_tag, change_id, current, until), cause)
         return change_id
 
-    async def end_with_tag(self, tx: Write, row: Any, until: datetime, cause: Cause) -> None:  # noqa: ANN401 - a row of card
-        """Whoever pays for a tag does not pay for another one that SteVe has under its idTag since; what was linked
-        after `until` is meant for that one.
+    async def begin_with_tag(self, tx: Write, row: Any, parent_id_tag: str | None, cause: Cause) -> None:  # noqa: ANN401 - a row of card
+        """Whoever pays for a tag, itself or through its parent, does not pay for another one that SteVe has under its
+        idTag since, and with this parent. What was linked after the one before was last seen is meant for that one.
         """
+        until = await cards.last_seen(tx, row)
+        await cards.set_parent(tx, row.pk, parent_id_tag, since=until)
         for one in await store.made_before(tx, row.pk, until):
             await self.end(tx, row, one, max(until, one.valid_from + store.SHORTEST), cause)
 

@@ -1,18 +1,30 @@
 """A tag that is deleted in SteVe, and made again under the same idTag for somebody else."""
 
+from datetime import timedelta
+
 import pytest
 
 from shared.contracts.requests.sync import LinkCard
-from shared.contracts.requests.sync_cards import CreateCard, RelinkCard
+from shared.contracts.requests.sync_cards import BlockCard, ChangeParent, CreateCard, RelinkCard, SetExpiry
+from shared.runtime.clock import utc_now
 from tests.integration.services.sync.conftest import World
 from tests.integration.services.sync.test_cards import do
 
 BOB = {"external_customer_id": "cus_bob", "external_subscription_id": "sub_bob"}
+BOB_BY_NAME = {"customer": "cus_bob", "subscription": "sub_bob"}
 
 
 async def linked(world: World) -> None:
     """Ada's card, which sync saw in SteVe since."""
     await world.link("A")
+    world.clock.advance(minutes=1)
+    await world.rooms.mirror.refresh()
+
+
+async def below_adas(world: World) -> None:
+    """A card that Ada pays for because its parent is hers, which sync saw in SteVe since."""
+    await world.link("PARENT")
+    world.steve.state.add_tag("A", parent_id_tag="PARENT")
     world.clock.advance(minutes=1)
     await world.rooms.mirror.refresh()
 
@@ -56,6 +68,58 @@ async def test_the_next_driver_is_not_billed_to_the_one_before(world: World, loo
     other = await charged(world)
     assert await settled(world, other) == ("synced", None)
     assert (world.counted("sub_ada"), world.counted("sub_bob")) == ((0, 0), (4_000, 1))
+
+
+@pytest.mark.parametrize("looked", ["between", "after", "never"])
+async def test_the_next_driver_is_not_billed_to_the_parent_of_the_one_before(world: World, looked: str) -> None:
+    """The parent that the tag before had ends with it, and not when sync learns of it, which may be hours later."""
+    await below_adas(world)
+    delete(world)
+    if looked == "between":
+        await world.rooms.mirror.refresh()
+    world.clock.advance(hours=2)
+    world.steve.state.add_tag("A")
+    pk = await charged(world)
+    if looked == "never":
+        await world.rooms.poller.poll()
+    assert await settled(world, pk) == ("held", "card_unlinked")
+
+
+async def test_a_parent_that_the_next_tag_has_pays_for_it_from_its_beginning(world: World) -> None:
+    """The same one as before, or another one: SteVe says so of the new tag."""
+    await below_adas(world)
+    await world.link("OTHER", **BOB_BY_NAME)
+    owners = []
+    for parent in ("PARENT", "OTHER"):
+        delete(world)
+        world.clock.advance(minutes=10)
+        world.steve.state.add_tag("A", parent_id_tag=parent)
+        pk = await charged(world)
+        assert await settled(world, pk) == ("synced", None)
+        owners.append((await world.session(pk)).owner_customer)
+    assert owners == ["cus_ada", "cus_bob"]
+
+
+CHANGES = {
+    "blocked": BlockCard(id_tag="A", reason="lost"),
+    "expires": SetExpiry(id_tag="A", expiry=utc_now() + timedelta(days=30)),
+    "below another": ChangeParent(id_tag="A", parent_id_tag="OTHER"),
+}
+
+
+@pytest.mark.parametrize("change", list(CHANGES))
+@pytest.mark.parametrize("how", ["own link", "parent"])
+async def test_a_change_before_sync_looked_finds_that_it_is_another_tag(world: World, how: str, change: str) -> None:
+    """Whoever changes the tag in SteVe reads it first: what the one before had is over then, too."""
+    await (linked(world) if how == "own link" else below_adas(world))
+    await world.link("OTHER", **BOB_BY_NAME)
+    delete(world)
+    world.clock.advance(minutes=10)
+    world.steve.state.add_tag("A")
+    pk = await charged(world)
+    world.clock.advance(minutes=10)
+    await do(world, CHANGES[change])
+    assert await settled(world, pk) == ("held", "card_unlinked")
 
 
 async def test_a_card_that_is_created_again_here_is_nobodys(world: World) -> None:
