@@ -103,7 +103,7 @@ class Demo:
     def say(self, line: str) -> None:
         self._console.print(f"[dim]{time.strftime('%H:%M:%S')}[/]  {escape(line)}", highlight=False, soft_wrap=True)
 
-    def start(self) -> None:
+    def start(self, told: threading.Event | None = None) -> None:
         hook_key = self.home.secret("hook.key")
         if self._given_broker:
             refuse_in_use(self._given_broker)
@@ -123,7 +123,8 @@ class Demo:
                 "EXPRESSYNC_SYNC_IDLE_POLL_S": "1",
                 "EXPRESSYNC_SYNC_DORMANT_POLL_S": "1",
                 "EXPRESSYNC_SYNC_CARDS_EVERY_S": "5",
-            }
+            },
+            told=told,
         )
 
     def _start_simulators(self, hook_key: str) -> None:
@@ -300,18 +301,20 @@ def run_demo(*, once: bool, as_json: bool = False) -> int:
     started = time.monotonic()
     checks: list[Check] = []
     silence()
-    with until_told() as told, noted(Home.of("demo")):
+    with noted(Home.of("demo")):
+        # May download RabbitMQ's packages for minutes, which Ctrl-C simply ends: nothing is started before.
         demo = Demo(console)
-        try:
-            demo.start()
-            demo.stack.wait_ready(stop=told)
-            if not told.is_set():
-                demo.say(f"All four services are ready after {time.monotonic() - started:.1f} s.")
-                _welcome(demo, console)
-                with demo.kept_up():
-                    checks = asyncio.run(play(demo, demo.stage(), told, once=once))
-        finally:
-            demo.stop()
+        with until_told() as told:
+            try:
+                demo.start(told)
+                demo.stack.wait_ready(stop=told)
+                if not told.is_set():
+                    demo.say(f"All four services are ready after {time.monotonic() - started:.1f} s.")
+                    _welcome(demo, console)
+                    with demo.kept_up():
+                        checks = asyncio.run(play(demo, demo.stage(), told, once=once))
+            finally:
+                demo.stop()
     return summary(checks, console, as_json=as_json) if once else 0
 
 

@@ -66,8 +66,8 @@ class Stack:
                     self._ports[f"{prefix}_{name}"] = str(default if free else free_port())
         self.environment = Environment(self._given, dict(self._ports))
 
-    def start(self, extra: dict[str, str] | None = None) -> None:
-        """Bring up database and broker side by side, migrate, start the services.
+    def start(self, extra: dict[str, str] | None = None, *, told: threading.Event | None = None) -> None:
+        """Bring up database and broker side by side, migrate, start the services; or only as far as it is until `told`.
 
         `extra` are settings made up by the caller (the demo's simulators).
 
@@ -75,15 +75,26 @@ class Stack:
         """
         if not self._ports:
             self.choose_ports()
+        told = told or threading.Event()
+        try:
+            self._start(extra or {}, told)
+        except InfraError:
+            # Who was told to stop has not failed.
+            if not told.is_set():
+                raise
+
+    def _start(self, extra: dict[str, str], told: threading.Event) -> None:
         with ThreadPoolExecutor(max_workers=1) as pool:
-            broker = pool.submit(self.broker.start)
-            self.postgres.start()
+            broker = pool.submit(self.broker.start, told)
+            self.postgres.start(told)
             self._say(f"PostgreSQL is up ({self.postgres.source}).")
             bring_current(self.postgres.url, owners(self.home, self._given))
             self._say("The schemas are current.")
             # The services need not wait for the broker: they look for it until it is there.
-            self.environment = Environment(self._given, {**self._made(), **(extra or {})})
+            self.environment = Environment(self._given, {**self._made(), **extra})
             for service in SERVICES:
+                if told.is_set():
+                    return
                 self.start_service(service)
             self.home.note_console(f"http://{self.host('admin_api')}:{self.port('admin_api')}")
             broker.result()

@@ -1,6 +1,7 @@
 """`expressync up`: the four services on this machine, against a real SteVe and Lago."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ from deploy.local.infra.postgres import Postgres
 from deploy.local.operator import first_operator
 from deploy.local.running import noted, until_told
 from deploy.local.schemas import bring_current
-from deploy.local.stack import Stack
+from deploy.local.stack import Say, Stack
 
 WATCH_EVERY_S: Final = 1.0
 
@@ -38,19 +39,25 @@ def run_up(env_file: Path, *, as_json: bool = False) -> int:
     if not env_file.is_file():
         say(f"There is no {env_file}; settings come from the environment alone. See .env.example.")
     _check(given)
-    with until_told() as told, noted(home):
+    with noted(home):
+        # May download RabbitMQ's packages for minutes, which Ctrl-C simply ends: nothing is started before.
         stack = Stack(home, given, say)
-        try:
-            stack.start()
-            stack.wait_ready(stop=told)
-            if not told.is_set():
-                _welcome(stack, as_json=as_json)
-            while not told.wait(WATCH_EVERY_S):
-                stack.keep_up()
-            say("Stopping.")
-        finally:
-            stack.stop()
+        with until_told() as told:
+            _stay_up(stack, say, told, as_json=as_json)
     return 0
+
+
+def _stay_up(stack: Stack, say: Say, told: threading.Event, *, as_json: bool) -> None:
+    try:
+        stack.start(told=told)
+        stack.wait_ready(stop=told)
+        if not told.is_set():
+            _welcome(stack, as_json=as_json)
+        while not told.wait(WATCH_EVERY_S):
+            stack.keep_up()
+        say("Stopping.")
+    finally:
+        stack.stop()
 
 
 def _welcome(stack: Stack, *, as_json: bool) -> None:

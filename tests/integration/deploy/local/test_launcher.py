@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -15,7 +16,8 @@ import psycopg
 import pytest
 
 from deploy.local.environment import DATABASE_ADMIN, owners
-from deploy.local.home import Home
+from deploy.local.home import SERVICES, Home
+from deploy.local.infra import rabbitmq
 from deploy.local.infra.errors import InfraError
 from deploy.local.infra.external import external_rabbitmq
 from deploy.local.infra.guarded import wait_until
@@ -23,7 +25,9 @@ from deploy.local.infra.postgres import START_TIMEOUT_S, Postgres
 from deploy.local.processes import Program, pause_s
 from deploy.local.schemas import bring_current
 from deploy.local.servers import Kept
+from deploy.local.stack import Stack
 from deploy.local.up import run_migrate
+from tests.infra import PACKAGES
 
 
 class AnotherProgram(BaseHTTPRequestHandler):
@@ -155,6 +159,34 @@ def test_a_server_that_does_not_get_ready_delays_neither_a_restart_nor_the_stop(
     assert time.monotonic() - began < START_TIMEOUT_S / 2
     assert not postgres.running
     assert not postgres.folder.locked
+
+
+@pytest.mark.parametrize("slow", [("postgres", "broker"), ("broker",)])
+def test_ctrl_c_is_heard_while_the_servers_start_for_the_first_time(
+    home: Home, monkeypatch: pytest.MonkeyPatch, slow: tuple[str, ...]
+) -> None:
+    """The start ends with them, without an error, and leaves nothing of it; none of them may ever answer."""
+    home.base.mkdir()
+    home.packages.symlink_to(PACKAGES)
+    stack = Stack(home, {}, lambda _: None, any_port=True)
+    monkeypatch.setattr(rabbitmq, "answers", lambda _: False)
+    if "postgres" in slow:
+        monkeypatch.setattr(stack.postgres, "answers", lambda: False)
+    told = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        starting = pool.submit(stack.start, told=told)
+        try:
+            wait_until(lambda: stack.postgres.running and stack.broker.running, 30, "the servers to be started")
+            if "postgres" not in slow:
+                wait_until(lambda: len(stack.programs) == len(SERVICES), 30, "the services to be started")
+            told.set()
+            starting.result(START_TIMEOUT_S / 3)
+            assert not stack.broker.running
+            assert stack.postgres.running is ("postgres" not in slow)
+        finally:
+            stack.stop()
+    assert not stack.postgres.running
+    assert stack.programs == []
 
 
 def test_a_program_that_cannot_be_started_again_is_tried_again(tmp_path: Path) -> None:
