@@ -37,7 +37,9 @@ ENV_HEAD = """\
 # ExpresSync's settings. Copy this file to .env and fill in what has no value; what stands behind a # is the default.
 # `expressync doctor` tells what is missing or wrong.
 
-# PostgreSQL, as a role that may create roles and schemas. Without it, a private PostgreSQL runs under .local/.
+# PostgreSQL, as a role that may create roles and schemas, and in it a database of ExpresSync's own (CREATE DATABASE
+# expressync): whatever rights everybody has to the database and its schema `public` are taken away. One that holds the
+# tables of others is refused. Without it, a private PostgreSQL runs under .local/.
 # EXPRESSYNC_DATABASE_ADMIN_URL=postgresql://postgres:secret@127.0.0.1:5432/expressync
 # RabbitMQ. Without it: an installed rabbitmq-server as a private node, unpacked packages under .local/, or Docker.
 # EXPRESSYNC_AMQP_URL=amqp://user:secret@127.0.0.1:5672/

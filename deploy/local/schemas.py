@@ -6,8 +6,9 @@ import psycopg
 from alembic.util import CommandError
 from sqlalchemy.exc import SQLAlchemyError
 
+from deploy.local.environment import DATABASE_ADMIN
 from deploy.local.infra.errors import InfraError
-from shared.database.migrations import AnotherRolesTablesError, NoServicesRoleError, Owner, upgrade
+from shared.database.migrations import AnotherRolesTablesError, NoServicesRoleError, Owner, SharedDatabaseError, upgrade
 
 
 def bring_current(admin_url: str, owners: Sequence[Owner]) -> None:
@@ -34,6 +35,12 @@ def bring_current(admin_url: str, owners: Sequence[Owner]) -> None:
             f"{error}.",
             f"Put {old} into the address of {error.owner.service} again. Or give the role its new name, which no other"
             f' may have then: ALTER ROLE "{old}" RENAME TO "{new}". It keeps its rights, and loses an MD5 password.',
+        ) from error
+    except SharedDatabaseError as error:
+        raise InfraError(
+            "The database was not touched.",
+            f"ExpresSync needs one of its own, since it takes the rights to it from everybody else, and {error}.",
+            f"Make one on the same server, CREATE DATABASE expressync, and name that in {DATABASE_ADMIN}.",
         ) from error
     except (psycopg.Error, SQLAlchemyError) as error:
         cause = error.__cause__ if isinstance(error.__cause__, psycopg.Error) else error

@@ -46,13 +46,23 @@ class AnotherRolesTablesError(Exception):
         self.entitled = entitled
 
 
+class SharedDatabaseError(Exception):
+    """A database that would become ours holds what is not: others work with it."""
+
+    def __init__(self, tables: Sequence[str], count: int) -> None:
+        more = f" and {count - len(tables)} more" if count > len(tables) else ""
+        super().__init__(f"it holds tables that are not ExpresSync's: {', '.join(tables)}{more}")
+
+
 def provision(admin_url: str, owners: Sequence[Owner]) -> None:
     """Create schemas and roles as needed, set the passwords, and shut each role out of everything else.
+
+    The database is ours alone, and so nobody else keeps a right in it by being anybody (PUBLIC).
 
     `admin_url` may create roles. Tables belong to the administrator, so that a service can neither alter its
     tables nor grant them away; it may read and write rows. Safe to repeat.
 
-    :raises NoServicesRoleError, AnotherRolesTablesError: before anything is changed.
+    :raises NoServicesRoleError, AnotherRolesTablesError, SharedDatabaseError: before anything is changed.
     """
     with psycopg.connect(conninfo(admin_url), autocommit=True) as connection:
         # Roles belong to the whole server and schemas to the database: who provisions at the same time waits here. The
@@ -60,6 +70,7 @@ def provision(admin_url: str, owners: Sequence[Owner]) -> None:
         connection.execute("SELECT pg_advisory_lock(hashtext('expressync.provision'))")
         _refuse_others_roles(connection, owners)
         _refuse_others_tables(connection, owners)
+        _refuse_others_database(connection, owners)
         database = connection.info.dbname
         connection.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
         connection.execute(
@@ -115,6 +126,26 @@ def _refuse_others_tables(connection: psycopg.Connection[Any], owners: Sequence[
         roles = [str(role) for (role,) in entitled]
         if roles and owner.role not in roles:
             raise AnotherRolesTablesError(owner, roles[0])
+
+
+def _refuse_others_database(connection: psycopg.Connection[Any], owners: Sequence[Owner]) -> None:
+    """One that is ours already is not asked: what somebody has put beside our tables since is theirs to know.
+
+    Alembic's table is every schema's first. What an extension brings along belongs to nobody.
+    """
+    found = connection.execute(
+        "SELECT count(*) OVER (), nspname || '.' || relname"
+        " FROM pg_class JOIN pg_namespace ON relnamespace = pg_namespace.oid"
+        " WHERE relkind IN ('r', 'p', 'm', 'f') AND nspname <> 'information_schema' AND nspname !~ '^pg_'"
+        " AND NOT EXISTS (SELECT FROM pg_depend"
+        "   WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e')"
+        " AND NOT EXISTS (SELECT FROM pg_class AS one JOIN pg_namespace AS place ON one.relnamespace = place.oid"
+        "   WHERE place.nspname = ANY(%s) AND one.relname = 'alembic_version')"
+        " ORDER BY 2 LIMIT 3",
+        [[owner.schema for owner in owners]],
+    ).fetchall()
+    if found:
+        raise SharedDatabaseError([str(table) for _, table in found], int(found[0][0]))
 
 
 def _password(connection: psycopg.Connection[Any], owner: Owner) -> sql.Composable:

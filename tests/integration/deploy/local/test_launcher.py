@@ -336,6 +336,31 @@ def test_a_role_that_comes_after_the_tables_is_refused_until_the_old_one_has_its
         _ask(biller, "UPDATE sync.ledger_entry SET code = ''")
 
 
+def test_a_database_that_others_work_in_is_refused_untouched(
+    home: Home, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would lose the rights that everybody has; one with nothing but an extension's tables may become ours."""
+    _ask(postgres.url, "CREATE DATABASE shop")
+    url = urlunsplit(urlsplit(postgres.url)._replace(path="/shop"))
+    monkeypatch.setenv(DATABASE_ADMIN, url)
+    _ask(url, "CREATE TABLE orders (id int)")
+    _ask(url, "CREATE SCHEMA sync CREATE TABLE bowls (id int)")
+    with pytest.raises(InfraError, match="not touched") as raised:
+        run_migrate(home.base / ".env")
+    assert "not ExpresSync's: public.orders, sync.bowls." in raised.value.why
+    assert DATABASE_ADMIN in raised.value.remedy
+    assert _ask(url, "SELECT has_database_privilege('public', current_database(), 'CONNECT')") is True
+    assert _ask(url, "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'expressync%'") == 0
+
+    _ask(url, "DROP SCHEMA sync CASCADE")
+    # As a script of an extension does.
+    _ask(url, "ALTER EXTENSION plpgsql ADD TABLE orders")
+    assert run_migrate(home.base / ".env") == 0
+    assert _ask(url, "SELECT has_database_privilege('public', current_database(), 'CONNECT')") is False
+    _ask(url, "CREATE TABLE public.figures (id int)")
+    assert run_migrate(home.base / ".env") == 0
+
+
 def test_two_services_whose_roles_are_swapped_are_not_given_each_others_tables(home: Home, postgres: Postgres) -> None:
     """Each would read what the other one keeps, and not its own."""
     bring_current(postgres.url, owners(home, {}))
