@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from services.preauth.decision import store as journal
 from services.preauth.login import store as login
-from services.preauth.pairing import pins
+from services.preauth.pairing import browsers, pins
 from services.preauth.pairing import store as pairing
 from shared.database.engine import Database
 from shared.runtime.clock import Clock
@@ -28,6 +28,7 @@ class Housekeeping:
             (login.forget, self._logins),
             (login.forget_devices, self._devices),
             (pins.forget, self._devices),
+            (browsers.forget, self._devices),
         )
         for forget, kept in steps:
             async with self._database.write() as tx:

@@ -207,6 +207,15 @@ bound_browser = sa.Table(
     sa.Index("ix_bound_browser_browser", "browser"),
 )
 
+# What browsers hold that was made here. A browser says what it likes, and another site of the same domain can make it
+# say something: what is not here is nobody's name.
+issued_browser = sa.Table(
+    "issued_browser",
+    metadata,
+    sa.Column("browser", sa.LargeBinary, primary_key=True),
+    sa.Column("seen_at", Time, nullable=False),
+)
+
 # Offered by who signed in at a kiosk: the browser that confirms it first is bound to the card.
 binding_offer = sa.Table(
     "binding_offer",

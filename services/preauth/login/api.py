@@ -29,7 +29,7 @@ from services.preauth.login.forms import Strict, read_form, read_json
 from services.preauth.login.stream import Watch
 from services.preauth.login.tokens import Client, TokenError, Tokens
 from services.preauth.pairing.arming import Arming, Driver
-from services.preauth.pairing.secrets import digest, new_secret
+from services.preauth.pairing.secrets import digest
 from shared.database.engine import Database
 from shared.runtime.clock import Clock
 
@@ -96,14 +96,13 @@ class Api:
         """201 with the scan; the browser that sent this is the only one that can use it."""
         must_be_own(request)
         body = await read_json(request, ArmBody)
-        browser = request.cookies.get(BROWSER_COOKIE) or new_secret()
         driver = Driver(
-            browser=digest(browser),
             source=self.browsers.source(request),
-            kiosk_key=request.cookies.get(KIOSK_COOKIE),
+            browser=self.browsers.held(request, BROWSER_COOKIE),
+            kiosk_key=self.browsers.held(request, KIOSK_COOKIE),
             qr_secret=body.key,
         )
-        row = await self.arming.arm_as_driver(body.charge_box_id, body.connector_id, driver)
+        row, browser = await self.arming.arm_as_driver(body.charge_box_id, body.connector_id, driver)
         response = JSONResponse(self._view(row, passed_by=()), status_code=201, headers=NO_STORE)
         self.browsers.keep(response, BROWSER_COOKIE, browser, max_age_s=DEVICE_KEPT_S)
         return response
@@ -142,13 +141,15 @@ class Api:
         if body.client is not None:
             # Before the scan is used up: a wrong address must not cost the driver the tap.
             self.tokens.check(body.client.client())
-        browser = digest(request.cookies.get(BROWSER_COOKIE, ""))
+        browser = digest(self.browsers.held(request, BROWSER_COOKIE) or "")
         logged_in = await self.login.complete(request.path_params["pairing_id"], browser, body.pin)
         next_page = "/me"
         if body.client is not None:
             next_page = await self.tokens.onward(logged_in.session_id, body.client.client())
         response = JSONResponse({"next": next_page}, headers=NO_STORE)
         self.browsers.keep(response, DRIVER_COOKIE, logged_in.token)
+        if logged_in.browser is not None:
+            self.browsers.keep(response, BROWSER_COOKIE, logged_in.browser, max_age_s=DEVICE_KEPT_S)
         return response
 
     async def token(self, request: Request) -> Response:
@@ -169,7 +170,7 @@ class Api:
         return JSONResponse(self.tokens.jwks(), headers={"Cache-Control": "public, max-age=300"})
 
     async def _own(self, request: Request) -> store.Row:
-        browser = digest(request.cookies.get(BROWSER_COOKIE, ""))
+        browser = digest(self.browsers.held(request, BROWSER_COOKIE) or "")
         async with self.database.read() as tx:
             row = await store.own_pairing(tx, request.path_params["pairing_id"], browser)
         if row is None:

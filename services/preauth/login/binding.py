@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from services.preauth.login import rules, store
-from services.preauth.pairing import pins
+from services.preauth.pairing import browsers, pins
 from services.preauth.pairing.secrets import digest, new_typed_code, typed
 from shared.bus.outbox import Outbox
 from shared.contracts.events.preauth import LoginNewDevice
@@ -53,23 +53,27 @@ class Bindings:
             )
         return code
 
-    async def confirm(self, code: str, browser: bytes) -> bool:
-        """Bind this browser; False for a code that is wrong, used or too old, or whose driver has signed out."""
+    async def confirm(self, code: str, held: str | None) -> str | None:
+        """Bind the browser that `held` this: what it holds from now on. None for a code that is wrong, used or too old,
+        or whose driver has signed out.
+        """
         at = self.clock()
         async with self.database.write() as tx:
             offer = await store.use_offer(
                 tx, digest(typed(code)), at=at, idle_since=at - self.idle, began_after=at - self.longest
             )
             if offer is None:
-                return False
+                return None
             id_tag = IdTag(offer.id_tag)
+            secret = await browsers.renew(tx, digest(held) if held else None, at)
+            browser = digest(secret)
             if not await pins.is_bound(tx, id_tag, browser):
                 await pins.bind(tx, id_tag, browser, at)
                 await store.is_first_time(tx, id_tag, browser, at)
                 event = LoginNewDevice(id_tag=id_tag, session_id=offer.session_id, device="browser")
                 actor = Actor(kind="driver", id=str(offer.session_id))
                 await self.outbox.add(tx, event, Cause(actor=actor, correlation_id=offer.session_id))
-        return True
+        return secret
 
     async def of(self, id_tag: IdTag) -> list[Binding]:
         """The browsers that are bound, the latest first."""

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from services.preauth.addresses import Address, Network, parse_address
 from shared.web.problems import Forbidden
 
+# Without their prefix: they are set, read and dropped through `Browsers`.
 BROWSER_COOKIE: Final = "expressync_browser"
 KIOSK_COOKIE: Final = "expressync_kiosk"
 DRIVER_COOKIE: Final = "expressync_driver"
@@ -24,19 +25,27 @@ SITE_BITS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Browsers:
-    """How cookies are set here, and which proxies are believed."""
+    """How cookies are set and read here, and which proxies are believed.
+
+    With HTTPS their names carry `__Host-`: neither a neighbouring host nor a page without TLS can set those (RFC
+    6265bis, 4.1.3.2).
+    """
 
     secure: bool
     proxies: Sequence[Network] = ()
 
+    def held(self, request: HTTPConnection, name: str) -> str | None:
+        """What the browser sends as this cookie."""
+        return request.cookies.get(self._full(name))
+
     def keep(self, response: Response, name: str, value: str, *, max_age_s: int | None = None) -> None:
         """Set a cookie that no script can read and no other site can send."""
         response.set_cookie(
-            name, value, max_age=max_age_s, httponly=True, secure=self.secure, samesite="strict", path="/"
+            self._full(name), value, max_age=max_age_s, httponly=True, secure=self.secure, samesite="strict", path="/"
         )
 
     def drop(self, response: Response, name: str) -> None:
-        response.delete_cookie(name, httponly=True, secure=self.secure, samesite="strict", path="/")
+        response.delete_cookie(self._full(name), httponly=True, secure=self.secure, samesite="strict", path="/")
 
     def source(self, request: HTTPConnection) -> str:
         """Where a request comes from, as it is counted: an IPv4 address, or the /64 of an IPv6 address. A forwarded one
@@ -57,6 +66,9 @@ class Browsers:
             if not self._believed(before):
                 return _counted(before)
         return _counted(address)
+
+    def _full(self, name: str) -> str:
+        return f"__Host-{name}" if self.secure else name
 
     def _believed(self, address: Address) -> bool:
         return any(address in network for network in self.proxies)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from services.preauth.login import rules, store
-from services.preauth.pairing import kiosks, pins, qr
+from services.preauth.pairing import browsers, kiosks, pins, qr
 from services.preauth.pairing import store as pairings
 from services.preauth.pairing.pins import Pins
 from services.preauth.pairing.rules import MOST_PIN_TRIES
@@ -30,10 +30,11 @@ _ROTATED = "The code on the charger was replaced. Scan the new one, and start ag
 
 @dataclass(frozen=True, slots=True)
 class LoggedIn:
-    """`token` is what the browser holds from now on."""
+    """`token` is what the browser holds from now on, and `browser`, where it was bound."""
 
     token: str
     session_id: UUID
+    browser: str | None = None
 
 
 class Login:
@@ -169,7 +170,7 @@ class Login:
     async def _consume(
         self, row: store.Row, browser: bytes, card: CardView | None, reason: str | None, *, with_pin: bool
     ) -> LoggedIn:
-        at, token, session_id = self._clock(), new_secret(), self._new_id()
+        at, token, session_id, bound = self._clock(), new_secret(), self._new_id(), None
         cause = Cause(actor=Actor(kind=row.armed_by_kind, id=row.armed_by_id), correlation_id=row.correlation_id)
         told = {"pairing_id": row.pairing_id, "charge_box_id": row.charge_box_id, "id_tag": row.id_tag}
         async with self._database.write() as tx:
@@ -197,6 +198,8 @@ class Login:
                     },
                 )
                 if with_pin:
+                    bound = await browsers.renew(tx, browser, at)
+                    browser = digest(bound)
                     await pins.bind(tx, IdTag(row.id_tag), browser, at)
                 else:
                     await pins.seen(tx, IdTag(row.id_tag), browser, at)
@@ -207,7 +210,7 @@ class Login:
                 await self._tell_new_device(tx, row, browser, session_id, cause)
         if reason is not None:
             raise rules.LoginRefused(rules.REFUSED)
-        return LoggedIn(token, session_id)
+        return LoggedIn(token, session_id, bound)
 
     async def _tell_new_device(self, tx: Write, row: store.Row, browser: bytes, session_id: UUID, cause: Cause) -> None:
         device = row.kiosk_id.bytes if row.kiosk_id else browser

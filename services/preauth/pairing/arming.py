@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from services.preauth.pairing import kiosks, qr, rules, store
-from services.preauth.pairing.secrets import new_code
+from services.preauth.pairing import browsers, kiosks, qr, rules, store
+from services.preauth.pairing.secrets import digest, new_code
 from shared.bus.outbox import Outbox
 from shared.contracts.events.preauth import PairingArmed, PairingCancelled, PairingExpired, Presence, Purpose
 from shared.contracts.identity import Actor, Cause
@@ -16,10 +16,10 @@ from shared.runtime.clock import Clock, NewId
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """Who wants to scan from a browser. Each field is what the browser holds, or None."""
+    """Who wants to scan from a browser. Each field is what the browser says that it holds, or None."""
 
-    browser: bytes
     source: str
+    browser: str | None = None
     kiosk_key: str | None = None
     qr_secret: str | None = None
 
@@ -38,8 +38,10 @@ class Arming:
         self._database, self._outbox, self._clock, self._new_id = database, outbox, clock, new_id
         self._budgets, self._qr_is_strong = budgets, qr_is_strong
 
-    async def arm_as_driver(self, charge_box_id: str, connector_id: int | None, driver: Driver) -> store.Row:
-        """Arm a scan for a login, bound to the driver's browser.
+    async def arm_as_driver(
+        self, charge_box_id: str, connector_id: int | None, driver: Driver
+    ) -> tuple[store.Row, str]:
+        """Arm a scan for a login, bound to the driver's browser: the scan, and what the browser holds from now on.
 
         :raises InterceptionOff: while no tap could be taken here.
         :raises NotPresent: without a kiosk's key for this charger or its QR secret.
@@ -70,7 +72,8 @@ class Arming:
                     retry_after_s=math.ceil(wait_s),
                 )
             actor = Actor(kind="kiosk", id=str(kiosk_id)) if kiosk_id else Actor(kind="driver", id="qr")
-            return await self.arm(
+            browser = await browsers.recognise(tx, driver.browser, self._clock())
+            row = await self.arm(
                 tx,
                 Cause(actor=actor, correlation_id=self._new_id()),
                 charge_box_id=charge_box_id,
@@ -79,10 +82,11 @@ class Arming:
                 window_s=rules.WINDOW_S,
                 presence=presence,
                 weak=weak,
-                browser=driver.browser,
+                browser=digest(browser),
                 kiosk_id=kiosk_id,
                 source=driver.source,
             )
+        return row, browser
 
     async def arm(
         self,

@@ -17,7 +17,6 @@ from services.preauth.login.forms import read_form
 from services.preauth.login.screens import view
 from services.preauth.login.screens.render import HEADERS, Screens
 from services.preauth.login.screens.view import Bind, Frame, Offer
-from services.preauth.pairing.secrets import digest, new_secret
 from shared.contracts.identity import IdTag
 
 
@@ -75,13 +74,13 @@ class BindingPages:
         code = (await read_form(request)).get("code", "")[:20]
         if not self.attempts.allowed(self.browsers.source(request)):
             return self.screens.page(Frame(), Bind(code=code, notice="too_many"), status=429)
-        browser = request.cookies.get(BROWSER_COOKIE) or new_secret()
-        if not await self.bindings.confirm(code, digest(browser)):
+        browser = await self.bindings.confirm(code, self.browsers.held(request, BROWSER_COOKIE))
+        if browser is None:
             return self.screens.page(Frame(), Bind(notice="refused"), status=403)
         response = self.screens.page(Frame(), view.Bound())
         self.browsers.keep(response, BROWSER_COOKIE, browser, max_age_s=DEVICE_KEPT_S)
         return response
 
     async def _session(self, request: Request) -> store.Row | None:
-        token = request.cookies.get(DRIVER_COOKIE)
+        token = self.browsers.held(request, DRIVER_COOKIE)
         return await self.login.session(token) if token else None

@@ -41,7 +41,7 @@ from services.preauth.pairing import store as pairings
 from services.preauth.pairing.arming import Arming, Driver
 from services.preauth.pairing.kiosks import Kiosks
 from services.preauth.pairing.kiosks import Row as Kiosk
-from services.preauth.pairing.secrets import digest, new_secret
+from services.preauth.pairing.secrets import digest
 from shared.contracts.problem import Problem
 from shared.database.engine import Database
 from shared.runtime.clock import Clock
@@ -134,12 +134,14 @@ class Pages:
     async def kiosk(self, request: Request) -> Response:
         kiosk = await self._kiosk(request)
         if kiosk is None:
-            return self.screens.page(Frame(), Enrol("revoked" if KIOSK_COOKIE in request.cookies else ""))
+            return self.screens.page(Frame(), Enrol("revoked" if self._is_kiosk(request) else ""))
         await self.kiosks.seen(kiosk.kiosk_id)
         async with self.database.read() as tx:
             chargers = await store.choices(tx, kiosk.charge_box_ids, self.clock())
         response = self.screens.page(_frame(kiosk), view.Kiosk(kiosk.name, chargers))
-        self.browsers.keep(response, KIOSK_COOKIE, request.cookies[KIOSK_COOKIE], max_age_s=DEVICE_KEPT_S)
+        self.browsers.keep(
+            response, KIOSK_COOKIE, self.browsers.held(request, KIOSK_COOKIE) or "", max_age_s=DEVICE_KEPT_S
+        )
         return response
 
     async def enrol(self, request: Request) -> Response:
@@ -155,7 +157,7 @@ class Pages:
         return response
 
     async def me(self, request: Request) -> Response:
-        token = request.cookies.get(DRIVER_COOKIE)
+        token = self.browsers.held(request, DRIVER_COOKIE)
         session = await self.login.session(token) if token else None
         frame = _frame(await self._kiosk(request))
         if session is None:
@@ -189,10 +191,10 @@ class Pages:
 
     async def sign_out(self, request: Request) -> Response:
         must_be_own(request)
-        token = request.cookies.get(DRIVER_COOKIE)
+        token = self.browsers.held(request, DRIVER_COOKIE)
         if token:
             await self.login.sign_out(token)
-        home = view.KIOSK if KIOSK_COOKIE in request.cookies else view.ME
+        home = view.KIOSK if self._is_kiosk(request) else view.ME
         response = RedirectResponse(home, 303, headers=LEAVING)
         self.browsers.drop(response, DRIVER_COOKIE)
         return response
@@ -200,7 +202,7 @@ class Pages:
     async def _as_it_stands(self, request: Request, scan: Scan, pairing_id: str) -> Scan:
         """The scan of a page without scripts, as far as it has come."""
         row = None
-        browser = digest(request.cookies.get(BROWSER_COOKIE, ""))
+        browser = digest(self.browsers.held(request, BROWSER_COOKIE) or "")
         if (wanted := _uuid(pairing_id)) is not None:
             async with self.database.read() as tx:
                 row = await logins.own_pairing(tx, wanted, browser)
@@ -212,20 +214,19 @@ class Pages:
         return scan.at(screen, pairing_id=str(row.pairing_id), known=known)
 
     async def _start(self, request: Request, scan: Scan, _: Mapping[str, str]) -> Response:
-        browser = request.cookies.get(BROWSER_COOKIE) or new_secret()
         driver = Driver(
-            browser=digest(browser),
             source=self.browsers.source(request),
-            kiosk_key=request.cookies.get(KIOSK_COOKIE),
+            browser=self.browsers.held(request, BROWSER_COOKIE),
+            kiosk_key=self.browsers.held(request, KIOSK_COOKIE),
             qr_secret=scan.key or None,
         )
-        row = await self.arming.arm_as_driver(scan.charge_box_id, scan.connector_id, driver)
+        row, browser = await self.arming.arm_as_driver(scan.charge_box_id, scan.connector_id, driver)
         response = self._to_scan(scan, str(row.pairing_id))
         self.browsers.keep(response, BROWSER_COOKIE, browser, max_age_s=DEVICE_KEPT_S)
         return response
 
     async def _cancel(self, request: Request, scan: Scan, form: Mapping[str, str]) -> Response:
-        browser, pairing_id = digest(request.cookies.get(BROWSER_COOKIE, "")), _uuid(form.get("scan", ""))
+        browser, pairing_id = digest(self.browsers.held(request, BROWSER_COOKIE) or ""), _uuid(form.get("scan", ""))
         if pairing_id is not None:
             async with self.database.read() as tx:
                 own = await logins.own_pairing(tx, pairing_id, browser)
@@ -238,7 +239,7 @@ class Pages:
         if client is not None:
             # Before the scan is used up: a wrong address must not cost the driver the tap.
             self.tokens.check(client)
-        browser = digest(request.cookies.get(BROWSER_COOKIE, ""))
+        browser = digest(self.browsers.held(request, BROWSER_COOKIE) or "")
         pairing_id = _uuid(form.get("scan", "")) or UUID(int=0)
         logged_in = await self.login.complete(pairing_id, browser, form.get("pin", "")[:16] or None)
         response: Response = RedirectResponse(view.ME, 303, headers=HEADERS)
@@ -248,6 +249,8 @@ class Pages:
                 _frame(await self._kiosk(request)), replace(scan.at(Screen.DONE), onward=onward)
             )
         self.browsers.keep(response, DRIVER_COOKIE, logged_in.token)
+        if logged_in.browser is not None:
+            self.browsers.keep(response, BROWSER_COOKIE, logged_in.browser, max_age_s=DEVICE_KEPT_S)
         return response
 
     @staticmethod
@@ -267,12 +270,26 @@ class Pages:
             elif answer.status_code >= 500:
                 what = "away"
             status = 503 if isinstance(error, (SQLAlchemyError, OSError)) else answer.status_code
-            return self.screens.page(Frame(), view.Trouble(what, _again(request)), status=status)
+            return self.screens.page(Frame(), view.Trouble(what, self._again(request)), status=status)
 
         return handle
 
+    def _again(self, request: Request) -> str:
+        """Where somebody goes on whose page could not be made."""
+        if self._is_kiosk(request):
+            return view.KIOSK
+        if request.url.path.startswith(view.ME):
+            return view.ME
+        if request.method == "GET":
+            return f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
+        return view.SCAN
+
+    def _is_kiosk(self, request: Request) -> bool:
+        """Whether the browser says so."""
+        return self.browsers.held(request, KIOSK_COOKIE) is not None
+
     async def _kiosk(self, request: Request) -> Kiosk | None:
-        key = request.cookies.get(KIOSK_COOKIE)
+        key = self.browsers.held(request, KIOSK_COOKIE)
         if not key:
             return None
         async with self.database.read() as tx:
@@ -304,17 +321,6 @@ def _client(given: Mapping[str, str]) -> Client | None:
     return Client(
         given["client_id"], given.get("redirect_uri", ""), given.get("code_challenge", ""), given.get("state", "")
     )
-
-
-def _again(request: Request) -> str:
-    """Where somebody goes on whose page could not be made."""
-    if KIOSK_COOKIE in request.cookies:
-        return view.KIOSK
-    if request.url.path.startswith(view.ME):
-        return view.ME
-    if request.method == "GET":
-        return f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
-    return view.SCAN
 
 
 def _frame(kiosk: Kiosk | None) -> Frame:

@@ -4,13 +4,17 @@ Arming from afar and a stolen QR code are tested with presence, a copied pairing
 """
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import httpx
 import pytest
 
+from services.preauth.login.browser import BROWSER_COOKIE
+from shared.contracts.requests.preauth import EnrolKiosk, SetCardPin
 from tests.databases import TestDatabase
 from tests.integration.services.preauth.driving import CARD, CP, arm, browser, kiosk_of, log_in, qr_of, scan
 from tests.integration.services.preauth.sync_double import SyncDouble
@@ -98,3 +102,77 @@ async def test_a_flood_of_calls_that_nobody_signed_is_no_tap(preauth: Preauth) -
     assert {answer.status_code for answer in refused} == {401}
     assert told == "BLOCKED"
     assert [row["id_tag"] for row in preauth.rows("SELECT id_tag FROM tap")] == [CARD]
+
+
+async def test_a_browser_is_known_by_what_was_made_here(preauth: Preauth) -> None:
+    """A name that somebody planted in a browser is replaced by one of ours when it arms a scan; ours is kept."""
+    key = await qr_of(preauth)
+    async with browser(preauth) as phone:
+        plant(phone, "planted-by-a-neighbour")
+        armed = await arm(phone, key=key)
+        held = phone.cookies[BROWSER_COOKIE]
+        assert held != "planted-by-a-neighbour"
+        assert len(held) >= 43
+        await phone.delete(f"/api/pairings/{armed.json()['pairing_id']}")
+        await phone.post("/scan", data={"charger": CP, "key": key, "do": "start"})
+        assert phone.cookies[BROWSER_COOKIE] == held
+
+
+@pytest.mark.parametrize("how", ["a kiosk's offer", "the PIN", "the PIN, by a form"])
+async def test_a_planted_browser_is_not_the_owners(preauth: Preauth, sync: SyncDouble, how: str) -> None:
+    """The thief gets a name made here and plants it in the owner's phone. The phone is bound, the thief's copy is not:
+    it signs in with nothing but the PIN; and the phone still stands for the other card that it was bound to.
+    """
+    for card in (CARD, "04B2"):
+        sync.know(card)
+        await preauth.done(SetCardPin(id_tag=card, pin="2468"))
+    key = await qr_of(preauth)
+    async with browser(preauth) as kiosk, browser(preauth) as phone, browser(preauth) as thief:
+        await kiosk_of(preauth, kiosk)
+        await thief.delete(f"/api/pairings/{(await arm(thief, key=key)).json()['pairing_id']}")
+        planted = thief.cookies[BROWSER_COOKIE]
+        plant(phone, planted)
+        preauth.run("INSERT INTO bound_browser SELECT '04B2', browser, now(), now() FROM pairing")
+        preauth.run("INSERT INTO known_device SELECT '04B2', browser, now(), now() FROM pairing")
+        if how == "a kiosk's offer":
+            assert (await log_in(kiosk, await scan(preauth, kiosk))).status_code == 200
+            code = re.search(r'typed-by-hand">([A-Z0-9]+)<', (await kiosk.post("/me/bindings")).text)
+            assert code is not None
+            assert (await phone.post("/bind", data={"code": code[1]})).status_code == 200
+        elif how == "the PIN":
+            assert (await log_in(phone, await scan(preauth, phone, key=key), pin="2468")).status_code == 200
+        else:
+            form = {"charger": CP, "scan": await scan(preauth, phone, key=key), "do": "complete", "pin": "2468"}
+            assert (await phone.post("/scan", data=form)).headers["location"] == "/me"
+        assert phone.cookies[BROWSER_COOKIE] != planted
+        told = len(preauth.events("login.new_device"))
+        for card in (CARD, "04B2"):
+            preauth.clock.ahead += timedelta(seconds=700)
+            assert (await log_in(thief, await scan(preauth, thief, card, key=key))).json()["code"] == "pin_needed"
+            preauth.clock.ahead += timedelta(seconds=700)
+            assert (await log_in(phone, await scan(preauth, phone, card, key=key))).status_code == 200
+        assert len(preauth.events("login.new_device")) == told, "the phone is no new one for being renamed"
+
+
+async def test_over_https_no_neighbour_can_set_a_cookie(database: TestDatabase, tmp_path: Path) -> None:
+    """Each cookie's name begins with `__Host-`, and one without is not looked at."""
+    async with running(database, tmp_path, public_url="https://drivers.example") as preauth:
+        made = await preauth.done(EnrolKiosk(kiosk_name="hall", charge_box_ids=[CP]))
+        enrolled = await preauth.http.post("/kiosk", data={"code": made["code"]})
+        [kiosk] = enrolled.headers.get_list("set-cookie")
+        assert kiosk.startswith("__Host-expressync_kiosk=")
+        assert {"Secure", "Path=/", "HttpOnly", "SameSite=strict"} <= set(kiosk.split("; "))
+        held = kiosk.partition(";")[0]
+        async with browser(preauth) as neighbour:
+            bare = {"Cookie": held.removeprefix("__Host-")}
+            body = {"charge_box_id": CP}
+            assert (await neighbour.post("/api/pairings", json=body, headers=bare)).status_code == 403
+            armed = await neighbour.post("/api/pairings", json=body, headers={"Cookie": held})
+            assert armed.status_code == 201
+            assert armed.headers["set-cookie"].startswith("__Host-expressync_browser=")
+            [gone] = (await neighbour.get("/me")).headers.get_list("set-cookie")
+            assert gone.startswith('__Host-expressync_driver="";')
+
+
+def plant(client: httpx.AsyncClient, secret: str) -> None:
+    client.cookies.set(BROWSER_COOKIE, secret, domain="127.0.0.1", path="/")

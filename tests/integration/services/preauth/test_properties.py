@@ -41,7 +41,7 @@ CARDS = ("04A1", "04B2", "04C3")
 KNOWN = CARDS[:2]
 # The only card that has one.
 WITH_PIN, PIN = CARDS[0], "2468"
-BROWSERS = (digest("one"), digest("two"))
+BROWSERS = ("one", "two")
 REPLICAS = (0, 1)
 DECIDE_S = 0.3
 # Counted by the same loop, which a busy machine delays as much as the deadline itself.
@@ -57,7 +57,7 @@ class Scan:
 
     pairing_id: UUID
     charger: str
-    browser: bytes
+    browser: str
     armed_at: datetime
     expires_at: datetime
     weak: bool = False
@@ -156,7 +156,10 @@ class Taps(RuleBasedStateMachine):
         self.off = False
         # Which cards charge where, and which browsers their owners bound with the PIN.
         self.charging: set[tuple[str, str]] = set()
-        self.bound: set[bytes] = set()
+        self.bound: set[str] = set()
+        # What each browser holds, and what it held before it was bound, which a thief may have.
+        self.held: dict[str, str] = {}
+        self.old: set[str] = {"guessed"}
         one = self.rig.replicas[0]
         preauth = Preauth(one.service, self.rig.database, self.now, httpx.AsyncClient(), one.taps, one.drivers)
         self.preauth = preauth
@@ -174,25 +177,26 @@ class Taps(RuleBasedStateMachine):
         replica=st.sampled_from(REPLICAS),
         presence=st.sampled_from(["kiosk", "kiosk", "qr"]),
     )
-    def arm(self, charger: str, browser: bytes, replica: int, presence: str) -> None:
+    def arm(self, charger: str, browser: str, replica: int, presence: str) -> None:
         """By a kiosk beside the charger, or by its QR code, which may be a photo of it."""
         weak = presence == "qr"
         key = httpx.URL(self.qr[charger]["address"]).params["key"]
         driver = Driver(
-            browser=browser,
+            browser=self.held.get(browser),
             source="127.0.0.1",
             kiosk_key=None if weak else self.key,
             qr_secret=key if weak else None,
         )
         try:
-            row = self.run(self.rig.replicas[replica].drivers.arming.arm_as_driver(charger, None, driver))
+            row, secret = self.run(self.rig.replicas[replica].drivers.arming.arm_as_driver(charger, None, driver))
         except (AlreadyArmed, TooManyScans):
             return
         except InterceptionOff:
             assert self.off
             return
         assert row.weak == weak
-        self.scans.append(Scan(row.pairing_id, charger, browser, row.armed_at, row.expires_at, weak))
+        assert self.held.setdefault(browser, secret) == secret
+        self.scans.append(Scan(row.pairing_id, charger, secret, row.armed_at, row.expires_at, weak))
 
     @rule(
         charger=st.sampled_from(CHARGERS),
@@ -294,24 +298,29 @@ class Taps(RuleBasedStateMachine):
     @precondition(lambda self: self.scans)
     @rule(
         data=st.data(),
-        browser=st.sampled_from(BROWSERS),
         replica=st.sampled_from(REPLICAS),
         pin=st.sampled_from([None, PIN, "0000"]),
     )
-    def log_in(self, data: st.DataObject, browser: bytes, replica: int, pin: str | None) -> None:
+    def log_in(self, data: st.DataObject, replica: int, pin: str | None) -> None:
         """A browser tries to use a scan: only its own, only after Blocked was told in time, only with a good card."""
         scan = data.draw(st.sampled_from(self.scans))
+        secret = data.draw(st.sampled_from([*self.held.values(), *sorted(self.old)]))
+        login = self.rig.replicas[replica].drivers.login
         try:
-            self.run(self.rig.replicas[replica].drivers.login.complete(scan.pairing_id, browser, pin))
+            renewed = self.run(login.complete(scan.pairing_id, digest(secret), pin)).browser
         except Problem:
             return
-        assert browser == scan.browser, "another browser got in"
+        assert secret == scan.browser, "another browser got in"
         assert scan.scanned is not None, "a login without Blocked told in time"
         assert scan.scanned[0] in KNOWN, "a card that sync does not know got in"
         if scan.weak and scan.pairing_id not in self.logins:
             assert scan.scanned[0] == WITH_PIN, "a photo of the code got in with a card that has no PIN"
-            assert pin == PIN or browser in self.bound, "a photo of the code got in without the PIN"
-            self.bound.add(browser)
+            assert pin == PIN or secret in self.bound, "a photo of the code got in without the PIN"
+            assert (renewed is None) == (secret in self.bound)
+        if renewed is not None:
+            self.bound.add(renewed)
+            self.old.add(secret)
+            self.held = {name: renewed if held == secret else held for name, held in self.held.items()}
         self.logins.append(scan.pairing_id)
 
     @invariant()

@@ -156,6 +156,7 @@ async def test_old_things_are_forgotten_in_their_time(preauth: Preauth) -> None:
     preauth.run("INSERT INTO login_code VALUES ('a', gen_random_uuid(), 'app', 'https://app', 'c', now())")
     preauth.run("INSERT INTO known_device VALUES ('04A1', 'b', now(), now())")
     preauth.run("INSERT INTO bound_browser VALUES ('04A1', 'b', now(), now())")
+    preauth.run("INSERT INTO issued_browser VALUES ('b', now())")
 
     async def left(days: int) -> dict[str, int]:
         job = Housekeeping(
@@ -166,10 +167,18 @@ async def test_old_things_are_forgotten_in_their_time(preauth: Preauth) -> None:
             devices_days=200,
         )
         await job.forget()
-        tables = ("pairing", "journal_gap", "driver_session", "login_code", "known_device", "bound_browser")
+        tables = (
+            "pairing",
+            "journal_gap",
+            "driver_session",
+            "login_code",
+            "known_device",
+            "bound_browser",
+            "issued_browser",
+        )
         return {table: len(preauth.rows(f"SELECT FROM {table}")) for table in tables}
 
-    everything = dict.fromkeys(("journal_gap", "login_code", "known_device", "bound_browser"), 1)
+    everything = dict.fromkeys(("journal_gap", "login_code", "known_device", "bound_browser", "issued_browser"), 1)
     assert await left(89) == {"pairing": 2, "driver_session": 2, **everything}
     assert await left(91) == {"pairing": 2, "driver_session": 1, **everything, "login_code": 0}
     assert (await left(201))["bound_browser"] == 0
