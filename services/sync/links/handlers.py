@@ -123,7 +123,11 @@ class Links:
 
     async def end(self, tx: Write, row: Any, current: Any, until: datetime, cause: Cause) -> UUID:  # noqa: ANN401 - rows
         await store.end(tx, current.pk, until)
-        before = {"link_pk": current.pk, **_told(_target(current), current.valid_from)}
+        before = {
+            "link_pk": current.pk,
+            **_told(_target(current), current.valid_from),
+            "valid_to": _iso(current.valid_to),
+        }
         change_id = await self._keep(tx, row, "unlink", before, {"valid_to": until.isoformat()}, cause)
         await self._outbox.add(tx, unlinked(row.id_tag, change_id, current, until), cause)
         return change_id
@@ -168,10 +172,11 @@ class Links:
         await self._outbox.add(tx, event, cause)
         return change_id
 
-    async def reopened(self, tx: Write, row: Any, link: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
-        """Tell that a link goes on, which had an end: undoing that gives it that end again."""
+    async def reopen(self, tx: Write, row: Any, link: Any, until: datetime | None, cause: Cause) -> UUID:  # noqa: ANN401 - rows
+        """Have a link that had an end go on, without one or until another: undoing that gives it that end again."""
+        await store.end(tx, link.pk, until)
         before = {"valid_to": link.valid_to.isoformat()}
-        after = {"link_pk": link.pk, **_told(_target(link), link.valid_from)}
+        after = {"link_pk": link.pk, **_told(_target(link), link.valid_from), "valid_to": _iso(until)}
         change_id = await self._keep(tx, row, "link", before, after, cause)
         event = CardLinked(id_tag=row.id_tag, change_id=change_id, **_fields(_target(link), link.valid_from))
         await self._outbox.add(tx, event, cause)
@@ -328,6 +333,10 @@ def _overlap(id_tag: str, links: Iterable[Any], since: datetime) -> AlreadyLinke
 
 def _target(link: Any) -> tuple[str, str]:  # noqa: ANN401 - a row of link
     return link.external_customer_id, link.external_subscription_id
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment is not None else None
 
 
 def _fields(target: tuple[str, str], since: datetime) -> dict[str, Any]:

@@ -112,8 +112,9 @@ async def was_used(tx: Read, one: Any, id_tag: str) -> bool:  # noqa: ANN401 - a
 
 
 async def made_before(tx: Write, card_pk: int, at: datetime) -> list[Any]:
-    """A card's links without an end that were made before `at`, locked."""
-    statement = sa.select(link).where(link.c.card_pk == card_pk, link.c.valid_to.is_(None), link.c.linked_at <= at)
+    """A card's links that were made before `at` and go on after it, whether or not they have an end; locked."""
+    goes_on = sa.or_(link.c.valid_to.is_(None), link.c.valid_to > sa.func.greatest(at, link.c.valid_from + SHORTEST))
+    statement = sa.select(link).where(link.c.card_pk == card_pk, link.c.linked_at <= at, goes_on)
     return list((await tx.execute(statement.with_for_update())).all())
 
 

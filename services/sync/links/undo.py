@@ -101,6 +101,8 @@ class Undo:
         current = await self._still(tx, change.after)
         previous = await store.get(tx, change.before["link_pk"])
         _unmoved(previous is not None, "The link before it has been taken back.")
+        # It ended earlier by now: with its subscription, or with its tag.
+        _unmoved(previous.valid_to == current.valid_from, "The end of the link before it was changed since.")
         target = (previous.external_customer_id, previous.external_subscription_id)
         await self._links.active_subscription(*target)
         if await store.was_used(tx, current, row.id_tag):
@@ -116,8 +118,8 @@ class Undo:
         _unmoved(link is not None and not later, "The card has been linked again since.")
         _unmoved(link.valid_to == _moment(change.after["valid_to"]), "The link's end was changed since.")
         await self._links.active_subscription(link.external_customer_id, link.external_subscription_id)
-        await store.end(tx, link.pk, None)
-        return await self._links.reopened(tx, row, link, cause)
+        # An end that it had before is still to come, or has passed meanwhile.
+        return await self._links.reopen(tx, row, link, _moment(change.before.get("valid_to")), cause)
 
     async def _take_back(self, tx: Write, row: Any, current: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
         """End the link; where nobody was billed by it, it never was."""
@@ -129,7 +131,8 @@ class Undo:
     @staticmethod
     async def _still(tx: Write, after: Any) -> Any:  # noqa: ANN401 - a row of link
         current = await store.get(tx, after["link_pk"])
-        _unmoved(current is not None and current.valid_to is None, "The link has been changed or ended since.")
+        as_it_was = current is not None and current.valid_to == _moment(after.get("valid_to"))
+        _unmoved(as_it_was, "The link has been changed or ended since.")
         return current
 
 

@@ -4,11 +4,20 @@ from datetime import timedelta
 
 import pytest
 
+from services.sync.cards.problems import CannotUndo
 from shared.contracts.requests.sync import LinkCard
-from shared.contracts.requests.sync_cards import BlockCard, ChangeParent, CreateCard, RelinkCard, SetExpiry
+from shared.contracts.requests.sync_cards import (
+    BlockCard,
+    ChangeParent,
+    CreateCard,
+    RelinkCard,
+    SetExpiry,
+    UndoChange,
+    UnlinkCard,
+)
 from shared.runtime.clock import utc_now
 from tests.integration.services.sync.conftest import World
-from tests.integration.services.sync.test_cards import do
+from tests.integration.services.sync.test_cards import do, undo
 
 BOB = {"external_customer_id": "cus_bob", "external_subscription_id": "sub_bob"}
 BOB_BY_NAME = {"customer": "cus_bob", "subscription": "sub_bob"}
@@ -137,15 +146,46 @@ async def test_a_card_that_is_created_again_here_is_nobodys(world: World) -> Non
 
 
 async def test_what_was_linked_since_is_the_new_drivers(world: World) -> None:
-    """An operator made the tag again, and linked it before sync looked: that link stays."""
+    """An operator made the tag again, and linked it before sync looked: that link stays. What it charged before that is
+    nobody's, and it is too late to undo the linking: the link before is another tag's.
+    """
     await linked(world)
     delete(world)
     world.steve.state.add_tag("A")
-    await do(world, RelinkCard(id_tag="A", **BOB, valid_from=world.clock()))
     world.clock.advance(minutes=1)
+    early = await charged(world)
+    world.clock.advance(minutes=10)
+    relinked = await do(world, RelinkCard(id_tag="A", **BOB, valid_from=world.clock()))
+    assert await settled(world, early) == ("held", "card_unlinked")
+    with pytest.raises(CannotUndo, match="was changed since"):
+        await undo(world, relinked)
     pk = await charged(world)
     assert await settled(world, pk) == ("synced", None)
-    assert world.counted("sub_bob") == (4_000, 1)
+    assert (world.counted("sub_ada"), world.counted("sub_bob")) == ((0, 0), (4_000, 1))
+
+
+async def test_a_link_with_an_end_to_come_ends_with_its_tag(world: World) -> None:
+    """Who was to pay for twenty more days does not pay for the next driver meanwhile. Undone, they pay until then, and
+    that can be undone as well.
+    """
+    await linked(world)
+    end = world.clock() + timedelta(days=20)
+    await do(world, UnlinkCard(id_tag="A", valid_to=end))
+    world.clock.advance(minutes=1)
+    await world.rooms.mirror.refresh()
+    delete(world)
+    world.clock.advance(minutes=1)
+    world.steve.state.add_tag("A")
+    pk = await charged(world)
+    assert await settled(world, pk) == ("held", "card_unlinked")
+    ends = [one.data["valid_to"] for one in await world.events("card.unlinked")]
+    assert len(ends) == 2
+    assert ends[1] < world.clock().isoformat() < ends[0]
+    change = (await world.events("card.unlinked"))[-1].data["change_id"]
+    again = await do(world, UndoChange(change_id=change))
+    assert again.link is not None
+    assert again.link.valid_to == end
+    assert (await undo(world, again)).link is None
 
 
 async def test_a_tag_that_is_gone_keeps_who_paid_for_it(world: World) -> None:
