@@ -154,7 +154,8 @@ FACTS: Final[dict[str, str]] = {
             SELECT FROM pairing u WHERE u.charge_box_id = t.charge_box_id AND u.weak AND u.id_tag = t.id_tag
             AND u.armed_at > t.received_at - make_interval(secs => {unfinished_s} + {longest_s})
             AND u.matched_at > t.received_at - make_interval(secs => {unfinished_s})
-            AND (u.state = 'intercepted' OR u.state = 'consumed' AND u.result IN ('not_completed', 'pins_spent')))""",
+            AND (u.state = 'intercepted'
+                OR u.state = 'consumed' AND u.result IN ('not_completed', 'pins_spent', 'pin_locked')))""",
 }
 
 _FACT_COLUMNS: Final = ", ".join(f"COALESCE({definition}, false) AS {name}" for name, definition in FACTS.items())

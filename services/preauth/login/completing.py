@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 from uuid import UUID
 
 from services.preauth.login import rules, store
@@ -109,7 +110,11 @@ class Login:
         """End what nobody completed or uses any more. Called again and again."""
         at = self._clock()
         async with self._database.write() as tx:
-            await store.give_up(tx, told_before=at - rules.COMPLETE_WITHIN, at=at)
+            for row in await store.give_up(tx, told_before=at - rules.COMPLETE_WITHIN, at=at):
+                system = Actor(kind="system", id="preauth")
+                await self._tell_refused(
+                    tx, row, "not_completed", Cause(actor=system, correlation_id=row.correlation_id)
+                )
             ended = await store.end_old_sessions(tx, at=at, idle_since=at - self._idle, began_before=at - self._longest)
             for row in ended:
                 await self._tell_out(tx, row, _cause(Actor(kind="system", id="preauth"), row))
@@ -137,17 +142,24 @@ class Login:
             if not await pairings.try_pin(tx, row.pairing_id, most=most):
                 raise rules.ScanOver("This scan is over. Start again.")
         verdict = await self._pins.check(IdTag(row.id_tag), pin)
-        if verdict == "wrong":
-            async with self._database.write() as tx:
-                spent = await pairings.spend_pins(tx, row.pairing_id, most=most, at=self._clock())
-            if spent:
-                raise rules.PinsSpent("That was not the PIN either. Start again, and hold your card there again.")
         if verdict == "locked":
+            # It stays so for longer than the scan could wait.
+            await self._end_for_pins(row, "pin_locked", tries=0)
             raise rules.PinLocked(
                 "Too many wrong PINs. Wait a quarter of an hour, or use the screen beside the charger."
             )
         if verdict == "wrong":
+            if await self._end_for_pins(row, "pins_spent", tries=most):
+                raise rules.PinsSpent("That was not the PIN either. Start again, and hold your card there again.")
             raise rules.PinWrong("That was not the PIN. Try again.")
+
+    async def _end_for_pins(self, row: store.Row, why: Literal["pins_spent", "pin_locked"], *, tries: int) -> bool:
+        """End a scan that had so many tries, and tell it: somebody guesses, and has the card or a copy of the code."""
+        async with self._database.write() as tx:
+            over = await pairings.end_for_pins(tx, row.pairing_id, result=why, tries=tries, at=self._clock())
+            if over:
+                await self._tell_refused(tx, row, why, _armer(row))
+        return over
 
     async def _ask(self, id_tag: IdTag, correlation_id: UUID) -> tuple[CardView | None, str | None]:
         """The card, and why it may not log in. Silence is a no; without a broker nobody waits for it."""
@@ -171,7 +183,7 @@ class Login:
         self, row: store.Row, browser: bytes, card: CardView | None, reason: str | None, *, with_pin: bool
     ) -> LoggedIn:
         at, token, session_id, bound = self._clock(), new_secret(), self._new_id(), None
-        cause = Cause(actor=Actor(kind=row.armed_by_kind, id=row.armed_by_id), correlation_id=row.correlation_id)
+        cause = _armer(row)
         told = {"pairing_id": row.pairing_id, "charge_box_id": row.charge_box_id, "id_tag": row.id_tag}
         async with self._database.write() as tx:
             if row.kiosk_id is not None and not await kiosks.hold(tx, row.kiosk_id):
@@ -181,8 +193,7 @@ class Login:
             if not await store.consume(tx, row.pairing_id, result="refused" if reason else "login", at=at):
                 raise rules.AlreadyUsed("This scan was used already. Start again.")
             if reason is not None:
-                refused = ScanLoginRefused(**told, tap_id=row.tap_id, presence=row.presence, reason=reason)
-                await self._outbox.add(tx, refused, cause)
+                await self._tell_refused(tx, row, reason, cause)
             else:
                 await store.add_session(
                     tx,
@@ -212,6 +223,17 @@ class Login:
             raise rules.LoginRefused(rules.REFUSED)
         return LoggedIn(token, session_id, bound)
 
+    async def _tell_refused(self, tx: Write, row: store.Row, reason: str, cause: Cause) -> None:
+        event = ScanLoginRefused(
+            pairing_id=row.pairing_id,
+            charge_box_id=row.charge_box_id,
+            id_tag=row.id_tag,
+            tap_id=row.tap_id,
+            presence=row.presence,
+            reason=reason,
+        )
+        await self._outbox.add(tx, event, cause)
+
     async def _tell_new_device(self, tx: Write, row: store.Row, browser: bytes, session_id: UUID, cause: Cause) -> None:
         device = row.kiosk_id.bytes if row.kiosk_id else browser
         if await store.is_first_time(tx, IdTag(row.id_tag), device, self._clock()):
@@ -226,6 +248,11 @@ class Login:
     async def _tell_out(self, tx: Write, row: store.Row, cause: Cause) -> None:
         event = DriverSignedOut(id_tag=row.id_tag, session_id=row.session_id, reason=row.end_reason)
         await self._outbox.add(tx, event, cause)
+
+
+def _armer(row: store.Row) -> Cause:
+    """In the name of who armed the scan."""
+    return Cause(actor=Actor(kind=row.armed_by_kind, id=row.armed_by_id), correlation_id=row.correlation_id)
 
 
 def _cause(actor: Actor, session: store.Row) -> Cause:

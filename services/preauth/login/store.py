@@ -58,12 +58,15 @@ async def consume(tx: Write, pairing_id: UUID, *, result: str, at: datetime) -> 
     return (await tx.execute(statement)).first() is not None
 
 
-async def give_up(tx: Write, *, told_before: datetime, at: datetime) -> int:
-    """End logins that nobody completed; returns how many."""
-    statement = pairing.update().where(
-        pairing.c.state == "intercepted", pairing.c.purpose == "login", pairing.c.told_at < told_before
+async def give_up(tx: Write, *, told_before: datetime, at: datetime) -> list[Row]:
+    """End logins that nobody completed; returns them."""
+    statement = (
+        pairing.update()
+        .where(pairing.c.state == "intercepted", pairing.c.purpose == "login", pairing.c.told_at < told_before)
+        .values(state="consumed", result="not_completed", ended_at=at)
+        .returning(pairing)
     )
-    return (await tx.execute(statement.values(state="consumed", result="not_completed", ended_at=at))).rowcount
+    return list(await tx.execute(statement))
 
 
 async def add_session(tx: Write, values: dict[str, Any]) -> None:

@@ -1,5 +1,5 @@
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -123,12 +123,14 @@ async def try_pin(tx: Write, pairing_id: UUID, *, most: int) -> bool:
     return (await tx.execute(statement)).rowcount == 1
 
 
-async def spend_pins(tx: Write, pairing_id: UUID, *, most: int, at: datetime) -> bool:
-    """End a scan that had its tries and none was right; whether it had."""
+async def end_for_pins(
+    tx: Write, pairing_id: UUID, *, result: Literal["pins_spent", "pin_locked"], tries: int, at: datetime
+) -> bool:
+    """End a scan that had at least so many tries, of which none was right; whether it had."""
     statement = (
         pairing.update()
-        .where(pairing.c.pairing_id == pairing_id, pairing.c.state == "intercepted", pairing.c.pin_tries >= most)
-        .values(state="consumed", result="pins_spent", ended_at=at)
+        .where(pairing.c.pairing_id == pairing_id, pairing.c.state == "intercepted", pairing.c.pin_tries >= tries)
+        .values(state="consumed", result=result, ended_at=at)
     )
     return (await tx.execute(statement)).rowcount == 1
 

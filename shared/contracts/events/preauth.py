@@ -110,7 +110,11 @@ class ScanLoginSucceeded(_PreauthEvent):
 
 
 class ScanLoginRefused(_PreauthEvent):
-    """The driver is told that it did not work; `reason` is why (unknown_card, blocked, no_answer, ...)."""
+    """A scan led to no login; `reason` is why.
+
+    The card may not: unknown_card, inactive, blocked, expired, no_answer, or the code of another refusal of sync's.
+    Its PIN was guessed: pins_spent, pin_locked. Or nobody went on in time, after whatever guesses: not_completed.
+    """
 
     type: ClassVar[str] = "scan.login_refused"
     pairing_id: UUID

@@ -113,6 +113,7 @@ OF_RESULT: Final[dict[str, Screen]] = {
     "kiosk_revoked": Screen.SCREEN_OFF,
     "qr_rotated": Screen.NOT_PRESENT,
     "pins_spent": Screen.PINS_SPENT,
+    "pin_locked": Screen.PIN_LOCKED,
 }
 """What a pairing came to, where that was no login; it says more than its state."""
 

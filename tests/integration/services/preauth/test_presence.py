@@ -104,7 +104,34 @@ async def test_a_stolen_qr_code_gains_nothing_and_blocks_nobody(preauth: Preauth
         again = await scan(preauth, thief, "04B2", key=key)
         codes = [(await log_in(thief, again, pin=pin)).json()["code"] for pin in ("0003", "0004", "2468")]
         assert codes == ["pin_wrong", "pin_wrong", "pin_locked"]
+        assert (await log_in(thief, again, pin="2468")).json()["code"] == "already_used"
+        page = await thief.get("/scan", params={"charger": CP, "scan": again})
+        assert 'class="stage" data-screen="pin_locked"' in page.text
+        preauth.clock.ahead += timedelta(seconds=60)
+        assert (await arm(thief, key=key)).status_code == 201
+        assert await preauth.tap("04B2", CP) is None, "it charges the second time"
+    # The owner and the operator see each scan in which somebody guessed.
+    told = [(event["subject"], event["data"]) for event in preauth.events("scan.login_refused")]
+    assert [(subject, data["pairing_id"], data["reason"], data["presence"]) for subject, data in told] == [
+        ("card/04B2", pairing_id, "pins_spent", "qr"),
+        ("card/04B2", again, "pin_locked", "qr"),
+    ]
     assert preauth.rows("SELECT 1 FROM driver_session") == []
+
+
+async def test_a_scan_that_nobody_completes_is_told(preauth: Preauth, sync: SyncDouble) -> None:
+    """Two guesses and away, or none: when the time for it is over, that the scan led to no login is told, once."""
+    sync.know(CARD)
+    await preauth.done(SetCardPin(id_tag=CARD, pin="2468"))
+    async with browser(preauth) as thief:
+        pairing_id = await scan(preauth, thief, key=await qr_of(preauth))
+        assert [(await log_in(thief, pairing_id, pin="0000")).json()["code"] for _ in range(2)] == ["pin_wrong"] * 2
+    preauth.clock.ahead += timedelta(seconds=121)
+    await preauth.until("SELECT 1 FROM outbox WHERE routing_key = 'scan.login_refused'")
+    await preauth.drivers.login.end_old()
+    [event] = preauth.events("scan.login_refused")
+    assert (event["data"]["reason"], event["actorkind"]) == ("not_completed", "system")
+    assert event["data"]["id_tag"] == CARD
 
 
 async def test_a_photo_of_the_code_keeps_no_card_from_charging_twice(preauth: Preauth, sync: SyncDouble) -> None:
