@@ -37,6 +37,7 @@ STEVE_PASSWORD: Final = "demo"  # noqa: S105 - of a simulator on loopback
 LAGO_KEY: Final = "demo"
 PAUSE_S: Final = (2.0, 6.0)
 GO_HOME_S: Final = 5.0
+KEEP_UP_EVERY_S: Final = 1.0
 DRIVERS: Final = (cast.ADA, cast.BEN, cast.CLEO, cast.DAN, cast.EVE)
 UNREACHABLE: Final = (AMQPError, OSError, TimeoutError)
 # They report a fallen broker with a traceback; the demo itself says when it was started again.
@@ -208,12 +209,13 @@ class Demo:
 
         def watch() -> None:
             said = ""
-            while not over.wait(1.0):
+            while not over.wait(KEEP_UP_EVERY_S):
                 try:
                     self.keep_up()
-                except InfraError as error:
+                except (RuntimeError, OSError) as error:
                     # A program that refuses to start does so each time.
-                    if (sentence := f"{error.what} {error.why}") != said:
+                    sentence = f"{error.what} {error.why}" if isinstance(error, InfraError) else f"{error!r}"
+                    if sentence != said:
                         said = sentence
                         self.say(sentence)
 

@@ -37,7 +37,8 @@ class Kept:
         try:
             self._starting = self._pool.submit(self._start)
         except RuntimeError as error:
-            # The machine refuses another thread.
+            # The machine refuses another thread. This pool would do the same once more beside the next try.
+            self._pool = ThreadPoolExecutor(max_workers=1)
             return self._refused(error)
         return None
 
@@ -51,7 +52,7 @@ class Kept:
         self._starting = None
         try:
             starting.result()
-        except (InfraError, OSError) as error:
+        except (RuntimeError, OSError) as error:
             return self._refused(f"{error.what} {error.remedy}" if isinstance(error, InfraError) else error)
         return f"{self._name} ended and was started again."
 
