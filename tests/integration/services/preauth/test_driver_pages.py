@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from services.preauth.login.browser import BROWSER_COOKIE, KIOSK_COOKIE
 from shared.contracts.requests.preauth import (
@@ -249,15 +250,18 @@ async def test_a_page_whose_house_is_not_all_there_says_so(preauth: Preauth) -> 
 
 async def test_a_page_whose_database_is_away_may_ask_again(preauth: Preauth) -> None:
     """No connection to be had: people get the page that tries again, programs a problem that says so, and afterwards
-    the scan stands where it stood.
+    the scan stands where it stood. The log says which pages went without, and for what kind of error.
     """
     async with browser(preauth) as kiosk:
         await kiosk_of(preauth, kiosk)
         pairing_id = (await arm(kiosk)).json()["pairing_id"]
         pairing = f"/api/pairings/{pairing_id}"
-        with refusing(preauth.database):
-            by_form, pages, programs = await asyncio.gather(
-                kiosk.post("/scan", data={"charger": CP, "do": "complete", "scan": pairing_id}),
+        form = {"charger": CP, "do": "complete", "scan": pairing_id}
+        with refusing(preauth.database), capture_logs() as lines:
+            by_form, by_refused_form, pages, programs = await asyncio.gather(
+                kiosk.post("/scan", data=form),
+                # Refused without the database, which the page that says so then asks for.
+                kiosk.post("/scan", data={**form, **CLIENT, "client_id": "nobody"}),
                 asyncio.gather(*[kiosk.get(path) for path in ("/kiosk", f"/scan?charger={CP}")]),
                 asyncio.gather(
                     arm(kiosk),
@@ -267,9 +271,13 @@ async def test_a_page_whose_database_is_away_may_ask_again(preauth: Preauth) -> 
                 ),
             )
         assert [page.status_code for page in pages] == [503, 503]
-        assert all("We cannot show this page just now" in page.text for page in (*pages, by_form))
-        assert f"scan={pairing_id}" in by_form.text
+        assert all("We cannot show this page just now" in page.text for page in (*pages, by_form, by_refused_form))
+        assert all(f"scan={pairing_id}" in page.text for page in (by_form, by_refused_form))
         assert [(answer.status_code, answer.json()["code"]) for answer in programs] == [(503, "unavailable")] * 4
+        said = [line for line in lines if line.get("action") == "page.away"]
+        asked = ["/kiosk", "/scan", "/api/pairings", pairing, f"{pairing}/events", f"{pairing}/login"]
+        assert sorted(line["path"] for line in said) == sorted(asked)
+        assert {line["error"] for line in said} <= {"PoolTimeout", "OperationalError"}
 
         async def stands() -> bool:
             found = await kiosk.get(pairing)
