@@ -9,9 +9,10 @@ from typing import Final
 from uuid import UUID
 
 from services.preauth.decision import store
-from services.preauth.decision.tap import Decider, Decision, Tap
+from services.preauth.decision.tap import Decider, Decision, SteveAnswered, Tap
 from services.preauth.gateway.ports import Presented
 from shared.contracts.events.preauth import Told
+from shared.contracts.identity import id_tag_key
 from shared.database.engine import Database
 from shared.runtime.log import get_logger
 
@@ -32,7 +33,7 @@ class GatewayDesk:
         self._decider, self._database, self._spooled = decider, database, spooled
         self._deciding: dict[UUID, asyncio.Task[Decision]] = {}
         self._passed: OrderedDict[UUID, datetime] = OrderedDict()
-        self._answers: deque[tuple[datetime, UUID, str]] = deque(maxlen=MOST_WAITING)
+        self._answers: deque[SteveAnswered] = deque(maxlen=MOST_WAITING)
 
     async def decide(self, tap: Presented) -> bool:
         return self._decider.may_block(await asyncio.shield(self._begin(tap)))
@@ -75,7 +76,8 @@ class GatewayDesk:
     def answered(self, tap: Presented, verdict: str) -> None:
         received_at = self._passed.pop(tap.tap_id, None)
         if received_at is not None:
-            self._answers.append((received_at, tap.tap_id, verdict))
+            card = id_tag_key(tap.id_tag)
+            self._answers.append(SteveAnswered(tap.tap_id, received_at, tap.charge_box_id, card, tap.kind, verdict))
 
     async def write_answers(self) -> None:
         if self._deciding:
@@ -90,7 +92,7 @@ class GatewayDesk:
         finally:
             self._answers.extend(early)
 
-    async def _write(self, *, spooled: bool) -> list[tuple[datetime, UUID, str]]:
+    async def _write(self, *, spooled: bool) -> list[SteveAnswered]:
         """Write some; returns those that are to be written later, because their taps are not there yet."""
         some = [self._answers.popleft() for _ in range(min(len(self._answers), AT_ONCE))]
         try:
@@ -99,7 +101,7 @@ class GatewayDesk:
         except BaseException:
             self._answers.extendleft(reversed(some))
             raise
-        return [one for one in some if spooled and one[1] not in found]
+        return [one for one in some if spooled and one.tap_id not in found]
 
     def _record(self, task: asyncio.Task[Decision], told: Told) -> None:
         if task.cancelled() or task.exception() is not None:
@@ -107,7 +109,6 @@ class GatewayDesk:
         decision = task.result()
         self._decider.told(decision, told)
         if told == "passed":
-            # The row stands under the id of the tap that this one repeats, where it does.
             self._passed[decision.tap.tap_id or decision.tap_id] = decision.received_at
             if len(self._passed) > MOST_WAITING:
                 self._passed.popitem(last=False)

@@ -13,7 +13,7 @@ from services.preauth.decision.events import tell_decided as tell_decided_sql
 from services.preauth.decision.rules import SENTENCES, Reason, outcome_of
 from services.preauth.decision.spool import Gap, Spooled
 from services.preauth.decision.statement import Windows
-from services.preauth.decision.tap import MatchAnswered
+from services.preauth.decision.tap import MatchAnswered, SteveAnswered
 from services.preauth.tables import NOT_PLAIN, journal_gap, pairing, sweep, tap
 from shared.contracts.events.preauth import Told, Via
 from shared.contracts.requests.preauth import GapView, SearchTaps, SessionOutcome, TapView
@@ -74,11 +74,34 @@ _TELL_DECIDED: Final = sa.text(
     """)
 )
 
+# `merged`: taps that stand in the journal as the hook's, because its call was written down before the gateway's was.
 _STEVE_ANSWERS: Final = sa.text("""
-    UPDATE preauth.tap SET steve_answer = x.verdict
-    FROM json_to_recordset(CAST(:answers AS json)) AS x (at timestamptz, id uuid, verdict text)
-    WHERE tap.received_at = x.at AND tap.tap_id = x.id AND tap.received_at BETWEEN :first_at AND :last_at
-    RETURNING tap.tap_id
+    WITH answered AS MATERIALIZED (
+        SELECT * FROM json_to_recordset(CAST(:answers AS json)) AS x (
+            tap_id uuid, received_at timestamptz, charge_box_id text, id_tag text, kind text, verdict text
+        )
+    ), own AS (
+        UPDATE preauth.tap SET steve_answer = answered.verdict FROM answered
+        WHERE tap.received_at = answered.received_at AND tap.tap_id = answered.tap_id
+            AND tap.received_at BETWEEN :first_at AND :last_at
+        RETURNING tap.tap_id
+    ), merged AS (
+        SELECT answered.tap_id AS gateways, answered.verdict, hooks.*
+        FROM answered CROSS JOIN LATERAL (
+            SELECT t.received_at, t.tap_id FROM preauth.tap t
+            WHERE t.id_tag = answered.id_tag AND t.charge_box_id = answered.charge_box_id AND t.kind = answered.kind
+            AND t.via = 'hook' AND t.also_via = 'gateway' AND t.steve_answer IS NULL
+            AND t.received_at > answered.received_at - make_interval(secs => :same_tap_s)
+            AND t.received_at < answered.received_at + make_interval(secs => :same_tap_s)
+            ORDER BY greatest(t.received_at - answered.received_at, answered.received_at - t.received_at) LIMIT 1
+        ) hooks
+        WHERE answered.tap_id NOT IN (SELECT tap_id FROM own)
+    ), theirs AS (
+        UPDATE preauth.tap SET steve_answer = merged.verdict FROM merged
+        WHERE tap.received_at = merged.received_at AND tap.tap_id = merged.tap_id
+        RETURNING merged.gateways
+    )
+    SELECT tap_id FROM own UNION SELECT gateways FROM theirs
 """).columns(tap.c.tap_id)
 
 # Each is an outage.
@@ -338,11 +361,13 @@ async def gaps(tx: Read, *, since: datetime | None, until: datetime | None) -> l
     ]
 
 
-async def add_steve_answers(tx: Write, answers: Sequence[tuple[datetime, UUID, str]]) -> set[UUID]:
-    """Put SteVe's verdicts, as they passed the gateway, beside their taps: (received_at, tap_id, verdict). Returns the
-    taps that are in the journal.
-    """
-    rows = [{"at": at, "id": tap_id, "verdict": verdict} for at, tap_id, verdict in answers]
-    times = [at for at, _, _ in answers]
-    values = {"answers": _json.encode(rows).decode(), "first_at": min(times), "last_at": max(times)}
+async def add_steve_answers(tx: Write, answers: Sequence[SteveAnswered]) -> set[UUID]:
+    """Put SteVe's verdicts, as they passed the gateway, beside their taps. Returns the taps that are in the journal."""
+    times = [one.received_at for one in answers]
+    values = {
+        "answers": _json.encode(answers).decode(),
+        "first_at": min(times),
+        "last_at": max(times),
+        "same_tap_s": Windows().same_tap_s,
+    }
     return set((await tx.execute(_STEVE_ANSWERS, values)).scalars())

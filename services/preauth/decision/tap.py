@@ -68,6 +68,17 @@ class MatchAnswered:
     duration_us: int
 
 
+class SteveAnswered(msgspec.Struct, frozen=True):
+    """What SteVe answered to a tap that passed the gateway: an idTagInfo status, or `error:<code>`."""
+
+    tap_id: UUID
+    received_at: datetime
+    charge_box_id: str
+    id_tag: IdTag
+    kind: TapKind
+    verdict: str
+
+
 class Decider(Protocol):
     """The one place that decides taps. Hook and gateway share it, so that one tap has one answer.
 

@@ -2,6 +2,8 @@
 
 from uuid import uuid4
 
+import pytest
+
 from services.preauth.decision.desk import GatewayDesk
 from services.preauth.decision.projections import session_started
 from services.preauth.gateway.ports import Presented
@@ -11,19 +13,25 @@ from tests.integration.services.preauth.test_evidence import CP, session_at
 from tests.integration.services.preauth.world import Preauth
 
 
-async def test_what_follows_a_spooled_tap_is_put_beside_it(preauth: Preauth) -> None:
-    """SteVe's answer and the session are known before the tap is in the journal: there it has both."""
-    taps = preauth.taps
-    desk = GatewayDesk(taps.decider, preauth.service.database, lambda: len(taps.spool) > 0)
-    tap = Presented(
+def desk_of(preauth: Preauth) -> GatewayDesk:
+    return GatewayDesk(preauth.taps.decider, preauth.service.database, lambda: len(preauth.taps.spool) > 0)
+
+
+def presented(preauth: Preauth, id_tag: str) -> Presented:
+    return Presented(
         tap_id=uuid4(),
         charge_box_id=CP,
-        id_tag="04A1",
+        id_tag=id_tag,
         kind="authorize",
         connector_id=None,
         at=preauth.clock(),
         remote_start=False,
     )
+
+
+async def test_what_follows_a_spooled_tap_is_put_beside_it(preauth: Preauth) -> None:
+    """SteVe's answer and the session are known before the tap is in the journal: there it has both."""
+    taps, desk, tap = preauth.taps, desk_of(preauth), presented(preauth, "04A1")
     taps.group._connected = False
     assert not await desk.decide(tap)
     desk.told(tap, "passed", in_time=True)
@@ -49,4 +57,32 @@ async def test_what_follows_a_spooled_tap_is_put_beside_it(preauth: Preauth) -> 
     [row] = (await preauth.done(SearchTaps()))["taps"]
     assert (row["reason"], row["steve_answer"]) == ("database_away", "Accepted")
     assert (row["session"], row["session_outcome"]) == ("steve:1", "began")
+    assert not desk._answers
+
+
+@pytest.mark.parametrize("written", ["while it waits", "before"])
+async def test_an_answer_finds_its_tap_where_the_hook_wrote_it_down(preauth: Preauth, written: str) -> None:
+    """One tap through both ways, of which the hook's call came into the journal before the gateway's, because that
+    waited in the spool, or was slow: what SteVe answered stands beside it, and beside no other.
+    """
+    taps, desk, tap = preauth.taps, desk_of(preauth), presented(preauth, "04a1")
+    # The other charger's is nearer in time.
+    if written == "before":
+        await preauth.tap("04A1", CP)
+        await preauth.tap("04A1", "CP-8")
+    taps.group._connected = written == "before"
+    assert not await desk.decide(tap)
+    taps.group._connected = True
+    if written == "while it waits":
+        assert len(taps.spool)
+        await preauth.tap("04A1", "CP-8")
+        await preauth.tap("04A1", CP)
+    desk.told(tap, "passed", in_time=True)
+    desk.answered(tap, "Invalid")
+    await desk.write_answers()
+    await preauth.until("SELECT FROM tap WHERE charge_box_id = %s AND also_via = 'gateway'", CP)
+    await desk.write_answers()
+    rows = {row["charge_box_id"]: row for row in (await preauth.done(SearchTaps()))["taps"]}
+    assert (rows[CP]["via"], rows[CP]["steve_answer"]) == ("hook", "Invalid")
+    assert rows["CP-8"]["steve_answer"] is None
     assert not desk._answers
