@@ -25,8 +25,10 @@ AS_GOOD_AS_HEALTHY = 0.9
 HEALTHY_ENOUGH = 0.6
 # What two busy cores add to a tap, more than they did when all was well. Who waits for what is away waits for seconds.
 BUSY_S = 3.0
-# More than that is added to one or two.
-RARELY_S = 1.0
+# More than this is added rarely: where the machine stands still for a moment, to each that is under way. With a dozen
+# other programs on two cores, two taps of thousands took 0.2 s longer than the limit that this is added to.
+RARELY_S = 0.5
+RARELY = 1 / 200
 # A machine that is busy with other things than this test.
 AT_MOST_S = 10.0
 
@@ -145,7 +147,7 @@ def share_in_time(answers: Sequence[Answer]) -> float:
 
 def check_answers(answers: Sequence[Answer], *healthy: Sequence[Answer]) -> None:
     """Each of these taps, by cards that no pairing waits for, was let through, as many in time as without a fault, and
-    none much later than the latest then.
+    none much later than the latest then, and hardly any later at all.
 
     A tap must not wait for what is not there. That cannot be told from milliseconds alone: on a machine that is busy
     with other things some taps are late with nothing wrong, and a limit that forgives those forgives a hook that waits
@@ -164,4 +166,4 @@ def check_answers(answers: Sequence[Answer], *healthy: Sequence[Answer]) -> None
     longest_s = max(answer.seconds for some in healthy for answer in some)
     assert slowest.seconds <= BUDGET_S + longest_s + BUSY_S, f"{slowest}, and {longest_s} s when all was well"
     slow = [answer for answer in answers if answer.seconds > BUDGET_S + longest_s + RARELY_S]
-    assert len(slow) <= max(2, len(answers) // 50), f"{len(slow)} of {len(answers)} took long: {slow[:3]}"
+    assert len(slow) <= max(CALLERS, len(answers) * RARELY), f"{len(slow)} of {len(answers)} took long: {slow[:3]}"
