@@ -169,6 +169,9 @@ open_session = sa.Table(
     sa.Column("station_started_at", Time, nullable=False, server_default=sa.func.now()),
     sa.Column("stopped_at", Time),
     sa.Column("energy_wh", sa.BigInteger),
+    # Sync found it running, or it ran as long before the gateway's eyes as its station says: it was not one of before
+    # that a charger told of later, so `started_at` is about when it began.
+    sa.Column("seen_running", sa.Boolean, nullable=False, server_default=sa.false()),
     # Its whole name, which only sync knows.
     sa.Column("session", sa.Text),
     sa.Index("ix_open_session_charge_box_id", "charge_box_id", postgresql_where=sa.text("stopped_at IS NULL")),

@@ -272,6 +272,7 @@ class Observer:
                     charge_box_id=seen.charge_box_id,
                     transaction_id=seen.transaction_id,
                     stopped_at=seen.stopped_at,
+                    seen_at=seen.at,
                 )
 
 

@@ -25,6 +25,8 @@ from shared.runtime.clock import Clock
 KEPT: Final = timedelta(days=7)
 # A station's clock that was further ahead of ours when its session was seen tells nothing of what came after.
 AHEAD: Final = timedelta(minutes=1)
+# A station may round its times, and what it tells takes a moment.
+ROUNDED: Final = timedelta(seconds=10)
 _NOT_STARTED: Final = frozenset({"rejected", "not_connected", "failed"})
 
 
@@ -54,6 +56,7 @@ class Projections:
             started_at=event.started_at,
             seen_at=self._seen_at(envelope),
             session=event.session,
+            seen_running=True,
         )
 
     async def transaction_stopped(self, tx: Write, event: TransactionStopped, envelope: Envelope) -> None:
@@ -133,10 +136,12 @@ async def session_started(
     started_at: datetime,
     seen_at: datetime,
     session: str | None = None,
+    seen_running: bool = False,
 ) -> None:
     """A card began to charge, by SteVe's record or as the gateway saw it, whichever is known first.
 
-    `started_at` is the station's clock; `seen_at` ours; `session` its whole name, where that is known.
+    `started_at` is the station's clock; `seen_at` ours; `session` its whole name, where that is known; `seen_running`:
+    SteVe had no end of it. The gateway alone cannot say so: a charger that was offline tells the end right after.
 
     The gateway cannot know which SteVe database an id is of, so an id may come again after SteVe was installed anew:
     what began later, and cannot be the session that is known, takes its place. Later as the station says, unless what
@@ -148,6 +153,7 @@ async def session_started(
         "started_at": seen_at,
         "station_started_at": started_at,
         "session": session,
+        "seen_running": seen_running,
     }
     known = open_session.c
     statement = pg.insert(open_session).values(charge_box_id=charge_box_id, transaction_id=transaction_id, **values)
@@ -171,13 +177,22 @@ async def session_started(
             known.id_tag == id_tag,
             known.session.is_(None),
         )
-        await tx.execute(nameless.values(session=session))
+        await tx.execute(
+            nameless.values(session=session, seen_running=sa.or_(known.seen_running, sa.literal(seen_running)))
+        )
 
 
 async def session_stopped(
-    tx: Write, *, charge_box_id: str, transaction_id: int, stopped_at: datetime, energy_wh: int | None = None
+    tx: Write,
+    *,
+    charge_box_id: str,
+    transaction_id: int,
+    stopped_at: datetime,
+    energy_wh: int | None = None,
+    seen_at: datetime | None = None,
 ) -> None:
-    """A session ended; what flowed is known where its meter was read at both ends."""
+    """A session ended; what flowed is known where its meter was read at both ends. `seen_at`: as the gateway saw it."""
+    ran = stopped_at - open_session.c.station_started_at
     await tx.execute(
         open_session.update()
         .where(
@@ -187,6 +202,16 @@ async def session_stopped(
         .values(
             stopped_at=sa.func.coalesce(open_session.c.stopped_at, stopped_at),
             energy_wh=sa.func.coalesce(energy_wh, open_session.c.energy_wh),
+            seen_running=sa.or_(
+                open_session.c.seen_running,
+                # That it ended now only the first word of its end says.
+                sa.and_(
+                    open_session.c.stopped_at.is_(None),
+                    ran <= sa.literal(seen_at) - open_session.c.started_at + ROUNDED,
+                )
+                if seen_at is not None
+                else sa.false(),
+            ),
         )
     )
 

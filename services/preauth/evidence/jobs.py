@@ -11,7 +11,7 @@ from services.preauth.evidence.sight import Sight
 from shared.bus.outbox import Outbox
 from shared.contracts.event import Envelope
 from shared.contracts.events.preauth import InterceptionRateUnusual, ScanInterceptionIgnored
-from shared.contracts.events.sync import TransactionStarted
+from shared.contracts.events.sync import TransactionStarted, TransactionStopped
 from shared.contracts.identity import Actor, Cause
 from shared.database.engine import Database, Write
 from shared.runtime.clock import Clock, NewId
@@ -66,17 +66,11 @@ class Evidence:
                 if judgement.outcome == "ignored" and self._stops and row.stopped_at is None:
                     await store.add_stop(tx, row, now)
 
-    async def session_started(self, tx: Write, event: TransactionStarted, envelope: Envelope) -> None:
-        """Put the session beside the tap that it followed."""
-        await store.note_session(
-            tx,
-            charge_box_id=event.charge_box_id,
-            id_tag=event.id_tag,
-            # Sync's clock may be ahead of ours.
-            started_at=rules.began_at(event.started_at, min(envelope.time, self._clock())),
-            session=event.session,
-            within=self._session_within,
-        )
+    async def session_told(self, tx: Write, event: TransactionStarted | TransactionStopped, _: Envelope) -> None:
+        """Put the session, which is among the known ones already, beside the tap that it followed."""
+        found = await store.session_named(tx, event.charge_box_id, event.session)
+        if found is not None:
+            await store.note_session(tx, found, within=self._session_within)
 
     async def taps_came_late(self, tx: Write, rows: Sequence[store.Row]) -> None:
         """The same for taps that were not in the journal yet when their sessions were told of."""

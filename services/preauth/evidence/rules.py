@@ -22,14 +22,22 @@ KNOWN_LATE: Final = timedelta(hours=24)
 AHEAD: Final = timedelta(minutes=1)
 
 
-def began_at(by_station: datetime, seen_at: datetime) -> datetime:
-    """When a session began: the station's word, or when it was first seen where that cannot be."""
-    return by_station if seen_at - KNOWN_LATE <= by_station <= seen_at + AHEAD else seen_at
+def may_have_begun(by_station: datetime, seen_at: datetime, *, seen_running: bool) -> list[datetime]:
+    """When a session may have begun, the likelier time first.
+
+    One that was seen running began when it was first seen, or before, where it was known late: then its station says
+    when, whose clock may be wrong. One that had ended when it was first seen may be of any time: a charger that was
+    offline tells what it did. Of that the station alone can say when it was.
+    """
+    times = [seen_at] if seen_running else []
+    if seen_at - KNOWN_LATE <= by_station <= seen_at + AHEAD:
+        times.append(by_station)
+    return times
 
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """A tap that was told Blocked in time, with the card's next session there, if one began within `BELONGS`."""
+    """A tap that was told Blocked in time, with the card's next session there, if one may have begun in `BELONGS`."""
 
     told_at: datetime
     let_through_later: bool
@@ -39,6 +47,8 @@ class Blocked:
     session_started_at: datetime | None = None
     session_stopped_at: datetime | None = None
     energy_wh: int | None = None
+    of_before: bool = False
+    """That session's start came before the tap; or it had ended when it was first seen, and may have been long ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +61,8 @@ def needs_sight(tap: Blocked, now: datetime) -> bool:
     """Whether it is time to ask if what nobody told of has not happened: that a session began, or that it ended."""
     if tap.session_started_at is None:
         return now >= tap.told_at + BELONGS
+    if tap.of_before:
+        return False
     return tap.session_stopped_at is None and now >= tap.session_started_at + STILL_OPEN
 
 
@@ -63,7 +75,7 @@ def judge(tap: Blocked, now: datetime, known_until: datetime | None) -> Judgemen
         if known_until is None or min(known_until, now) < tap.told_at + BELONGS:
             return None
         return Judgement("honoured", "no session began")
-    explained = _explained(tap)
+    explained = _explained(tap, now)
     if explained is not None:
         return Judgement("explained", explained)
     ignored = _ignored(tap, tap.session_started_at, None if known_until is None else min(now, known_until))
@@ -74,13 +86,18 @@ def judge(tap: Blocked, now: datetime, known_until: datetime | None) -> Judgemen
     return None
 
 
-def _explained(tap: Blocked) -> str | None:
+def _explained(tap: Blocked, now: datetime) -> str | None:
+    if tap.of_before:
+        # Until then the tap's own one may still be told of.
+        return "the session that was told of may have begun before" if now >= tap.told_at + JUDGED_AFTER else None
     if tap.let_through_later:
         return "the card was let through afterwards"
     return "a remote start was asked for" if tap.remote_start else None
 
 
 def _ignored(tap: Blocked, started_at: datetime, known_until: datetime | None) -> str | None:
+    if tap.of_before:
+        return None
     if tap.energy_wh is not None and tap.energy_wh > 0:
         return f"{tap.energy_wh} Wh flowed"
     open_until = tap.session_stopped_at or known_until

@@ -6,7 +6,8 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from services.preauth.evidence.rules import AHEAD, BELONGS, KNOWN_LATE, Blocked, Judgement
+from services.preauth.decision.projections import transaction_id_of
+from services.preauth.evidence.rules import AHEAD, BELONGS, KNOWN_LATE, Blocked, Judgement, may_have_begun
 from services.preauth.tables import open_session, override_outcome, pairing, rate_told, remote_start, session_stop, tap
 from shared.database.engine import Read, Write
 
@@ -16,10 +17,14 @@ Row = sa.Row[Any]
 BEFORE_ITS_TAP: Final = timedelta(seconds=30)
 
 
-def _began_at(session: sa.FromClause) -> sa.ColumnElement[datetime]:
-    """As `rules.began_at`."""
+def _may_have_begun(
+    session: sa.FromClause, first: sa.ColumnElement[datetime], last: sa.ColumnElement[datetime]
+) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+    """As `rules.may_have_begun`: whether, in that time, when it was first seen, and as its station says."""
     by_station, seen_at = session.c.station_started_at, session.c.started_at
-    return sa.case((by_station.between(seen_at - KNOWN_LATE, seen_at + AHEAD), by_station), else_=seen_at)
+    seen = sa.and_(sa.or_(session.c.seen_running, session.c.stopped_at.is_(None)), seen_at.between(first, last))
+    told = sa.and_(by_station.between(seen_at - KNOWN_LATE, seen_at + AHEAD), by_station.between(first, last))
+    return seen, told
 
 
 async def unjudged(tx: Read, *, since: datetime, limit: int) -> list[tuple[Row, Blocked]]:
@@ -27,7 +32,23 @@ async def unjudged(tx: Read, *, since: datetime, limit: int) -> list[tuple[Row, 
     found honoured before the session was known, or its energy.
     """
     later, session = tap.alias("later"), open_session.alias("session")
-    began_at = _began_at(session)
+    from_, until = tap.c.told_at - timedelta(seconds=5), tap.c.told_at + BELONGS
+    seen_then, told_then = _may_have_begun(session, from_, until)
+    began_at = sa.case((sa.or_(seen_then, ~told_then), session.c.started_at), else_=session.c.station_started_at)
+    start = tap.alias("start")
+    started_before = (
+        sa.exists()
+        .where(
+            start.c.id_tag == tap.c.id_tag,
+            start.c.charge_box_id == tap.c.charge_box_id,
+            start.c.kind == "start",
+            start.c.session == session.c.session,
+            start.c.received_at < tap.c.received_at,
+            start.c.received_at > tap.c.received_at - KNOWN_LATE,
+        )
+        .correlate(tap, session)
+    )
+    of_before = sa.or_(~seen_then & ~told_then, started_before)
     theirs = (
         sa.select(
             session.c.transaction_id,
@@ -35,14 +56,20 @@ async def unjudged(tx: Read, *, since: datetime, limit: int) -> list[tuple[Row, 
             began_at.label("started_at"),
             # The station's clock tells how long it was, whatever it says the time was.
             (began_at + (session.c.stopped_at - session.c.station_started_at)).label("stopped_at"),
+            of_before.label("of_before"),
         )
         .where(
             session.c.charge_box_id == tap.c.charge_box_id,
             session.c.id_tag == tap.c.id_tag,
-            began_at >= tap.c.told_at - timedelta(seconds=5),
-            began_at <= tap.c.told_at + BELONGS,
+            # One that had ended when it was first seen, and of which it is not known when it was, clouds the view,
+            # unless nothing flowed.
+            sa.or_(
+                seen_then,
+                told_then,
+                sa.and_(session.c.started_at.between(from_, until), session.c.energy_wh.is_distinct_from(0)),
+            ),
         )
-        .order_by(began_at)
+        .order_by(of_before, began_at)
         .limit(1)
         .lateral("theirs")
     )
@@ -75,6 +102,7 @@ async def unjudged(tx: Read, *, since: datetime, limit: int) -> list[tuple[Row, 
             theirs.c.started_at,
             theirs.c.stopped_at,
             theirs.c.energy_wh,
+            theirs.c.of_before,
             let_through.label("let_through"),
             asked.label("asked"),
         )
@@ -115,6 +143,7 @@ async def unjudged(tx: Read, *, since: datetime, limit: int) -> list[tuple[Row, 
                 session_started_at=row.started_at,
                 session_stopped_at=row.stopped_at,
                 energy_wh=row.energy_wh,
+                of_before=bool(row.of_before),
             ),
         )
         for row in rows
@@ -154,45 +183,66 @@ async def add_outcome(tx: Write, row: Row, judgement: Judgement, at: datetime) -
     return True
 
 
-async def note_session(
-    tx: Write, *, charge_box_id: str, id_tag: str, started_at: datetime, session: str, within: timedelta
-) -> None:
+_SESSION: Final = (
+    open_session.c.charge_box_id,
+    open_session.c.id_tag,
+    open_session.c.session,
+    open_session.c.started_at,
+    open_session.c.station_started_at,
+    sa.or_(open_session.c.seen_running, open_session.c.stopped_at.is_(None)).label("seen_running"),
+)
+
+
+async def session_named(tx: Read, charge_box_id: str, session: str) -> Row | None:
+    """What is known of a session, as `note_session` takes it; None where its number is another one's meanwhile."""
+    statement = sa.select(*_SESSION).where(
+        open_session.c.charge_box_id == charge_box_id,
+        open_session.c.transaction_id == transaction_id_of(session),
+        open_session.c.session == session,
+    )
+    return (await tx.execute(statement)).first()
+
+
+async def note_session(tx: Write, found: Row, *, within: timedelta) -> None:
     """Put a session beside the tap that it followed: the card's last Authorize, and last start, that passed there."""
-    last = (
-        sa.select(tap.c.received_at, tap.c.tap_id)
-        .ext(pg.distinct_on(tap.c.kind))
-        .where(
-            tap.c.id_tag == id_tag,
-            tap.c.charge_box_id == charge_box_id,
-            tap.c.told == "passed",
-            tap.c.received_at > started_at - within,
-            tap.c.received_at <= started_at + BEFORE_ITS_TAP,
+    times = may_have_begun(found.station_started_at, found.started_at, seen_running=found.seen_running)
+    for began_at in times:
+        last = (
+            sa.select(tap.c.received_at, tap.c.tap_id, tap.c.session)
+            .ext(pg.distinct_on(tap.c.kind))
+            .where(
+                tap.c.id_tag == found.id_tag,
+                tap.c.charge_box_id == found.charge_box_id,
+                tap.c.told == "passed",
+                tap.c.received_at > began_at - within,
+                tap.c.received_at <= began_at + BEFORE_ITS_TAP,
+            )
+            .order_by(tap.c.kind, tap.c.received_at.desc())
         )
-        .order_by(tap.c.kind, tap.c.received_at.desc())
-        .subquery()
-    )
-    await tx.execute(
-        tap.update()
-        .where(tap.c.received_at == last.c.received_at, tap.c.tap_id == last.c.tap_id, tap.c.session.is_(None))
-        .values(session=session)
-    )
+        followed = [row for row in await tx.execute(last) if row.session in {None, found.session}]
+        for row in followed:
+            this = sa.and_(tap.c.received_at == row.received_at, tap.c.tap_id == row.tap_id)
+            await tx.execute(tap.update().where(this, tap.c.session.is_(None)).values(session=found.session))
+        if followed:
+            return
 
 
 async def note_sessions_of(tx: Write, rows: Sequence[Row], *, within: timedelta) -> None:
     """Put beside taps that came into the journal late what was told of meanwhile: the sessions that followed them."""
-    began_at = _began_at(open_session)
-    followed = sa.and_(
-        open_session.c.charge_box_id == tap.c.charge_box_id,
-        open_session.c.id_tag == tap.c.id_tag,
-        began_at >= tap.c.received_at - BEFORE_ITS_TAP,
-        began_at < tap.c.received_at + within,
+    began = sa.or_(
+        *_may_have_begun(open_session, tap.c.received_at - BEFORE_ITS_TAP, tap.c.received_at + within),
     )
     statement = (
-        sa.select(
-            open_session.c.charge_box_id, open_session.c.id_tag, began_at.label("began_at"), open_session.c.session
-        )
+        sa.select(*_SESSION)
         .distinct()
-        .select_from(tap.join(open_session, followed))
+        .select_from(
+            tap.join(
+                open_session,
+                sa.and_(
+                    open_session.c.charge_box_id == tap.c.charge_box_id, open_session.c.id_tag == tap.c.id_tag, began
+                ),
+            )
+        )
         .where(
             tap.c.received_at.between(min(row.received_at for row in rows), max(row.received_at for row in rows)),
             tap.c.tap_id == sa.any_(sa.literal([row.tap_id for row in rows], sa.ARRAY(tap.c.tap_id.type))),
@@ -200,14 +250,7 @@ async def note_sessions_of(tx: Write, rows: Sequence[Row], *, within: timedelta)
         )
     )
     for found in list(await tx.execute(statement)):
-        await note_session(
-            tx,
-            charge_box_id=found.charge_box_id,
-            id_tag=found.id_tag,
-            started_at=found.began_at,
-            session=found.session,
-            within=within,
-        )
+        await note_session(tx, found, within=within)
 
 
 async def scan_rates(tx: Read, *, now: datetime, window: timedelta, usual_over: timedelta) -> list[Row]:

@@ -39,7 +39,9 @@ def wire_evidence(service: Service, settings: PreauthSettings, taps: TapParts) -
         stops=settings.stop_ignored,
         session_within=timedelta(seconds=settings.session_within_s),
     )
-    service.consumer.on(sync.TransactionStarted, evidence.session_started)
+    service.consumer.on(sync.TransactionStarted, evidence.session_told)
+    # One that sync found finished has no start.
+    service.consumer.on(sync.TransactionStopped, evidence.session_told)
     taps.replay.written = evidence.taps_came_late
     snapshot = Snapshot(service.database, service.requester, clock=service.clock)
     service.parts += [

@@ -4,8 +4,18 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from services.preauth.evidence.rules import Blocked, began_at, is_unusual, judge, needs_sight
+from services.preauth.evidence.rules import (
+    BELONGS,
+    Blocked,
+    Judgement,
+    is_unusual,
+    judge,
+    may_have_begun,
+    needs_sight,
+)
 
 TOLD = datetime(2026, 5, 1, 9, 30, tzinfo=UTC)
 NOTHING = Blocked(told_at=TOLD, let_through_later=False, remote_start=False)
@@ -63,18 +73,40 @@ def test_a_session_is_still_open_only_as_far_as_its_end_would_be_known(
     assert (judgement.outcome if judgement else None) == outcome
 
 
-@pytest.mark.parametrize(
-    ("by_station", "began"),
-    [
-        (after(-5), after(-5)),
-        (after(-23 * 3600), after(-23 * 3600)),
-        (datetime(2000, 1, 1, tzinfo=UTC), TOLD),
-        (after(7200), TOLD),
-    ],
-)
-def test_a_clock_that_cannot_be_right_is_not_believed(by_station: datetime, began: datetime) -> None:
-    """A session may be known late, and the station says when it was; a time out of all reach is when it was seen."""
-    assert began_at(by_station, TOLD) == began
+YEARS = timedelta(days=9000)
+
+
+@given(off=st.timedeltas(-YEARS, YEARS), late=st.timedeltas(timedelta(), timedelta(seconds=100)))
+def test_a_session_that_was_seen_running_followed_its_tap(off: timedelta, late: timedelta) -> None:
+    """However far its station's clock is off: it may have begun when it was first seen."""
+    times = may_have_begun(TOLD + off, TOLD + late, seen_running=True)
+    assert any(TOLD <= at <= TOLD + BELONGS for at in times)
+
+
+@given(ago=st.timedeltas(BELONGS, YEARS), late=st.timedeltas(timedelta(), timedelta(hours=24)))
+def test_a_session_that_was_told_of_once_it_had_ended_followed_no_later_tap(ago: timedelta, late: timedelta) -> None:
+    """A charger that was offline, and whose clock is right, tells what it did before the tap: that began no session."""
+    times = may_have_begun(TOLD - ago, TOLD + late, seen_running=False)
+    assert not any(TOLD <= at <= TOLD + BELONGS for at in times)
+
+
+@given(after_s=st.floats(0, 120), late=st.timedeltas(timedelta(), timedelta(hours=23)), running=st.booleans())
+def test_a_session_that_is_known_late_followed_its_tap(after_s: float, late: timedelta, running: bool) -> None:  # noqa: FBT001
+    """Sync was away: where the station's clock is right, it says when the session began."""
+    by_station = after(after_s)
+    assert by_station in may_have_begun(by_station, by_station + late, seen_running=running)
+
+
+BEFORE = replace(OPEN, session_stopped_at=after(60), energy_wh=900, of_before=True)
+
+
+def test_a_session_that_may_have_been_before_accuses_nobody_and_praises_nobody() -> None:
+    """Nor does it say so before another one could have been told of, or ask how far sync sees."""
+    assert judge(BEFORE, after(170), known_until=after(170)) is None
+    assert judge(BEFORE, after(180), known_until=after(180)) == Judgement(
+        "explained", "the session that was told of may have begun before"
+    )
+    assert not needs_sight(BEFORE, after(3600))
 
 
 @pytest.mark.parametrize(

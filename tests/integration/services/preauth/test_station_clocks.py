@@ -1,0 +1,134 @@
+"""When sessions began, by clocks that are wrong and by word that comes late: which tap they followed, and what that
+proves of a charger that was told Blocked.
+"""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from services.preauth.decision.projections import session_started, session_stopped
+from shared.contracts.events.sync import TransactionStarted
+from shared.contracts.identity import IdTag
+from tests.integration.services.preauth.sync_double import SyncDouble
+from tests.integration.services.preauth.test_evidence import CP, intercepted, judge, session_at, stop
+from tests.integration.services.preauth.world import Preauth
+
+
+@pytest.mark.parametrize(
+    "off",
+    [
+        timedelta(seconds=-20),
+        timedelta(minutes=-10),
+        timedelta(hours=-1),
+        timedelta(hours=-7),
+        timedelta(days=-9000),
+        timedelta(seconds=20),
+        timedelta(hours=7),
+    ],
+    ids=str,
+)
+async def test_a_charger_whose_clock_is_wrong_is_found_out(preauth: Preauth, off: timedelta) -> None:
+    """However far its clock is off: its sessions stand beside their taps, and Blocked is not ignored unseen."""
+    assert await preauth.tap("04A1", CP) is None
+    await preauth.until("SELECT FROM tap WHERE told = 'passed'")
+    started = await session_at(preauth, 1, "04A1", preauth.clock() + off)
+    assert preauth.rows("SELECT session FROM tap") == [{"session": "steve:1"}]
+    await stop(preauth, started, energy_wh=10, after_s=1)
+    await intercepted(preauth, "04B1")
+    started = await session_at(preauth, 2, "04B1", preauth.clock() + off)
+    preauth.clock.ahead += timedelta(minutes=30)
+    await stop(preauth, started, energy_wh=9000, after_s=1800)
+    await judge(preauth)
+    assert preauth.rows("SELECT outcome, transaction_id FROM override_outcome") == [
+        {"outcome": "ignored", "transaction_id": 2}
+    ]
+    assert preauth.rows("SELECT honours_override FROM charger") == [{"honours_override": "no"}]
+    assert len(preauth.events("scan.interception_ignored")) == 1
+
+
+async def seen_passing(preauth: Preauth, pk: int, began_at: datetime, *, ran_s: float, seen_for_s: float) -> None:
+    """A session of the card that was scanned, as the gateway sees it: by its station's clock, and by ours."""
+    async with preauth.service.database.write() as tx:
+        await session_started(
+            tx,
+            charge_box_id=CP,
+            transaction_id=pk,
+            connector_id=1,
+            id_tag=IdTag("04A1"),
+            started_at=began_at,
+            seen_at=preauth.clock(),
+        )
+    preauth.clock.ahead += timedelta(seconds=seen_for_s)
+    async with preauth.service.database.write() as tx:
+        await session_stopped(
+            tx,
+            charge_box_id=CP,
+            transaction_id=pk,
+            stopped_at=began_at + timedelta(seconds=ran_s),
+            seen_at=preauth.clock(),
+        )
+
+
+@pytest.mark.parametrize("ago", [timedelta(hours=2), timedelta(hours=30)], ids=str)
+@pytest.mark.parametrize("via_gateway", [False, True])
+async def test_a_session_of_long_ago_that_is_told_of_late_accuses_nobody(
+    preauth: Preauth,
+    sync: SyncDouble,
+    ago: timedelta,
+    via_gateway: bool,  # noqa: FBT001
+) -> None:
+    """A charger that was offline tells what it had done, just after the same card was scanned there: it had ended
+    before, so nobody can say that Blocked was ignored, nor that it was honoured.
+    """
+    await intercepted(preauth)
+    began_at = preauth.clock() - ago
+    if via_gateway:
+        await seen_passing(preauth, 1, began_at, ran_s=3600, seen_for_s=0.2)
+    uploaded = TransactionStarted(
+        session="steve:1", charge_box_id=CP, id_tag="04A1", connector_id=1, started_at=began_at, start_wh=1000
+    )
+    await stop(preauth, uploaded, energy_wh=9000, after_s=3600)
+    for minutes in (1, 5):
+        preauth.clock.ahead += timedelta(minutes=minutes)
+        sync.steve_at = preauth.clock()
+        await judge(preauth)
+    assert preauth.rows("SELECT outcome FROM override_outcome") == [{"outcome": "explained"}]
+    assert preauth.rows("SELECT honours_override FROM charger") == [{"honours_override": "unknown"}]
+    assert preauth.events("scan.interception_ignored") == []
+
+
+async def test_a_session_that_ran_before_the_gateways_eyes_counts_without_sync(preauth: Preauth) -> None:
+    """Sync is away, and the station's clock is an hour slow: that the session began after the tap was seen."""
+    await intercepted(preauth)
+    await seen_passing(preauth, 1, preauth.clock() - timedelta(hours=1), ran_s=90, seen_for_s=91)
+    await judge(preauth)
+    assert preauth.rows("SELECT outcome FROM override_outcome") == [{"outcome": "ignored"}]
+
+
+async def test_a_session_whose_start_came_before_the_tap_accuses_nobody(preauth: Preauth, sync: SyncDouble) -> None:
+    """The card charges already, which sync tells only after its next tap was told Blocked: that one began nothing."""
+    for start in (False, True):
+        assert await preauth.tap("04A1", CP, start=start) is None
+    await preauth.until("SELECT FROM tap WHERE told = 'passed' HAVING count(*) = 2")
+    began_at = preauth.clock()
+    preauth.clock.ahead += timedelta(seconds=60)
+    await intercepted(preauth)
+    await session_at(preauth, 1, "04A1", began_at)
+    preauth.clock.ahead += timedelta(seconds=200)
+    sync.steve_at = preauth.clock()
+    await judge(preauth)
+    assert preauth.rows("SELECT outcome FROM override_outcome") == [{"outcome": "explained"}]
+    assert preauth.events("scan.interception_ignored") == []
+
+
+async def test_a_session_that_sync_found_finished_stands_beside_its_tap(preauth: Preauth) -> None:
+    """While sync was away a session began and ended: once told of, it is put beside its tap all the same."""
+    assert await preauth.tap("04A1", CP) is None
+    await preauth.until("SELECT FROM tap WHERE told = 'passed'")
+    began_at = preauth.clock()
+    preauth.clock.ahead += timedelta(hours=2)
+    ended = TransactionStarted(
+        session="steve:1", charge_box_id=CP, id_tag="04A1", connector_id=1, started_at=began_at, start_wh=1000
+    )
+    await stop(preauth, ended, energy_wh=10, after_s=60)
+    assert preauth.rows("SELECT session FROM tap") == [{"session": "steve:1"}]
