@@ -1,4 +1,4 @@
-"""Commands of ours as a shell starts them, with pipes, out of the nursery."""
+"""Programs of ours as a shell starts them, with pipes, out of the nursery."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.nursery import Forked, nursery
 LONGEST_S: Final = 60.0
 # `expressync`, and the operators' part of it by itself.
 OPERATORS: Final = "services.admin_api.cli"
+# Of a service, its own main.
 NEEDS: Final[Mapping[str, Sequence[str]]] = {
     OPERATORS: (OPERATORS,),
     "deploy.local.cli": (OPERATORS, "deploy.local.doctor"),
@@ -67,7 +68,12 @@ async def command(
     try:
         forked = await asyncio.to_thread(
             lambda: nursery(module).fork(
-                module, *arguments, env=env, cwd=cwd, files=[stdin, into_out, into_err], needs=NEEDS[module]
+                module,
+                *arguments,
+                env=env,
+                cwd=cwd,
+                files=[stdin, into_out, into_err],
+                needs=NEEDS.get(module, (f"{module}.main",)),
             )
         )
     finally:

@@ -1,24 +1,22 @@
 """Bad configuration, as a process meets it: exit code 2, the variable by its name, and no secret on the screen."""
 
-import asyncio
 import os
 import socket
-import subprocess
-import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from deploy.local.home import root
 from deploy.local.processes import BAD_CONFIGURATION
+from tests.commands import command
 from tests.faults.processes import service_settings
 
 SECRET = "hunter2-do-not-show"
 GOOD_DATABASE = f"postgresql://someone:{SECRET}@127.0.0.1:9/nowhere"
 GOOD_BROKER = f"amqp://someone:{SECRET}@127.0.0.1:9/"
 SERVICES = ["preauth", "sync", "audit", "admin_api"]
-ENDS_WITHIN_S = 60
 
 
 def good(service: str, folder: Path) -> dict[str, str]:
@@ -33,23 +31,23 @@ def good(service: str, folder: Path) -> dict[str, str]:
     }
 
 
-async def run(service: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    return await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", f"services.{service}"],
-        env=dict(environment),
-        cwd=root(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=ENDS_WITHIN_S,
-    )
+@dataclass
+class Done:
+    code: int | None
+    out: str
+    err: str
 
 
-def check_refusal(done: subprocess.CompletedProcess[str], *named: str) -> None:
-    said = done.stdout + done.stderr
-    assert done.returncode == BAD_CONFIGURATION, said
-    assert [name for name in named if name not in done.stderr] == [], said
+async def run(service: str, environment: Mapping[str, str]) -> Done:
+    process = await command(f"services.{service}", env=environment, cwd=root())
+    out, err = await process.communicate()
+    return Done(process.returncode, out.decode(), err.decode())
+
+
+def check_refusal(done: Done, *named: str) -> None:
+    said = done.out + done.err
+    assert done.code == BAD_CONFIGURATION, said
+    assert [name for name in named if name not in done.err] == [], said
     assert "Traceback" not in said
     assert SECRET not in said
 
