@@ -14,6 +14,7 @@ from typing import Any, Final
 import psutil
 
 from tests.users import becoming, environment_of_another
+from tests.waiting import until
 
 ROOT: Final = Path(__file__).parents[2]
 PROGRAM: Final = Path(sys.executable).with_name("expressync")
@@ -63,6 +64,18 @@ def processes_of(folder: Path) -> list[str]:
         except psutil.Error:
             continue
     return found
+
+
+async def nothing_left(folder: Path) -> None:
+    """Wait until no such process is left."""
+
+    async def gone() -> bool:
+        return not processes_of(folder)
+
+    try:
+        await until(gone, within_s=30)
+    except AssertionError as error:
+        raise AssertionError("\n".join(processes_of(folder))) from error
 
 
 class Launched:
