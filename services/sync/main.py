@@ -57,7 +57,7 @@ def wire(service: Service, settings: SyncSettings) -> Rooms:
     sessions = wire_sessions(service, settings, upstreams, cards.mirror)
     proof = wire_proof(service, settings, upstreams, sessions)
     operations = wire_operations(service, upstreams)
-    linking = Linking(cards.links, sessions.held)
+    linking = Linking(cards.links, sessions.held, service.clock)
     service.dispatcher.command(requests.LinkCard, linking.link_card)
     service.dispatcher.command(card_requests.RelinkCard, linking.relink_card)
     return Rooms(

@@ -204,8 +204,9 @@ class HeldQueue:
         if request.change_owner and not request.sessions:
             raise Invalid("Only sessions that are named change their owner.")
         if request.id_tag is not None and request.since is not None and not request.sessions:
-            family = await store.descendants(tx, request.id_tag)
-            keys = await store.keys_of_card(tx, family, OWNERLESS, since=request.since)
+            # Who is linked apart is somebody else's, whom the date was not confirmed for.
+            concerned = await links.family(tx, request.id_tag, self._clock())
+            keys = [parse_session(one) for one in await links.held_of(tx, concerned, request.since)]
         elif request.sessions and request.id_tag is None:
             keys = [parse_session(one) for one in request.sessions]
         else:

@@ -1,13 +1,12 @@
 """All SQL about the held queue."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import datetime
 from typing import Any, Final
 
 import sqlalchemy as sa
 
-from services.sync.cards.tables import card
 from services.sync.lago.tables import subscription
 from services.sync.ledger.store import CLAIMED, Entry
 from services.sync.ledger.tables import entry
@@ -181,29 +180,6 @@ async def stuck(tx: Write, reason: str | None, *, limit: int) -> list[sa.Row[Any
     )
     keys = [(row.steve_id, row.transaction_pk) for row in await tx.execute(statement)]
     return list((await locked(tx, keys)).values()) if keys else []
-
-
-async def keys_of_card(tx: Read, id_tags: Sequence[str], reasons: Collection[str], *, since: datetime) -> list[Key]:
-    """Those that have no owner, of the ones that began at or after `since` and are held for these reasons."""
-    statement = (
-        sa.select(session.c.steve_id, session.c.transaction_pk)
-        .where(
-            session.c.billing == "held",
-            session.c.id_tag.in_(list(id_tags)),
-            session.c.hold_reason.in_(sorted(reasons)),
-            session.c.owner_subscription.is_(None),
-            session.c.started_at >= since,
-        )
-        .order_by(session.c.started_at, session.c.transaction_pk)
-    )
-    return [(row.steve_id, row.transaction_pk) for row in await tx.execute(statement)]
-
-
-async def descendants(tx: Read, id_tag: str) -> list[str]:
-    """The card and all below it now."""
-    below = sa.select(card.c.id_tag).where(card.c.id_tag == id_tag).cte("below", recursive=True)
-    below = below.union(sa.select(card.c.id_tag).join(below, card.c.parent_id_tag == below.c.id_tag))
-    return sorted((await tx.execute(sa.select(below.c.id_tag))).scalars())
 
 
 async def update(tx: Write, key: Key, **values: Any) -> None:  # noqa: ANN401 - the row's columns

@@ -11,13 +11,14 @@ from shared.contracts.requests.sync import CardView, LinkCard
 from shared.contracts.requests.sync_cards import RelinkCard
 from shared.contracts.requests.sync_work import ReleaseHeld
 from shared.database.engine import Write
+from shared.runtime.clock import Clock
 
 
 class Linking:
     """The operator's confirmed date decides, never the link's own: without one nothing that is held is released."""
 
-    def __init__(self, links: Links, held: HeldQueue) -> None:
-        self._links, self._held = links, held
+    def __init__(self, links: Links, held: HeldQueue, clock: Clock) -> None:
+        self._links, self._held, self._clock = links, held, clock
 
     async def link_card(self, tx: Write, request: LinkCard, cause: Cause) -> CardView:
         """:raises: as `Links.link_card`."""
@@ -35,6 +36,7 @@ class Linking:
         """Exactly those that `preview_link` counts; what cannot be released stays held, with its reason."""
         if since is None:
             return
-        sessions = await store.held_of(tx, await store.family(tx, id_tag), since.astimezone(UTC))
+        concerned = await store.family(tx, id_tag, self._clock())
+        sessions = await store.held_of(tx, concerned, since.astimezone(UTC))
         for start in range(0, len(sessions), MAX_ROWS):
             await self._held.release_held(tx, ReleaseHeld(sessions=sessions[start : start + MAX_ROWS]), cause)

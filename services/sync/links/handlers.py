@@ -250,7 +250,7 @@ class Links:
             elif current is None and (overlap := _overlap(request.id_tag, links, since)) is not None:
                 problems.append(overlap.detail)
             release_from = (request.release_from or since).astimezone(UTC)
-            effect = await store.effect(tx, request.id_tag, since, release_from=release_from)
+            effect = await store.effect(tx, request.id_tag, since, release_from=release_from, now=now)
         view = None
         if current is not None:
             view = LinkView(

@@ -145,9 +145,14 @@ class Effect:
     held_wh: int
 
 
-async def family(tx: Read, id_tag: str) -> list[str]:
-    """The card, and those below it without a link of their own: whom its link concerns."""
-    has_link = sa.exists().where(link.c.card_pk == card.c.pk, link.c.valid_to.is_(None))
+def _not_over(at: datetime) -> sa.ColumnElement[bool]:
+    """What has no end, or one that is to come."""
+    return sa.or_(link.c.valid_to.is_(None), link.c.valid_to > at)
+
+
+async def family(tx: Read, id_tag: str, at: datetime) -> list[str]:
+    """The card, and those below it without a link of their own at `at` or later: whom its link concerns."""
+    has_link = sa.exists().where(link.c.card_pk == card.c.pk, _not_over(at))
     below = sa.select(card.c.id_tag).where(card.c.id_tag == id_tag).cte("below", recursive=True)
     below = below.union(
         sa.select(card.c.id_tag).join(below, card.c.parent_id_tag == below.c.id_tag).where(sa.not_(has_link))
@@ -176,9 +181,9 @@ async def held_of(tx: Read, id_tags: Collection[str], since: datetime) -> list[s
     return [session_id(row.steve_id, row.transaction_pk) for row in await tx.execute(statement)]
 
 
-async def effect(tx: Read, id_tag: str, since: datetime, *, release_from: datetime) -> Effect:
+async def effect(tx: Read, id_tag: str, since: datetime, *, release_from: datetime, now: datetime) -> Effect:
     """Whom a link from `since` on would concern, what becomes of their sessions, and which could be released."""
-    concerned = await family(tx, id_tag)
+    concerned = await family(tx, id_tag, now)
     mine = session.c.id_tag.in_(concerned)
     running = await tx.execute(
         sa.select(session.c.steve_id, session.c.transaction_pk).where(mine, session.c.stopped_at.is_(None)).limit(100)

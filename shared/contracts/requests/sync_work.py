@@ -112,8 +112,8 @@ class IgnoreHeld(Request[HeldChanged]):
 
 class ReleaseHeld(Request[HeldChanged]):
     """Bill them although: the anomaly they are held for is let pass, and one without an owner gets the one that the
-    card has now, if it had none when it began. Given `id_tag`: all sessions of this card that began at or after `since`
-    and are held for want of an owner.
+    card has now, if it had none when it began. Given `id_tag`: all sessions of this card, and of those below it without
+    a link of their own, that began at or after `since` and are held for want of an owner.
 
     One that has an owner, whom Lago bills no longer, is released by its name only: to another subscription of the same
     customer, or with `change_owner` to another customer.

@@ -1,5 +1,6 @@
 """A held session that is somebody's already: nobody else is billed for it by a card and a date."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -7,13 +8,14 @@ import pytest
 from deploy.demo.lago import lifecycle
 from shared.contracts.problem import Invalid
 from shared.contracts.requests.sync import LinkCard
-from shared.contracts.requests.sync_cards import PreviewLink, RelinkCard
+from shared.contracts.requests.sync_cards import PreviewLink, RelinkCard, UnlinkCard
 from shared.contracts.requests.sync_work import OwnerChanged, ReleaseHeld
 from tests.integration.services.sync.conftest import ADA, World, ago
 from tests.integration.services.sync.test_cards import do as change
 from tests.integration.services.sync.test_cards import undo
 from tests.integration.services.sync.test_held import do
 
+ADA_BY_NAME = {"external_customer_id": "cus_ada", "external_subscription_id": "sub_ada"}
 BOB = {"external_customer_id": "cus_bob", "external_subscription_id": "sub_bob"}
 
 
@@ -71,6 +73,36 @@ async def test_another_subscription_of_the_same_customer_takes_a_name_only(world
     changed = await do(world, ReleaseHeld(sessions=[f"main:{pk}"]))
     assert (changed.sessions, changed.owners_changed) == ([f"main:{pk}"], [])
     assert (await world.session(pk)).owner_subscription == "sub_new"
+
+
+@pytest.mark.parametrize("ends", [False, True])
+async def test_who_is_linked_apart_is_not_concerned_by_a_card_and_a_date(world: World, ends: bool) -> None:  # noqa: FBT001
+    """What is held of a card below is released by its parent's card and link only while it has no link of its own, also
+    one with an end to come: else it would be billed to whom that one says, whom nobody confirmed.
+    """
+    await world.link("PARENT", valid_from=ago(hours=1))
+    for number, child in enumerate(("BOBS", "CHILD")):
+        world.steve.state.add_tag(child, parent_id_tag="PARENT")
+        world.charge(child, 1_000 + number, start_at=ago(days=3), charge_box_id=f"CP-{child}")
+    await world.turn()
+    await world.link("BOBS", "cus_bob", "sub_bob", valid_from=world.clock() - timedelta(minutes=1))
+    if ends:
+        await change(world, UnlinkCard(id_tag="BOBS", valid_to=world.clock() + timedelta(days=20)))
+    given: dict[str, Any] = {
+        "id_tag": "PARENT",
+        **ADA_BY_NAME,
+        "valid_from": world.clock(),
+        "release_from": ago(days=4),
+    }
+    preview = await world.rooms.links.preview_link(PreviewLink(**given), ADA)
+    assert (preview.children, preview.held_to_release) == (["CHILD"], 1)
+    assert (await do(world, ReleaseHeld(id_tag="PARENT", since=ago(days=4)))).count == 1
+    await change(world, UnlinkCard(id_tag="PARENT"))
+    world.clock.advance(seconds=1)
+    async with world.service.database.write() as tx:
+        await world.rooms.linking.link_card(tx, LinkCard(**given | {"valid_from": world.clock()}), ADA)
+    await world.turn()
+    assert (world.counted("sub_ada"), world.counted("sub_bob")) == ((1_001, 1), (0, 0))
 
 
 @pytest.mark.parametrize("relinked", [False, True])
