@@ -68,8 +68,8 @@ class Envelope(Frozen):
     dataschema: Text
     actorkind: ActorKind
     actorid: Text
-    correlationid: UUID
-    causationid: UUID | None = None
+    correlationid: UUID = Field(description="the same for all that one command brought about, or one session by itself")
+    causationid: UUID | None = Field(None, description="the event because of which this one was told")
     data: dict[str, Any]
 
     def version(self) -> int | None:
@@ -79,10 +79,6 @@ class Envelope(Frozen):
 
     def actor(self) -> Actor:
         return Actor(kind=self.actorkind, id=self.actorid)
-
-    def as_cause(self, service: str) -> Cause:
-        """The cause of what `service` does because of this event: same chain, one link further."""
-        return Cause(actor=Actor(kind="system", id=service), correlation_id=self.correlationid, causation_id=self.id)
 
 
 class MalformedMessageError(Exception):

@@ -16,15 +16,17 @@ from services.sync.lago.subscriptions import Subscriptions
 from services.sync.ledger import store
 from services.sync.ledger.readback import ReadBack, Verdict
 from services.sync.ledger.store import Entry
+from services.sync.sessions.chain import by_itself
 from shared.bus.outbox import Outbox
 from shared.contracts.events.sync import TransactionCounted
-from shared.contracts.identity import Actor, Cause
+from shared.contracts.identity import Actor
 from shared.database.engine import Database
-from shared.runtime.clock import Clock, NewId
+from shared.runtime.clock import Clock
 from shared.runtime.log import get_logger
 
 log = get_logger(__name__)
 
+LAGO: Final = Actor(kind="upstream", id="lago")
 BATCH: Final = 2000
 # Lago may show an event a little later than it took it: looked for again after 5 s, doubling up to an hour.
 FIRST_PAUSE: Final = timedelta(seconds=5)
@@ -46,10 +48,9 @@ class Counting:
         outbox: Outbox,
         *,
         clock: Clock,
-        new_id: NewId,
     ) -> None:
         self._lago, self._subscriptions = lago, subscriptions
-        self._database, self._outbox, self._clock, self._new_id = database, outbox, clock, new_id
+        self._database, self._outbox, self._clock = database, outbox, clock
         self._read_back = ReadBack(lago)
 
     async def count(self) -> None:
@@ -80,8 +81,7 @@ class Counting:
         async with self._database.write() as tx:
             found = await store.mark_counted(tx, there, now)
             await store.look_again(tx, missing, now, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
-            cause = Cause(actor=Actor(kind="upstream", id="lago"), correlation_id=self._new_id())
-            await self._outbox.add_all(tx, [_counted(one) for one in found], cause)
+            await self._outbox.add_each(tx, by_itself(map(_counted, found), LAGO))
         if missing:
             log.warning(
                 "Delivered events are not counted yet.",

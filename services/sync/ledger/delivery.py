@@ -15,12 +15,13 @@ from services.sync.lago.subscriptions import Subscriptions
 from services.sync.ledger import rules, store
 from services.sync.ledger.readback import ReadBack, Verdict
 from services.sync.ledger.store import Entry
+from services.sync.sessions.chain import by_itself
 from services.sync.upstreams.errors import RefusedError, UpstreamError
 from shared.bus.outbox import Outbox
 from shared.contracts.events.sync import TransactionHeld, TransactionSynced
-from shared.contracts.identity import Actor, Cause
+from shared.contracts.identity import Actor
 from shared.database.engine import Database
-from shared.runtime.clock import Clock, NewId
+from shared.runtime.clock import Clock
 from shared.runtime.log import get_logger
 
 log = get_logger(__name__)
@@ -98,11 +99,10 @@ class Delivery:
         in_flight: int,
         count_after: timedelta,
         clock: Clock,
-        new_id: NewId,
     ) -> None:
         self._lago, self._gate, self._subscriptions = lago, gate, subscriptions
         self._database, self._outbox = database, outbox
-        self._in_flight, self._count_after, self._clock, self._new_id = in_flight, count_after, clock, new_id
+        self._in_flight, self._count_after, self._clock = in_flight, count_after, clock
         self._read_back = ReadBack(lago)
         # Shared by whoever delivers: lanes of the service's own, and those of a run.
         self._free = asyncio.Semaphore(in_flight)
@@ -311,7 +311,7 @@ class Delivery:
                 due_at=now + self._count_after,
             )
             await store.mark_billed(tx, {(one.steve_id, one.transaction_pk) for one in mine})
-            await self._outbox.add_all(tx, [_synced(one) for one in mine], self._cause())
+            await self._outbox.add_each(tx, by_itself(map(_synced, mine), LAGO))
 
     async def _hold(self, entries: Sequence[Entry], reason: str, explanation: str) -> None:
         now = self._clock()
@@ -331,7 +331,7 @@ class Delivery:
                 for one in mine
                 if (why := sessions.get((one.steve_id, one.transaction_pk)))
             ]
-            await self._outbox.add_all(tx, held, self._cause())
+            await self._outbox.add_each(tx, by_itself(held, LAGO))
 
     async def _put_off(self, entries: Sequence[Entry], error: UpstreamError) -> None:
         """It may have been stored or not: the same events go again, later."""
@@ -365,9 +365,6 @@ class Delivery:
         async with self._database.write() as tx:
             pause = timedelta(seconds=backoff_s(1, random.random()))  # noqa: S311 - jitter
             await store.finish(tx, entries, state="sending", due_at=self._clock() + pause)
-
-    def _cause(self) -> Cause:
-        return Cause(actor=LAGO, correlation_id=self._new_id())
 
 
 def _synced(one: Entry) -> TransactionSynced:

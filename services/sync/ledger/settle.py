@@ -12,17 +12,18 @@ from services.sync.ledger.rules import Bill, Hold, Settled
 from services.sync.ledger.store import Key, Part
 from services.sync.links.rules import Owner
 from services.sync.sessions import store as sessions
+from services.sync.sessions.chain import by_itself
 from services.sync.sessions.rules import unbilled
 from shared.bus.outbox import Outbox
-from shared.contracts.event import Event
-from shared.contracts.events.sync import TransactionCorrected, TransactionHeld, TransactionReleased
-from shared.contracts.identity import Actor, Cause, session_id
+from shared.contracts.events.sync import TransactionCorrected, TransactionEvent, TransactionHeld, TransactionReleased
+from shared.contracts.identity import Actor, session_id
 from shared.database.engine import Database, Write, after_commit, is_busy, is_unavailable
-from shared.runtime.clock import Clock, NewId
+from shared.runtime.clock import Clock
 from shared.runtime.log import get_logger
 
 log = get_logger(__name__)
 
+SYNC: Final = Actor(kind="system", id="sync")
 BATCH: Final = 500
 # When Lago did not answer about the subscription, or the database was busy with other work.
 ASK_AGAIN: Final = timedelta(seconds=5)
@@ -49,7 +50,7 @@ _STATE: Final = (
 class _Outcome:
     entries: list[dict[str, Any]] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
+    events: list[TransactionEvent] = field(default_factory=list)
     waits: set[str] = field(default_factory=set)
     settled: list[Key] = field(default_factory=list)
 
@@ -67,12 +68,11 @@ class Settler:
         metric_property: str,
         terms: Terms,
         clock: Clock,
-        new_id: NewId,
         deliver: Callable[[], None],
     ) -> None:
         self._database, self._outbox, self._subscriptions = database, outbox, subscriptions
         self._code, self._property, self._terms = metric_code, metric_property, terms
-        self._clock, self._new_id, self._deliver = clock, new_id, deliver
+        self._clock, self._deliver = clock, deliver
 
     async def settle(self, until: Callable[[], bool] = lambda: False) -> list[tuple[str, int]]:
         """Settle all sessions that are due, or some, where `until()` says that it is enough; returns which."""
@@ -158,7 +158,7 @@ class Settler:
             failed = Hold("settling_failed", f"It could not be settled: {what}.", recheck=True)
             self._hold(row, failed, values, now, outcome)
         await sessions.update_sessions(tx, _STATE, [values])
-        await self._outbox.add_all(tx, outcome.events, self._cause())
+        await self._outbox.add_each(tx, by_itself(outcome.events, SYNC))
 
     async def _settle_due(self, unknown: frozenset[str], only: Key | None = None) -> tuple[list[Key], set[str]]:
         async with self._database.write() as tx:
@@ -173,7 +173,7 @@ class Settler:
             await store.add_entries(tx, outcome.entries)
             await sessions.update_sessions(tx, _STATE, outcome.updates)
             await store.mark_billed(tx, outcome.settled)
-            await self._outbox.add_all(tx, outcome.events, self._cause())
+            await self._outbox.add_each(tx, by_itself(outcome.events, SYNC))
             if outcome.entries:
                 after_commit(tx, self._deliver)
         return [(one["steve_id"], one["transaction_pk"]) for one in outcome.updates], outcome.waits
@@ -203,9 +203,6 @@ class Settler:
                 await sessions.update_sessions(tx, ("last_seq", "billed_wh"), [values])
                 after_commit(tx, self._deliver)
         return decision
-
-    def _cause(self) -> Cause:
-        return Cause(actor=Actor(kind="system", id="sync"), correlation_id=self._new_id())
 
     def _apply(self, row: Any, decision: Decision, known: Known, unknown: frozenset[str], outcome: _Outcome) -> None:  # noqa: ANN401 - a row of session
         now, owner = known.now, known.owners.get(key(row))

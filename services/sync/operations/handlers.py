@@ -59,8 +59,10 @@ class Operations:
         :raises OperationRunning: somebody has the same under way.
         """
         asked_at, operation_id = self._clock(), self._new_id()
+        because = cause
 
         async def note(beside: Write) -> None:
+            nonlocal because
             if await store.running(beside, request.charge_box_id, request.operation, request.parameters) is not None:
                 raise OperationRunning(request)
             await store.begin(
@@ -78,7 +80,8 @@ class Operations:
                 operation=request.operation,
                 parameters=request.parameters,
             )
-            await self._outbox.add(beside, requested, cause)
+            requested_id = await self._outbox.add(beside, requested, cause)
+            because = cause.model_copy(update={"causation_id": requested_id})
 
         await effect.begin(note)
         outcome, response, problem = await self._call(request)
@@ -94,7 +97,7 @@ class Operations:
                 outcome=outcome,
                 problem=problem,
             )
-            await self._outbox.add(tx, finished, cause)
+            await self._outbox.add(tx, finished, because)
         return OperationResult(
             charge_box_id=request.charge_box_id,
             operation=request.operation,

@@ -11,19 +11,20 @@ from services.sync.cards.rules import had_expired, was_blocked
 from services.sync.links import store as links
 from services.sync.links.rules import Owner, resolve
 from services.sync.sessions import store
+from services.sync.sessions.chain import by_itself
 from services.sync.sessions.identity import compare
 from services.sync.sessions.rules import unbilled, used_wh
 from services.sync.steve.models import Transaction
 from shared.bus.outbox import Outbox
-from shared.contracts.event import Event
-from shared.contracts.events.sync import TransactionStarted, TransactionStopped
-from shared.contracts.identity import Actor, Cause, session_id
+from shared.contracts.events.sync import TransactionEvent, TransactionStarted, TransactionStopped
+from shared.contracts.identity import Actor, session_id
 from shared.database.engine import Database, Read, Write, after_commit
-from shared.runtime.clock import Clock, NewId
+from shared.runtime.clock import Clock
 from shared.runtime.log import get_logger
 
 log = get_logger(__name__)
 
+STEVE: Final = Actor(kind="upstream", id="steve")
 STOP: Final = ("stopped_at", "stop_wh", "stop_reason", "stop_actor")
 # What may be corrected in SteVe; all else about a transaction stays as it was.
 RECORDED: Final = ("start_wh", *STOP)
@@ -56,15 +57,12 @@ class Observer:
         *,
         steve_id: str,
         clock: Clock,
-        new_id: NewId,
         settle: Callable[[], None],
     ) -> None:
         self._database, self._outbox, self._mirror, self._settle = database, outbox, mirror, settle
-        self._steve_id, self._clock, self._new_id = steve_id, clock, new_id
+        self._steve_id, self._clock = steve_id, clock
 
-    async def observe(
-        self, transactions: Sequence[Transaction], *, asked: Sequence[int] = (), cause: Cause | None = None
-    ) -> Observed:
+    async def observe(self, transactions: Sequence[Transaction], *, asked: Sequence[int] = ()) -> Observed:
         """Write down what SteVe answered.
 
         :param asked: ids past the cursor that were asked for: what is missing among them below the highest one found
@@ -72,10 +70,9 @@ class Observer:
         :raises AnotherSteveError: nothing was written.
         """
         await self._fetch_missing_cards(transactions)
-        cause = cause or Cause(actor=Actor(kind="upstream", id="steve"), correlation_id=self._new_id())
         async with self._database.write() as tx:
             await store.lock_observation(tx, self._steve_id)
-            observed = await self._write(tx, transactions, cause)
+            observed = await self._write(tx, transactions)
             if asked and transactions:
                 await self._move_cursor(tx, transactions, asked)
             if observed.news():
@@ -98,12 +95,12 @@ class Observer:
                     compare(self._steve_id, known[one.pk], one)
             await self._mirror.fetch(sorted(missing))
 
-    async def _write(self, tx: Write, transactions: Sequence[Transaction], cause: Cause) -> Observed:
+    async def _write(self, tx: Write, transactions: Sequence[Transaction]) -> Observed:
         now = self._clock()
         known = await store.by_pk(tx, self._steve_id, [one.pk for one in transactions])
         new = [one for one in transactions if one.pk not in known]
         observed = Observed(new=[one.pk for one in new], seen=len(transactions))
-        events: list[Event] = []
+        events: list[TransactionEvent] = []
         owners = await self._owners(tx, new)
         mirrored = await cards.rows(tx, sorted({one.id_tag for one in new})) if new else {}
         await store.insert_sessions(
@@ -135,7 +132,7 @@ class Observer:
             if one.stopped:
                 events.append(self._told(one))
         await store.update_sessions(tx, _CHANGED, updates)
-        await self._outbox.add_all(tx, events, cause)
+        await self._outbox.add_each(tx, by_itself(events, STEVE))
         return observed
 
     async def _owners(self, tx: Read, new: Sequence[Transaction]) -> dict[int, Owner]:
@@ -168,7 +165,7 @@ class Observer:
             "settle_at": now if one.stopped else None,
         }
 
-    def _told(self, one: Transaction) -> Event:
+    def _told(self, one: Transaction) -> TransactionEvent:
         """A session first seen finished has only its `transaction.stopped`, which says when it began."""
         session = session_id(self._steve_id, one.pk)
         if one.stop_timestamp is None:

@@ -69,11 +69,10 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         in_flight=settings.in_flight,
         count_after=timedelta(seconds=settings.count_after_s),
         clock=clock,
-        new_id=new_id,
     )
     # One after the other finishes; what comes in meanwhile is taken up by those that are free.
     deliver = Lanes("ledger.deliver", delivery.lane, DELIVER_EVERY_S, count=settings.in_flight)
-    counting = Counting(lago, upstreams.subscriptions, database, outbox, clock=clock, new_id=new_id)
+    counting = Counting(lago, upstreams.subscriptions, database, outbox, clock=clock)
     settler = Settler(
         database,
         outbox,
@@ -86,7 +85,6 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
             timedelta(seconds=settings.subscription_age_s),
         ),
         clock=clock,
-        new_id=new_id,
         deliver=deliver.wake,
     )
     settle = Loop("ledger.settle", settler.settle, SETTLE_EVERY_S)
@@ -97,7 +95,7 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
     poller = Poller(
         upstreams.steve,
         database,
-        Observer(database, outbox, mirror, steve_id=settings.steve_id, clock=clock, new_id=new_id, settle=settle.wake),
+        Observer(database, outbox, mirror, steve_id=settings.steve_id, clock=clock, settle=settle.wake),
         upstreams.identity,
         steve_id=settings.steve_id,
         page_size=settings.page_size,

@@ -96,7 +96,7 @@ class CardRelinked(_LinkEvent):
     previous_external_subscription_id: str
 
 
-class _TransactionEvent(_SyncEvent):
+class TransactionEvent(_SyncEvent):
     session: str
     charge_box_id: str
     id_tag: CardKey
@@ -105,7 +105,7 @@ class _TransactionEvent(_SyncEvent):
         return f"session/{self.session}"
 
 
-class TransactionStarted(_TransactionEvent):
+class TransactionStarted(TransactionEvent):
     """SteVe recorded a transaction's start. It does not prove that the card was authorised."""
 
     type: ClassVar[str] = "transaction.started"
@@ -114,7 +114,7 @@ class TransactionStarted(_TransactionEvent):
     start_wh: int | None
 
 
-class TransactionStopped(_TransactionEvent):
+class TransactionStopped(TransactionEvent):
     """SteVe recorded its end, or another end than before. A session first seen finished has no transaction.started.
 
     Readings are None where the station reported no number.
@@ -130,7 +130,7 @@ class TransactionStopped(_TransactionEvent):
     provisional: bool = Field(description="a manual stop, which the station's own may still replace")
 
 
-class _BilledEvent(_TransactionEvent):
+class _BilledEvent(TransactionEvent):
     seq: int = Field(ge=1)
     from_wh: int
     to_wh: int
@@ -155,7 +155,7 @@ class TransactionCounted(_BilledEvent):
     type: ClassVar[str] = "transaction.counted"
 
 
-class TransactionHeld(_TransactionEvent):
+class TransactionHeld(TransactionEvent):
     """The session is not billed, and why. `energy_wh` is what waits."""
 
     type: ClassVar[str] = "transaction.held"
@@ -164,12 +164,12 @@ class TransactionHeld(_TransactionEvent):
     energy_wh: int
 
 
-class TransactionReleased(_TransactionEvent):
+class TransactionReleased(TransactionEvent):
     type: ClassVar[str] = "transaction.released"
     reason: str = Field(description="what it was held for; `ignored`: that it was ignored is taken back")
 
 
-class TransactionIgnored(_TransactionEvent):
+class TransactionIgnored(TransactionEvent):
     """An operator decided that it is not to be billed. Why stands in a note, which stays in sync."""
 
     type: ClassVar[str] = "transaction.ignored"
@@ -177,7 +177,7 @@ class TransactionIgnored(_TransactionEvent):
     energy_wh: int
 
 
-class TransactionCorrected(_TransactionEvent):
+class TransactionCorrected(TransactionEvent):
     """Its end changed after it had been billed; the difference is a usage event of its own, perhaps negative."""
 
     type: ClassVar[str] = "transaction.corrected"

@@ -90,7 +90,6 @@ def test_what_is_sealed_opens_again() -> None:
     opened = open_event(envelope)
     assert isinstance(opened, CardDiscovered)
     assert opened.id_tag == "04A1"
-    assert envelope.as_cause("sync") == Cause(actor=Actor(kind="system", id="sync"), correlation_id=ID, causation_id=ID)
 
 
 def test_an_unknown_attribute_of_a_newer_sender_is_kept() -> None:

@@ -1,6 +1,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -55,6 +56,12 @@ class Auditing:
 
 @pytest.fixture
 async def audit(infra: Infra, broker: str) -> AsyncIterator[Auditing]:
+    async with auditing(infra, broker) as running:
+        yield running
+
+
+@asynccontextmanager
+async def auditing(infra: Infra, broker: str) -> AsyncIterator[Auditing]:
     with fresh_database(infra.postgres.url, ["audit"]) as database:
         settings = AuditSettings(database_url=database.url("audit"), amqp_url=broker, ops_port=0)
         service = build(settings)

@@ -54,6 +54,8 @@ async def test_an_accepted_operation_is_told_twice(world: World, station: _Stati
     told = await world.events("charger.operation_requested", "charger.operation_finished")
     assert [one.type for one in told] == ["charger.operation_requested", "charger.operation_finished"]
     assert told[1].data["outcome"] == "accepted"
+    assert [one.causationid for one in told] == [None, told[0].id]
+    assert {one.correlationid for one in told} == {ADA.correlation_id}
 
 
 async def test_configuration_comes_back_as_steve_shows_it(world: World, station: _Station) -> None:
