@@ -4,7 +4,6 @@ The answer itself expires within seconds; this is for chargers that keep it long
 """
 
 import asyncio
-from collections import OrderedDict
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -22,7 +21,9 @@ log = get_logger(__name__)
 PAUSE_S: Final = 2.0
 ANSWER_WITHIN_S: Final = 35.0
 MOST_WAITING: Final = 1_000
-# One that cannot clear its cache (it has none, or does not know how) is not asked again for so long.
+# Sync answers few requests at once, and others wait for it, too.
+AT_ONCE: Final = 3
+# One that refuses (OCPP 1.6, 5.4: it has no cache, or cannot clear it) is not asked again for so long.
 REFUSED_FOR: Final = timedelta(days=1)
 
 _ACTOR: Final = Actor(kind="system", id="preauth")
@@ -35,39 +36,36 @@ class CacheCleaner:
 
     def __init__(self, requester: Asks, *, clock: Clock, new_id: NewId, pause_s: float = PAUSE_S) -> None:
         self._requester, self._clock, self._new_id, self._pause_s = requester, clock, new_id, pause_s
-        self._waiting: OrderedDict[str, None] = OrderedDict()
+        # Each charger once, from when it was told Blocked until it is asked.
+        self._waiting: set[str] = set()
+        self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._refused: dict[str, datetime] = {}
-        self._wake = asyncio.Event()
 
     def blocked(self, charge_box_id: str) -> None:
         """Blocked was told there for a scan, by whatever way. Neither waits nor raises."""
         refused = self._refused.get(charge_box_id)
         if refused is not None and self._clock() - refused < REFUSED_FOR:
             return
-        if len(self._waiting) < MOST_WAITING:
-            self._waiting[charge_box_id] = None
-            self._wake.set()
+        if charge_box_id not in self._waiting and len(self._waiting) < MOST_WAITING:
+            self._waiting.add(charge_box_id)
+            self._queue.put_nowait(charge_box_id)
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Ask, one charger after the other. A stop does not wait for a charger."""
-        stopping = asyncio.ensure_future(stop.wait())
-        try:
-            while not stop.is_set():
-                working = asyncio.ensure_future(self._clear_next())
-                await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-                if not working.done():
-                    working.cancel()
-                await asyncio.gather(working, return_exceptions=True)
-        finally:
-            stopping.cancel()
+        """Ask, a few chargers at once. A stop does not wait for a charger."""
+        async with asyncio.TaskGroup() as group:
+            asking = [group.create_task(self._ask_on()) for _ in range(AT_ONCE)]
+            await stop.wait()
+            for one in asking:
+                one.cancel()
 
-    async def _clear_next(self) -> None:
-        await self._wake.wait()
-        await asyncio.sleep(self._pause_s)
-        charge_box_id, _ = self._waiting.popitem(last=False)
-        if not self._waiting:
-            self._wake.clear()
-        await self._clear(charge_box_id)
+    async def _ask_on(self) -> None:
+        while True:
+            charge_box_id = await self._queue.get()
+            try:
+                await asyncio.sleep(self._pause_s)
+            finally:
+                self._waiting.discard(charge_box_id)
+            await self._clear(charge_box_id)
 
     async def _clear(self, charge_box_id: str) -> None:
         correlation_id = self._new_id()
@@ -82,7 +80,8 @@ class CacheCleaner:
         except (NoAnswerError, RemoteProblem) as error:
             log.info("A charger's cache was not cleared.", action="chargers.cache_kept", error=str(error))
             return
-        if result.outcome in ("rejected", "failed"):
+        # Not `failed`: that is also SteVe's hiccup, and nothing was done.
+        if result.outcome == "rejected":
             if len(self._refused) >= MOST_WAITING:
                 self._refused.clear()
             self._refused[charge_box_id] = self._clock()

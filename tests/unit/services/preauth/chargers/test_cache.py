@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from services.preauth.chargers.cache import CacheCleaner
+from services.preauth.chargers.cache import AT_ONCE, CacheCleaner
 from shared.bus.requests import NoAnswerError
 from shared.contracts.identity import Actor
 from shared.contracts.requests.sync import OperateCharger, OperationOutcome, OperationResult
@@ -21,8 +21,10 @@ AT = datetime(2026, 5, 1, 10, tzinfo=UTC)
 class Sync:
     outcome: OperationOutcome | None = "accepted"
     asked: list[str] = field(default_factory=list)
-    hang: bool = False
+    hang: tuple[str, ...] = ()
     connected: bool = True
+    at_once: int = 0
+    most_at_once: int = 0
 
     async def ask(
         self, request: OperateCharger, *, actor: Actor, correlation_id: UUID, deadline_s: float, key: str
@@ -30,8 +32,12 @@ class Sync:
         assert (request.operation, actor.kind) == ("ClearCache", "system")
         assert str(correlation_id) in key
         self.asked.append(request.charge_box_id)
-        if self.hang:
-            await asyncio.sleep(deadline_s)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await asyncio.sleep(deadline_s if request.charge_box_id in self.hang else 0)
+        finally:
+            self.at_once -= 1
         if self.outcome is None:
             raise NoAnswerError(request.name, request.owner, "no reply")
         return OperationResult(
@@ -65,10 +71,13 @@ async def test_each_charger_is_asked_once_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("outcome", "again"), [("rejected", False), ("failed", False), ("unknown", True), (None, True)]
+    ("outcome", "again"),
+    [("rejected", False), ("failed", True), ("not_connected", True), ("unknown", True), (None, True)],
 )
 async def test_charger_that_cannot_is_left_alone(outcome: OperationOutcome | None, again: bool) -> None:  # noqa: FBT001
-    """One that refuses is not asked again for a day; one that did not answer is asked the next time."""
+    """One that refuses is not asked again for a day; one that did not answer, or that SteVe did not ask, is asked the
+    next time.
+    """
     sync = Sync(outcome=outcome)
     async with cleaning(sync) as cleaner:
         cleaner.blocked("CP")
@@ -79,9 +88,20 @@ async def test_charger_that_cannot_is_left_alone(outcome: OperationOutcome | Non
         await sync.until(["CP", "CP", "OTHER"] if again else ["CP", "OTHER"])
 
 
+async def test_a_slow_charger_holds_up_no_other() -> None:
+    """While one takes its time, the others are asked, but only a few at once: sync has others to answer."""
+    sync, names = Sync(hang=("SLOW", "SLOWER", "STUCK")), [f"CP-{n}" for n in range(5)]
+    async with cleaning(sync) as cleaner:
+        for name in ("SLOW", "SLOWER", *names, "STUCK", "BEHIND"):
+            cleaner.blocked(name)
+        await sync.until(["SLOW", "SLOWER", *names, "STUCK"])
+        await asyncio.sleep(0.02)
+        assert (sync.at_once, sync.most_at_once) == (AT_ONCE, AT_ONCE)
+
+
 async def test_stop_does_not_wait_for_a_charger() -> None:
     """A charger that takes its time does not hold up the end of the process."""
-    sync = Sync(hang=True)
+    sync = Sync(hang=("CP",))
     async with cleaning(sync) as cleaner:
         cleaner.blocked("CP")
         await sync.until(["CP"])
