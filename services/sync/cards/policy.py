@@ -4,7 +4,7 @@ from typing import Any
 
 from services.sync.cards.commands import Cards
 from services.sync.cards.problems import CardExpired, UpstreamSilent
-from services.sync.cards.wanted import all_wanted
+from services.sync.cards.wanted import all_wanted, wanted
 from shared.contracts.identity import Actor, Cause
 from shared.contracts.problem import Problem
 from shared.database.engine import Database
@@ -31,12 +31,12 @@ class Policy:
         :raises UpstreamError: SteVe does not answer; the rest waits for a turn when it does.
         """
         changed, failed = 0, dict[str, str]()
-        for row, reason in await self._differing():
+        for row in await self._differing():
             try:
                 if row.expiry is not None and row.expiry <= self._clock():
                     # As the writer would, with SteVe unasked.
                     raise CardExpired(row.id_tag, row.expiry)
-                changed += await self._apply(row.id_tag, reason)
+                changed += await self._apply(row.id_tag)
             except UpstreamSilent as silent:
                 raise silent.error from silent
             except Problem as problem:
@@ -46,19 +46,21 @@ class Policy:
         self._told = failed
         return changed
 
-    async def _differing(self) -> list[tuple[Any, str | None]]:
+    async def _differing(self) -> list[Any]:
         async with self._database.read() as tx:
             found = await all_wanted(tx, self._clock())
         return [
-            (row, reason)
+            row
             for row, reason in found
             if (reason is not None and row.max_active != 0) or (reason is None and row.block_kind == "policy")
         ]
 
-    async def _apply(self, id_tag: str, reason: str | None) -> int:
+    async def _apply(self, id_tag: str) -> int:
+        """What is wanted is asked again: the turn may have begun minutes ago, and an operator linked the card since."""
         cause = Cause(actor=POLICY, correlation_id=self._new_id())
         async with self._database.write() as tx:
             row = await self._cards.take(tx, id_tag)
+            reason = await wanted(tx, id_tag, self._clock())
             if reason is not None and row.max_active != 0:
                 await self._cards.block(tx, row, "policy", reason, cause)
                 return 1

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from services.sync.steve.models import Tag, TagForm
 from services.sync.upstreams.errors import UpstreamError
 from tests.integration.services.sync.conftest import Build
 
@@ -45,3 +46,26 @@ async def test_an_expired_card_is_told_once_and_left_alone(
         assert await world.rooms.policy.enforce() == 0
     assert world.rooms.steve.requests == before
     assert "".join(capsys.readouterr()).count("takes no change of it") == 1
+
+
+async def test_a_card_that_was_linked_meanwhile_is_not_blocked(build_world: Build) -> None:
+    """A turn over many cards takes minutes, and an operator links one of them in that time; another one is linked no
+    longer by then, and is blocked at the next turn.
+    """
+    world = await build_world(card_policy="enforce")
+    for name in ("A", "B"):
+        world.steve.state.add_tag(name)
+    await world.rooms.mirror.refresh()
+    write = world.rooms.policy._cards._writer.write
+    with pytest.MonkeyPatch.context() as patched:
+
+        async def written(tag: Tag, form: TagForm) -> Tag:
+            await world.link("B" if tag.id_tag == "A" else "A")
+            return await write(tag, form)
+
+        patched.setattr(world.rooms.policy._cards._writer, "write", written)
+        assert await world.rooms.policy.enforce() == 1
+    limits = {name: tag.limit for name in ("A", "B") if (tag := world.steve.state.tag(name)) is not None}
+    assert sorted(limits.values()) == [0, 1]
+    [blocked] = await world.events("card.blocked")
+    assert limits[blocked.data["id_tag"]] == 0
