@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -18,9 +19,11 @@ from tests.infra import Infra, provided
 from tests.waiting import until
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Infra]:
-    """A PostgreSQL and a RabbitMQ that are nobody else's."""
+    """A PostgreSQL and a RabbitMQ that are nobody else's. Between two files of this folder there may be others, in
+    which they stand still: to start both takes five seconds of a core.
+    """
     with provided(tmp_path_factory.mktemp("breakable"), given=False) as own:
         yield own
 
@@ -74,6 +77,11 @@ async def new_story(infra: Infra, folder: Path) -> AsyncIterator[Story]:
             yield Story(world, billing, requester, [world.sync])
 
 
+def stand_still(servers: Infra) -> None:
+    servers.postgres.freeze()
+    servers.rabbitmq.freeze()
+
+
 @pytest.fixture(scope="package")
 async def worlds(breakable: Infra, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Worlds]:
     worlds = Worlds(breakable, tmp_path_factory.mktemp("worlds"))
@@ -81,6 +89,7 @@ async def worlds(breakable: Infra, tmp_path_factory: pytest.TempPathFactory) -> 
         yield worlds
     finally:
         await worlds.leave()
+        await asyncio.to_thread(stand_still, breakable)
 
 
 @pytest.fixture
