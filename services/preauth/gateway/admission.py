@@ -11,7 +11,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 from websockets.typing import Subprotocol
 
-from services.preauth.addresses import Network
+from services.preauth.addresses import Network, counted, parse_address
 from services.preauth.gateway import handshake
 from services.preauth.gateway.handshake import Refusal, Route, Upstream
 from services.preauth.gateway.house import House
@@ -54,6 +54,8 @@ class Hall(Protocol):
 
     def begun(self, admission: "Admission") -> None: ...
 
+    def asked(self, admission: "Admission") -> None: ...
+
     def gone(self, admission: "Admission") -> None: ...
 
     def admitted(self, tunnel: Tunnel) -> None: ...
@@ -90,6 +92,13 @@ class Admission:
         if self._task is None:
             self.charger.abort()
 
+    @property
+    def source(self) -> str:
+        """Where the connection comes from, as it is counted."""
+        peer = self._peer()
+        address = parse_address(peer)
+        return peer if address is None else counted(address)
+
     # What the legs tell
 
     def on_connected(self, leg: Leg) -> None:
@@ -99,6 +108,7 @@ class Admission:
     def on_handshake(self, leg: Leg, message: Request | Response) -> None:
         if isinstance(message, Request):
             leg.keep()
+            self._hall.asked(self)
             self._task = asyncio.get_running_loop().create_task(self._admit(message))
         elif not self._answer.done():
             # Nothing further is read before the charger has its answer.

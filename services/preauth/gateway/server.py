@@ -22,6 +22,7 @@ from services.preauth.gateway.meter import Meter
 from services.preauth.gateway.pacer import Pacer
 from services.preauth.gateway.ports import TapDesk, Watcher
 from services.preauth.gateway.tunnel import Tunnel
+from services.preauth.gateway.unasked import MOST, Unasked
 from shared.runtime.clock import Clock, NewId, utc_now, uuid7
 from shared.runtime.log import get_logger
 
@@ -47,6 +48,8 @@ class GatewayConfig:
     key: Path | None = None
     proxies: tuple[Network, ...] = ()
     max_chargers: int = 20_000
+    max_unasked: int = MOST
+    """Connections that have not asked yet. They are no chargers, and take the place of none."""
     connect_timeout_s: float = 10.0
     stop_s: float = 9.0
     reconnects_per_s: float = 100.0
@@ -73,6 +76,7 @@ class Gateway:
         self.meter = Meter(registry)
         self._tunnels: set[Tunnel] = set()
         self._admissions: set[Admission] = set()
+        self._unasked: Unasked[Admission] = Unasked(config.max_unasked)
         self._stopping = False
         self._empty = asyncio.Event()
         self.memory = Memory()
@@ -127,8 +131,10 @@ class Gateway:
     def refuses(self, *, let_in: bool) -> Response | None:
         if self._stopping:
             return handshake.plain(503, "Service Unavailable", "The gateway is restarting; come back in a moment.\n")
-        # Who asks is an admission, too. Once let in, who came later pushes nobody out again.
-        if not let_in and len(self._tunnels) + len(self._admissions) > self._config.max_chargers:
+        # Who asks is an admission, too; who has not asked yet takes no charger's place. Once let in, who came later
+        # pushes nobody out again.
+        asking = len(self._admissions) - len(self._unasked)
+        if not let_in and len(self._tunnels) + asking > self._config.max_chargers:
             return handshake.plain(503, "Service Unavailable", "The gateway has no room for another charger.\n")
         return None
 
@@ -137,9 +143,15 @@ class Gateway:
         if self._stopping:
             # It was accepted before, and its TLS took until now.
             admission.leave_unless_asked()
+        elif (out := self._unasked.add(admission, admission.source)) is not None:
+            out.leave_unless_asked()
+
+    def asked(self, admission: Admission) -> None:
+        self._unasked.remove(admission)
 
     def gone(self, admission: Admission) -> None:
         self._admissions.discard(admission)
+        self._unasked.remove(admission)
         self._note_empty()
 
     def admitted(self, tunnel: Tunnel) -> None:

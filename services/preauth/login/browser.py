@@ -8,7 +8,7 @@ from typing import Final
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
-from services.preauth.addresses import Address, Network, parse_address
+from services.preauth.addresses import Address, Network, counted, parse_address
 from shared.web.problems import Forbidden
 
 # Without their prefix: they are set, read and dropped through `Browsers`.
@@ -18,9 +18,6 @@ DRIVER_COOKIE: Final = "expressync_driver"
 
 DEVICE_KEPT_S: Final = 400 * 24 * 3600
 """As long as a browser keeps any cookie (RFC 6265bis, 5.5). What is in use is set again, and so never runs out."""
-
-SITE_BITS: Final = 64
-"""What one customer of a provider has at least (RFC 6177): within it, another IPv6 address costs nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +53,7 @@ class Browsers:
         if address is None:
             return peer
         if not self._believed(address):
-            return _counted(address)
+            return counted(address)
         # The last one that is not a proxy of ours: what stands before it anybody can write.
         forwarded = [part.strip() for part in request.headers.get("x-forwarded-for", "").split(",")]
         for part in reversed(forwarded):
@@ -64,8 +61,8 @@ class Browsers:
             if before is None:
                 break
             if not self._believed(before):
-                return _counted(before)
-        return _counted(address)
+                return counted(before)
+        return counted(address)
 
     def _full(self, name: str) -> str:
         return f"__Host-{name}" if self.secure else name
@@ -80,12 +77,6 @@ def parse_proxies(text: str) -> list[Network]:
     :raises ValueError: when one is neither.
     """
     return [ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip()]
-
-
-def _counted(address: Address) -> str:
-    if isinstance(address, ipaddress.IPv4Address):
-        return str(address)
-    return str(ipaddress.IPv6Network((int(address), SITE_BITS), strict=False))
 
 
 def must_be_own(request: Request) -> None:

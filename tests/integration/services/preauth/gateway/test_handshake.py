@@ -6,6 +6,7 @@ import contextlib
 import ipaddress
 import ssl
 import time
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +25,7 @@ from tests.integration.services.preauth.gateway.support import (
     peer,
     running_gateway,
     self_signed,
+    until,
 )
 
 BOOT = {"chargePointVendor": "V", "chargePointModel": "M"}
@@ -183,6 +185,34 @@ async def test_who_is_being_let_in_takes_room_too() -> None:
         assert (await refusal(gateway.url, "CP-2")).response.status_code == 503
         first.cancel()
         await asyncio.gather(first, return_exceptions=True)
+
+
+async def test_who_says_nothing_keeps_no_charger_out(steve: SteveSimulator) -> None:
+    """Connections without a word take no charger's place. There is room for some: a crowd of them pushes itself out."""
+    async with AsyncExitStack() as stack:
+        gateway = await stack.enter_async_context(running_gateway(steve.ocpp_url, max_chargers=2, max_unasked=8))
+
+        async def idle(source: str) -> asyncio.StreamReader:
+            reader, writer = await asyncio.open_connection(
+                "127.0.0.1", gateway.gateway.port, local_addr=(source, 0), limit=64
+            )
+            stack.callback(writer.close)
+            return reader
+
+        inside = await stack.enter_async_context(charger_socket(gateway.url))
+        quiet = [await idle("127.0.0.2"), await idle("127.0.0.3")]
+        crowd = [await idle("127.0.0.1") for _ in range(20)]
+        await until(lambda: sum(one.at_eof() for one in crowd) == 16, what="half of the room left to the crowd")
+        assert all(one.at_eof() for one in crowd[:16]), "the oldest give way"
+        assert not any(one.at_eof() for one in quiet), "others have their place"
+        late = await stack.enter_async_context(charger_socket(gateway.url))
+        for socket in (inside, late):
+            assert (await exchange(socket, 2, "1", "Heartbeat", {}))[0] == 3
+        # Also from many addresses.
+        more = [await idle(f"127.0.1.{n}") for n in range(20)]
+        await until(lambda: sum(one.at_eof() for one in [*quiet, *crowd, *more]) == 42 - 8)
+        assert not any(one.at_eof() for one in more[-4:])
+        assert (await exchange(late, 2, "2", "Heartbeat", {}))[0] == 3
 
 
 @pytest.mark.parametrize(
