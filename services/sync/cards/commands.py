@@ -71,7 +71,7 @@ class Cards:
     async def create_card(self, tx: Write, request: CreateCard, cause: Cause, effect: Effect) -> CardView:
         """:raises CardExists, ParentUnknown, ExpiryPast, WriteRefused, OutcomeUnknown, UpstreamSilent:"""
         self._check_expiry(request.expiry)
-        key, now = id_tag_key(request.id_tag), self._clock()
+        key = id_tag_key(request.id_tag)
         await store.lock_card(tx, key)
         parent = await self._parent_tag(request.parent_id_tag)
         form = TagForm(
@@ -83,6 +83,8 @@ class Cards:
         )
         await effect.begin()
         tag = await self._writer.create(form)
+        # An answer of SteVe's that was asked for before does not have it.
+        now = self._clock()
         local = {
             "display_name": request.display_name,
             "cardholder": request.cardholder,

@@ -52,7 +52,7 @@ class Mirror:
             tags = await self._steve.tags()
         async with self._database.write() as tx:
             await self.apply(tx, tags, asked_at=asked_at, whole=True)
-            await store.completed(tx, self._steve_id, self._clock())
+            await store.completed(tx, self._steve_id, asked_at)
 
     async def fetch(self, id_tags: Sequence[str]) -> None:
         """Read these tags now: cards that a transaction names and the mirror does not have yet."""
@@ -65,32 +65,34 @@ class Mirror:
     async def apply(self, tx: Write, tags: Sequence[Tag], *, asked_at: datetime, whole: bool) -> None:
         """Bring the mirror to what SteVe answered. `whole`: these are all there are, so what is missing is gone.
 
-        A card that was written to after `asked_at` is left alone: the answer may be from before.
+        A card that was written to after `asked_at` is left alone: the answer may be from before. Nor is anything known
+        of SteVe by it that came later, however long the answer took.
         """
         await store.lock_mirror(tx)
         now = self._clock()
         by_key: dict[str, Tag] = {id_tag_key(tag.id_tag): tag for tag in tags}
         known = await store.rows(tx, None if whole else list(by_key))
         events: list[Event] = []
-        events += await self._discover(tx, {key: tag for key, tag in by_key.items() if key not in known}, now)
+        new = {key: tag for key, tag in by_key.items() if key not in known}
+        events += await self._discover(tx, new, asked_at, now)
         for key, tag in by_key.items():
             if key in known and known[key].mirrored_at <= asked_at:
-                events += await self._follow(tx, known[key], rules.mirrored(tag), now)
+                events += await self._follow(tx, known[key], rules.mirrored(tag), asked_at, now)
         if whole:
             for key, row in known.items():
                 if key not in by_key and row.gone_at is None and row.mirrored_at <= asked_at:
-                    await store.update_card(tx, row.pk, {"gone_at": now})
+                    await store.update_card(tx, row.pk, {"gone_at": asked_at})
                     events.append(self._changed(key, {"in_steve": True}, {"in_steve": False}, []))
         await self._outbox.add_all(tx, events, Cause(actor=BY_STEVE, correlation_id=self._new_id()))
 
-    async def _discover(self, tx: Write, new: dict[str, Tag], now: datetime) -> list[Event]:
+    async def _discover(self, tx: Write, new: dict[str, Tag], asked_at: datetime, now: datetime) -> list[Event]:
         values = [
             {
                 **rules.mirrored(tag),
                 "id_tag": key,
                 "card_id": self._new_id(),
                 "discovered_at": now,
-                "mirrored_at": now,
+                "mirrored_at": asked_at,
                 "blocked_since": now if tag.max_active_transaction_count == 0 else None,
             }
             for key, tag in new.items()
@@ -111,7 +113,14 @@ class Mirror:
             )
         return events
 
-    async def _follow(self, tx: Write, row: Any, seen: dict[str, Any], now: datetime) -> list[Event]:  # noqa: ANN401 - a row of card
+    async def _follow(
+        self,
+        tx: Write,
+        row: Any,  # noqa: ANN401 - a row of card
+        seen: dict[str, Any],
+        asked_at: datetime,
+        now: datetime,
+    ) -> list[Event]:
         before = row._asdict()
         unblocked = rules.block_is_over(row, seen["max_active"], now)
         if row.gone_at is None and not unblocked and all(before[name] == value for name, value in seen.items()):
@@ -120,8 +129,8 @@ class Mirror:
             cause = Cause(actor=BY_STEVE, correlation_id=self._new_id())
             await self._another_tag(tx, row, seen["parent_id_tag"], cause)
         elif before["parent_id_tag"] != seen["parent_id_tag"]:
-            await store.set_parent(tx, row.pk, seen["parent_id_tag"], since=now)
-        values = {**seen, "mirrored_at": now, "gone_at": None}
+            await store.set_parent(tx, row.pk, seen["parent_id_tag"], since=asked_at)
+        values = {**seen, "mirrored_at": asked_at, "gone_at": None}
         if unblocked:
             values |= dict.fromkeys(rules.BLOCK)
         elif row.block_kind is None:

@@ -97,7 +97,7 @@ async def set_parent(tx: Write, card_pk: int, parent_id_tag: str | None, *, sinc
 
 
 async def last_seen(tx: Read, row: Any) -> datetime:  # noqa: ANN401 - a row of card
-    """Until when it is known that SteVe had this tag."""
+    """Until when it is known that SteVe had this tag: when it was asked last, not when its answer had come."""
     gone_at: datetime | None = row.gone_at
     written_at: datetime = row.mirrored_at
     if gone_at is not None:
@@ -107,8 +107,11 @@ async def last_seen(tx: Read, row: Any) -> datetime:  # noqa: ANN401 - a row of 
 
 
 async def completed(tx: Write, steve_id: str, at: datetime) -> None:
+    """All tags were read, and SteVe was asked for them at `at`."""
     statement = insert(mirror).values(steve_id=steve_id, completed_at=at)
-    await tx.execute(statement.on_conflict_do_update(index_elements=[mirror.c.steve_id], set_={"completed_at": at}))
+    # An answer that another replica asked for earlier may come later.
+    latest = sa.func.greatest(mirror.c.completed_at, at)
+    await tx.execute(statement.on_conflict_do_update(index_elements=[mirror.c.steve_id], set_={"completed_at": latest}))
 
 
 async def keep_change(

@@ -76,7 +76,7 @@ card_change = sa.Table(
 mirror = sa.Table(
     "card_mirror",
     metadata,
-    # When SteVe's tags were last read as a whole: a card that did not change since is as fresh as this.
+    # When SteVe was last asked for all tags, and answered: a card that did not change since is as fresh as this.
     sa.Column("steve_id", sa.Text, primary_key=True),
     sa.Column("completed_at", sa.DateTime(timezone=True), nullable=False),
 )

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from services.sync.cards.problems import CannotUndo
+from services.sync.steve.models import Tag
 from shared.contracts.requests.sync import LinkCard
 from shared.contracts.requests.sync_cards import (
     BlockCard,
@@ -129,6 +130,38 @@ async def test_a_change_before_sync_looked_finds_that_it_is_another_tag(world: W
     world.clock.advance(minutes=10)
     await do(world, CHANGES[change])
     assert await settled(world, pk) == ("held", "card_unlinked")
+
+
+@pytest.mark.parametrize("answer", ["as before", "changed", "gone"])
+async def test_it_is_another_tag_from_when_steve_was_asked_last(
+    world: World, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    """An answer says how it was when it was asked for, however long it takes to arrive and to be noted: by then the
+    next driver may charge.
+    """
+    await linked(world)
+    steve, pks = world.rooms.mirror._steve, list[int]()
+    read = steve.tags
+
+    async def slowly() -> list[Tag]:
+        tag = world.steve.state.tag("A")
+        assert tag is not None
+        tag.note = "lost" if answer == "changed" else tag.note
+        if answer == "gone":
+            delete(world)
+        found = await read()
+        if answer != "gone":
+            delete(world)
+        world.steve.state.add_tag("A")
+        world.clock.advance(minutes=1)
+        pks.append(await charged(world))
+        world.clock.advance(minutes=1)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(steve, "tags", slowly)
+        await world.rooms.mirror.refresh()
+    assert await settled(world, pks[0]) == ("held", "card_unlinked")
 
 
 async def test_a_card_that_is_created_again_here_is_nobodys(world: World) -> None:
