@@ -3,20 +3,21 @@
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from services.sync.lago.client import MAX_BATCH, BatchRefused, LagoClient
 from services.sync.lago.gate import Gate
 from services.sync.lago.models import UsageEvent
-from services.sync.lago.rules import Subscribed
 from services.sync.lago.store import subscribed
 from services.sync.lago.subscriptions import Subscriptions
 from services.sync.ledger import rules, store
+from services.sync.ledger.in_time import WAITED, is_doubtful, too_late
+from services.sync.ledger.ingestion import Ingestion
 from services.sync.ledger.readback import ReadBack, Verdict
 from services.sync.ledger.store import Entry
 from services.sync.sessions.chain import by_itself
-from services.sync.upstreams.errors import RefusedError, UpstreamError
+from services.sync.upstreams.errors import NotAskedError, RefusedError, UpstreamError
 from shared.bus.outbox import Outbox
 from shared.contracts.events.sync import TransactionHeld, TransactionSynced
 from shared.contracts.identity import Actor
@@ -30,16 +31,10 @@ log = get_logger(__name__)
 LEASE: Final = timedelta(seconds=120)
 FIRST_BACKOFF_S: Final = 1.0
 LONGEST_BACKOFF_S: Final = 300.0
-# Server errors on a batch before it is suspected that one of its events causes them.
-SUSPECT_AFTER: Final = 2
-# Server errors on one event alone, with doubling pauses, before it is held for them: a proxy's bad minute is none.
+# Server errors that an event is to blame for, with doubling pauses, before it is held: a proxy's bad minute is none.
 HOLD_AFTER: Final = 6
-# A subscription may end at any time. What Lago said of it is believed for so long, within the period it named.
-BELIEVED_FOR: Final = timedelta(minutes=30)
-# An event that waited may have waited for the outage in which its subscription ended, unheard: it goes by what Lago
-# says now. So long, that a backlog asks once for all the events of a subscription.
-BELIEVED_OF_WAITING_FOR: Final = timedelta(seconds=10)
-WAITED: Final = timedelta(minutes=1)
+# Where nothing else is taken, it may be Lago as a whole; what fails alone for so long is held all the same.
+ALONE_FOR: Final = timedelta(hours=6)
 # Entries that a lane takes at once and sends in batches: fewer transactions, and one that dies leaves no more behind.
 CLAIM: Final = 5 * MAX_BATCH
 LAGO: Final = Actor(kind="upstream", id="lago")
@@ -48,28 +43,6 @@ LAGO: Final = Actor(kind="upstream", id="lago")
 def backoff_s(attempts: int, chance: float) -> float:
     """Seconds until attempt `attempts` + 1: doubling from 1 to 300, jittered by half. `chance` is 0 to 1."""
     return float(min(FIRST_BACKOFF_S * 2.0 ** min(attempts - 1, 12), LONGEST_BACKOFF_S)) * (0.5 + 0.5 * chance)
-
-
-def is_doubtful(believed: Subscribed | None, now: datetime, *, waited: bool) -> bool:
-    """Whether Lago has to be asked again before an event is sent: its period may be over since, or it has ended."""
-    believed_for = BELIEVED_OF_WAITING_FOR if waited else BELIEVED_FOR
-    if believed is None or not believed.active or now - believed.checked_at > believed_for:
-        return True
-    return any(over is not None and over <= now for over in (believed.period_to, believed.ended_at))
-
-
-def too_late(subscription: Subscribed, at: datetime) -> tuple[str, str] | None:
-    """Why Lago would take an event of that moment and never bill it, as a reason and in words."""
-    if subscription.active:
-        if subscription.period_from is None or at >= subscription.period_from:
-            return None
-        return "late", f"It is stamped {at:%Y-%m-%d %H:%M} UTC, in a period that ended while it waited."
-    name, ended_at = subscription.external_subscription_id, subscription.ended_at
-    if ended_at is None:
-        return "after_subscription", f"Lago has no active subscription {name} any more."
-    reason = "subscription_invoiced" if ended_at >= at else "after_subscription"
-    what = f"It is stamped {at:%Y-%m-%d %H:%M} UTC, and subscription {name} ended at {ended_at:%Y-%m-%d %H:%M} UTC."
-    return reason, what
 
 
 def as_event(one: Entry) -> UsageEvent:
@@ -99,11 +72,13 @@ class Delivery:
         in_flight: int,
         count_after: timedelta,
         clock: Clock,
+        object_to: Callable[[UpstreamError | None], None],
     ) -> None:
         self._lago, self._gate, self._subscriptions = lago, gate, subscriptions
         self._database, self._outbox = database, outbox
         self._in_flight, self._count_after, self._clock = in_flight, count_after, clock
         self._read_back = ReadBack(lago)
+        self._ingestion = Ingestion(object_to)
         # Shared by whoever delivers: lanes of the service's own, and those of a run.
         self._free = asyncio.Semaphore(in_flight)
 
@@ -133,6 +108,7 @@ class Delivery:
 
         :raises UpstreamError: as in `deliver`.
         """
+        self._ingestion.forget_old(self._clock())
         if not await self._gate.is_open():
             return None
         async with self._database.write() as tx:
@@ -219,6 +195,21 @@ class Delivery:
         return [one for one in batch if one.key not in aside]
 
     async def _send(self, batch: Sequence[Entry], acknowledged: list[Entry]) -> bool:
+        wait = self._ingestion.wait(self._clock())
+        if wait is not None:
+            await self._put_off(batch, wait)
+            return False
+        if not self._ingestion.is_doubtful or len(batch) == 1:
+            return await self._post(batch, acknowledged)
+        # One that did not fail yet, or any: one that Lago does not bear would hide that it takes the others.
+        one = random.choice([one for one in batch if one.failing_since is None] or batch)  # noqa: S311 - no secret
+        rest = [other for other in batch if other is not one]
+        if await self._post([one], acknowledged):
+            return await self._post(rest, acknowledged)
+        await self._put_off(rest, self._ingestion.wait(self._clock()) or NotAskedError("lago", FIRST_BACKOFF_S))
+        return False
+
+    async def _post(self, batch: Sequence[Entry], acknowledged: list[Entry]) -> bool:
         try:
             refused = await self._lago.send([as_event(one) for one in batch])
         except RefusedError as error:
@@ -227,12 +218,13 @@ class Delivery:
             await self._hold(batch, "lago_refused", f"Lago {error.explanation}.")
             return True
         except UpstreamError as error:
-            if error.reason == "server_error" and max(one.server_errors for one in batch) + 1 >= SUSPECT_AFTER:
-                return await self._suspect(batch, error, acknowledged)
+            if error.reason == "server_error":
+                return await self._failed(batch, error, acknowledged)
             await self._put_off(batch, error)
             return False
         if refused is not None:
             return await self._sort_out(batch, refused, acknowledged)
+        self._ingestion.took(self._clock())
         acknowledged += batch
         return True
 
@@ -261,19 +253,32 @@ class Delivery:
             return False
         return await self._send(batch[middle:], acknowledged)
 
-    async def _suspect(self, batch: Sequence[Entry], error: UpstreamError, acknowledged: list[Entry]) -> bool:
-        """Server errors again. Where Lago is well otherwise, it is one of these events (facts 8)."""
+    async def _failed(self, batch: Sequence[Entry], error: UpstreamError, acknowledged: list[Entry]) -> bool:
+        """A server error: Lago takes no events for now, or it is one of these (facts 8)."""
+        now = self._clock()
+        to_blame = self._ingestion.failed_on(batch, error, now)
+        if to_blame and len(batch) > 1:
+            self._ingestion.forget(batch)
+            return await self._halves(batch, acknowledged)
+        one = batch[0]
+        since = one.failing_since or now
+        words = None
+        if to_blame and one.server_errors + 1 >= HOLD_AFTER:
+            words = f"Lago {error.explanation} to this event alone, and took others meanwhile."
+        elif len(batch) == 1 and now - since >= ALONE_FOR:
+            words = f"Lago {error.explanation} to this event since {since:%Y-%m-%d %H:%M} UTC."
+        if words is None or not await self._is_well():
+            await self._put_off(batch, error, blamed=to_blame)
+            return to_blame
+        self._ingestion.forget(batch)
+        await self._hold(batch, "lago_fails_on_it", words)
+        return True
+
+    async def _is_well(self) -> bool:
         try:
             await self._lago.organization()
-        except UpstreamError as down:
-            await self._put_off(batch, down)
+        except UpstreamError:
             return False
-        if len(batch) > 1:
-            return await self._halves(batch, acknowledged)
-        if batch[0].server_errors + 1 < HOLD_AFTER:
-            await self._put_off(batch, error)
-            return True
-        await self._hold(batch, "lago_fails_on_it", f"Lago {error.explanation} to this event alone.")
         return True
 
     async def _settle_duplicates(self, duplicates: Sequence[Entry]) -> None:
@@ -333,22 +338,18 @@ class Delivery:
             ]
             await self._outbox.add_each(tx, by_itself(held, LAGO))
 
-    async def _put_off(self, entries: Sequence[Entry], error: UpstreamError) -> None:
+    async def _put_off(self, entries: Sequence[Entry], error: UpstreamError, *, blamed: bool = False) -> None:
         """It may have been stored or not: the same events go again, later."""
         now = self._clock()
         attempts = max(one.attempts for one in entries)
         pause = max(backoff_s(attempts, random.random()), error.retry_after_s or 0.0)  # noqa: S311 - jitter
-        failed_there = error.reason == "server_error"
-        server_errors = max(one.server_errors for one in entries) + 1 if failed_there else 0
         async with self._database.write() as tx:
-            await store.finish(
-                tx,
-                entries,
-                state="sending",
-                due_at=now + timedelta(seconds=pause),
-                last_error=str(error),
-                server_errors=server_errors,
-            )
+            due_at = now + timedelta(seconds=pause)
+            if error.reason in {"not_asked", "rate_limited"}:
+                await store.finish(tx, entries, state="sending", due_at=due_at, last_error=str(error))
+            else:
+                failed_at = now if error.reason == "server_error" else None
+                await store.put_off(tx, entries, due_at=due_at, why=str(error), failed_at=failed_at, blamed=blamed)
         log.warning(
             "Usage events wait for Lago.",
             action="ledger.put_off",

@@ -33,6 +33,7 @@ class Entry(NamedTuple):
     final: bool
     attempts: int
     server_errors: int
+    failing_since: datetime | None
     created_at: datetime
     delivered_at: datetime | None
     period_to: datetime | None
@@ -214,6 +215,17 @@ async def finish(tx: Write, entries: Sequence[Entry], **values: Any) -> list[Ent
     )
     ended = {tuple(row) for row in await tx.execute(statement, _mine(entries))}
     return [one for one in entries if one.key in ended]
+
+
+async def put_off(
+    tx: Write, entries: Sequence[Entry], *, due_at: datetime, why: str, failed_at: datetime | None, blamed: bool
+) -> None:
+    """End this attempt, and try again at `due_at`. `failed_at`: Lago answered a server error; `blamed`: to this one."""
+    errors: dict[str, Any] = {"server_errors": 0, "failing_since": None}
+    if failed_at is not None:
+        errors = {"server_errors": entry.c.server_errors + int(blamed)}
+        errors["failing_since"] = sa.func.coalesce(entry.c.failing_since, failed_at)
+    await finish(tx, entries, state="sending", due_at=due_at, last_error=why, **errors)
 
 
 async def mark_counted(tx: Write, entries: Sequence[Entry], at: datetime) -> list[Entry]:

@@ -33,7 +33,9 @@ entry = sa.Table(
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    # Server errors for which it alone is to blame, and since when there was nothing but server errors.
     sa.Column("server_errors", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("failing_since", sa.DateTime(timezone=True)),
     sa.Column("last_error", sa.Text),
     sa.Column("hold_reason", sa.Text),
     sa.Column("delivered_at", sa.DateTime(timezone=True)),

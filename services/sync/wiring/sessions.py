@@ -69,6 +69,7 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         in_flight=settings.in_flight,
         count_after=timedelta(seconds=settings.count_after_s),
         clock=clock,
+        object_to=partial(upstreams.health.object_to, "lago", "events"),
     )
     # One after the other finishes; what comes in meanwhile is taken up by those that are free.
     deliver = Lanes("ledger.deliver", delivery.lane, DELIVER_EVERY_S, count=settings.in_flight)

@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from deploy.demo.lago import LagoSettings, RateLimits
 from deploy.demo.lago.model import Event
 from deploy.demo.lago.settings import EventsStore
+from services.sync.lago.client import BatchRefused
 from services.sync.lago.models import StoredEvent, UsageEvent
 from services.sync.ledger import delivery
 from services.sync.ledger.store import Entry
@@ -160,27 +163,96 @@ async def test_one_bad_event_is_set_aside_alone(build_world: Build, monkeypatch:
     assert "kwh" in row.hold_explanation
 
 
-async def test_an_event_that_lago_cannot_bear_is_found_by_halving(build_world: Build) -> None:
-    """Where Lago is well and a batch fails again and again, the rest goes, and the one event that causes it is held
+@pytest.mark.parametrize("bad_ones", ["C", "CD"])
+async def test_an_event_that_lago_cannot_bear_is_found_by_halving(build_world: Build, bad_ones: str) -> None:
+    """Where Lago takes others and a batch fails again and again, the rest goes, and each event that causes it is held
     after it failed alone for a while.
     """
     world = await build_world(lago=LagoSettings(seed=LAGO_SEED, max_properties_bytes=300))
     await world.link("A")
     for _ in range(8):
         world.charge("A", 2_000)
-    bad = world.charge("A", 2_000, charge_box_id="C" * 255).pk
-    await turns(world, 4)
+    bad = [world.charge("A", 2_000, charge_box_id=letter * 255).pk for letter in bad_ones]
+    await turns(world, 5)
     assert world.counted() == (16_000, 8)
+    assert [(await world.session(one)).billing for one in bad] == ["pending"] * len(bad)
+    for more in range(1, 9):
+        world.charge("A", 1_000)
+        await turns(world, 2)
+        assert world.counted() == (16_000 + more * 1_000, 8 + more)
+    for row in [await world.session(one) for one in bad]:
+        assert (row.billing, row.hold_reason) == ("held", "lago_fails_on_it")
+    assert world.rooms.health.standing("lago").state == "ok"
+
+
+async def test_an_event_that_fails_all_alone_is_held_in_the_end(build_world: Build) -> None:
+    """Nothing else tells whether Lago takes any: for hours it counts as lost, and then this event is set aside."""
+    world = await build_world(lago=LagoSettings(seed=LAGO_SEED, max_properties_bytes=300))
+    await world.link("A")
+    bad = world.charge("A", 2_000, charge_box_id="C" * 255).pk
+    await turns(world, 10)
     assert (await world.session(bad)).billing == "pending"
-    await turns(world, 4)
+    assert world.rooms.health.standing("lago").state == "lost"
+    world.clock.advance(hours=6)
+    await turns(world, 1)
     row = await world.session(bad)
     assert (row.billing, row.hold_reason) == ("held", "lago_fails_on_it")
+    assert world.rooms.health.standing("lago").state == "ok"
 
 
-async def test_a_lago_that_is_down_is_no_hot_loop_and_loses_nothing(world: World) -> None:
-    """While Lago is down it is asked rarely, the state has a name, and everything is delivered afterwards."""
+async def test_a_lago_that_takes_no_events_for_a_while_loses_and_holds_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it answers all else, as with its database gone over to another, each event waits, also those that came
+    before and after one that went through; it counts as lost, and is asked rarely.
+    """
     await world.link("A")
-    world.lago.faults.add("down")
+    for _ in range(5):
+        world.charge("A", 1_000)
+    lago, faults = world.rooms.lago, world.lago.faults
+    send = lago.send
+
+    async def send_one(events: Sequence[UsageEvent]) -> BatchRefused | None:
+        monkeypatch.undo()
+        faults.clear()
+        done = await send(events)
+        faults.add("http_500", path=BATCH)
+        return done
+
+    faults.add("http_500", path=BATCH)
+    await world.turn()
+    for turn in range(120):
+        if turn == 60:
+            monkeypatch.setattr(lago, "send", send_one)
+            world.clock.advance(minutes=6)
+        world.clock.advance(seconds=5 if turn < 60 else 60)
+        await world.rooms.delivery.deliver()
+        lago._caller._breaker.succeeded()
+        await lago.probe()
+        standing = world.rooms.health.standing("lago")
+        # Once it took one it counts as well, until it fails on two again.
+        assert turn < 20 or 60 <= turn < 100 or (standing.state, standing.reason) == ("lost", "server_error")
+    assert world.counted() == (1_000, 1)
+    found = Counter(row.billing for row in await world.rows("SELECT billing FROM sync.session"))
+    assert found == {"pending": 4, "synced": 1}
+    assert world.lago.requests.count("POST", BATCH) < 100
+    faults.clear()
+    await turns(world)
+    assert world.counted() == (5_000, 5)
+    assert world.rooms.health.standing("lago").state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("fault", "path", "reason"), [("down", "", "unreachable"), ("http_500", BATCH, "server_error")]
+)
+async def test_a_lago_that_is_down_is_no_hot_loop_and_loses_nothing(
+    world: World, fault: str, path: str, reason: str
+) -> None:
+    """While Lago is down, or takes no events, it is asked rarely, the state has a name, and everything is delivered
+    afterwards.
+    """
+    await world.link("A")
+    world.lago.faults.add(fault, path=path)
     for _ in range(3):
         world.charge("A", 1_000)
     for _ in range(50):
@@ -188,7 +260,7 @@ async def test_a_lago_that_is_down_is_no_hot_loop_and_loses_nothing(world: World
             await world.turn()
     assert world.lago.requests.total < 20
     assert world.rooms.health.standing("lago").state == "lost"
-    assert world.rooms.health.standing("lago").reason == "unreachable"
+    assert world.rooms.health.standing("lago").reason == reason
     assert {row.billing for row in await world.rows("SELECT billing FROM sync.session")} == {"pending"}
     world.lago.faults.clear()
     await turns(world)

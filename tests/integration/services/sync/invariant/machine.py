@@ -24,8 +24,9 @@ from tests.integration.services.sync.invariant.model import PASSABLE, UNOWNED, P
 START_WH: Final = 1_000
 # Of a charger with such a name, and of no other, an event is larger than that.
 LONG, LONG_BYTES = "C" * 200, 200
-# Sync gives an event up that Lago failed on so often alone; each time with a pause of minutes.
-MOST_TRIES: Final = 9
+# Sync gives an event up that Lago failed on so often while it took others, each time with a pause of minutes; or, where
+# none went, after so long.
+TRIES: Final = [*[timedelta(minutes=6)] * 9, timedelta(hours=6), *[timedelta(minutes=6)] * 9]
 # An entry that Lago never had, made before its time was over, may be waiting for these.
 TOO_LATE: Final = UNOWNED - {"card_unlinked", "card_unknown"} | {"late"}
 
@@ -74,9 +75,12 @@ class Play(InLago):
             one = self._add(card, START_WH, START_WH + energy_wh, box=f"{LONG}{len(self.model.sessions)}").one
             state = self.world.lago.state
             bears, state.max_properties_bytes = state.max_properties_bytes, LONG_BYTES
-            for _ in range(MOST_TRIES):
-                self.world.clock.advance(minutes=6)
+            for pause in TRIES:
+                self.world.clock.advance(seconds=pause.total_seconds())
                 await self.turn(replica)
+                found = await self.world.rows("SELECT billing FROM sync.session WHERE transaction_pk = :pk", pk=one.pk)
+                if [row.billing for row in found] == ["held"]:
+                    break
             state.max_properties_bytes = bears
             rows = {row.transaction_pk: row for row in await self.world.rows("SELECT * FROM sync.session")}
             mine = rows[one.pk]
