@@ -147,7 +147,8 @@ card = sa.Table(
     sa.Index("ix_card_parent_id_tag", "parent_id_tag"),
 )
 
-# What was asked of others once, to start the projections from.
+# What others were asked for, and as of when they told it: all there was once, to start the projections from; and each
+# few seconds until when what sessions did is known.
 snapshot = sa.Table(
     "snapshot",
     metadata,

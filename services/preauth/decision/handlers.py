@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from services.preauth.decision import store
+from services.preauth.decision.projections import sessions_known_until
 from shared.contracts.identity import Cause
 from shared.contracts.problem import Invalid
 from shared.contracts.requests.preauth import SearchTaps, TapPage
@@ -21,7 +22,9 @@ class Taps:
         """:raises Invalid: on a cursor that did not come from a previous page."""
         before = position(request.cursor) if request.cursor else None
         async with self._database.read() as tx:
-            none_before = self._clock() - self._session_within
+            # That sync told of no session says nothing of a time that it has not looked at.
+            known_until = await sessions_known_until(tx)
+            none_before = None if known_until is None else min(known_until, self._clock()) - self._session_within
             taps = await store.search(tx, request, before=before, none_before=none_before)
             last = taps[-1] if len(taps) == request.limit else None
             gaps = await store.gaps(

@@ -7,7 +7,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from services.preauth.tables import card, open_session, remote_start
+from services.preauth.tables import card, open_session, remote_start, snapshot
 from shared.contracts.event import Envelope
 from shared.contracts.events.sync import (
     CardChanged,
@@ -19,7 +19,7 @@ from shared.contracts.events.sync import (
     TransactionStopped,
 )
 from shared.contracts.identity import IdTag, id_tag_key
-from shared.database.engine import Database, Write
+from shared.database.engine import Database, Read, Write
 from shared.runtime.clock import Clock
 
 KEPT: Final = timedelta(days=7)
@@ -240,6 +240,27 @@ async def remote_start_refused(tx: Write, *, charge_box_id: str, id_tag: IdTag, 
             remote_start.c.asked_at <= at,
         )
     )
+
+
+_SESSIONS: Final = "what sessions did"
+
+
+async def sessions_are_known(tx: Write, until: datetime) -> None:
+    """Sync has asked SteVe since then, and what it found was told of. That stays true while it is away."""
+    statement = pg.insert(snapshot).values(what=_SESSIONS, taken_at=until)
+    await tx.execute(
+        statement.on_conflict_do_update(
+            index_elements=[snapshot.c.what], set_={"taken_at": until}, where=snapshot.c.taken_at < until
+        )
+    )
+
+
+async def sessions_known_until(tx: Read) -> datetime | None:
+    """What sessions did later may not be known yet. None: nothing need be known."""
+    found: datetime | None = (
+        await tx.execute(sa.select(snapshot.c.taken_at).where(snapshot.c.what == _SESSIONS))
+    ).scalar()
+    return found
 
 
 def transaction_id_of(session: str) -> int:

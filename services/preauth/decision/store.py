@@ -271,13 +271,14 @@ def _explanation(row: Row) -> str:
     return sentence
 
 
-def _session_outcome(row: Row, none_before: datetime) -> SessionOutcome:
+def _session_outcome(row: Row, none_before: datetime | None) -> SessionOutcome:
     if row.session is not None:
         return "began"
-    return "none" if row.told == "passed" and row.received_at < none_before else "unknown"
+    is_over = none_before is not None and row.received_at < none_before
+    return "none" if row.told == "passed" and is_over else "unknown"
 
 
-def _view(row: Row, none_before: datetime) -> TapView:
+def _view(row: Row, none_before: datetime | None) -> TapView:
     told: Told | None = row.told
     return TapView(
         tap_id=row.tap_id,
@@ -311,11 +312,11 @@ _BLOCKING: Final = sa.text(f"tap.reason IN ('{Reason.MATCHED.value}', '{Reason.R
 
 
 async def search(
-    tx: Read, request: SearchTaps, *, before: tuple[datetime, UUID] | None, none_before: datetime
+    tx: Read, request: SearchTaps, *, before: tuple[datetime, UUID] | None, none_before: datetime | None
 ) -> list[TapView]:
     """Taps that match, newest first, at most `request.limit`; `before` is where the page before ended.
 
-    Where nobody told of a session after a tap that came before `none_before`, none began.
+    Where nobody told of a session after a tap that came before `none_before`, none began. None: nobody can say.
     """
     statement = (
         sa.select(tap, pairing.c.connector_id.label("armed_connector_id"))

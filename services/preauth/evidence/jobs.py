@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Final
 
 from services.preauth.chargers.store import set_honours_override
+from services.preauth.decision.projections import sessions_are_known
 from services.preauth.evidence import rules, store
 from services.preauth.evidence.rules import Judgement
 from services.preauth.evidence.sight import Sight
@@ -46,6 +47,14 @@ class Evidence:
     ) -> None:
         self._database, self._outbox, self._sight = database, outbox, sight
         self._clock, self._new_id, self._stops, self._session_within = clock, new_id, stops, session_within
+
+    async def look(self) -> None:
+        """Note how far sync sees, for those who ask what followed a tap: they wait for no other service."""
+        known_until = await self._sight.reaches()
+        if known_until is not None:
+            async with self._database.write() as tx:
+                # Its clock may be ahead of ours.
+                await sessions_are_known(tx, min(known_until, self._clock()))
 
     async def judge(self) -> None:
         """One turn over the taps that were told Blocked."""

@@ -15,6 +15,7 @@ from shared.runtime.supervisor import Every
 
 HOUR_S = 3600.0
 JUDGE_EVERY_S = 5.0
+LOOK_EVERY_S = 5.0
 RATES_EVERY_S = 60.0
 # Until it is taken.
 SNAPSHOT_EVERY_S = 2.0
@@ -47,6 +48,7 @@ def wire_evidence(service: Service, settings: PreauthSettings, taps: TapParts) -
     service.parts += [
         Every("projections.snapshot", SNAPSHOT_EVERY_S, snapshot.take, at_stop="abandon"),
         Every("projections.forget", HOUR_S, projections.forget),
+        Every("evidence.sight", LOOK_EVERY_S, evidence.look, at_stop="abandon"),
         Every("evidence.judge", JUDGE_EVERY_S, evidence.judge),
         Every("evidence.rates", RATES_EVERY_S, evidence.watch_rates),
         Every("evidence.forget", HOUR_S, evidence.forget),

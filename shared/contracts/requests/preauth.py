@@ -38,7 +38,8 @@ class TapView(Frozen):
     session_outcome: SessionOutcome = Field(
         "unknown",
         description="whether a session began after a tap that was let through: none, when sync told of none in the"
-        " time that drivers are given (EXPRESSYNC_PREAUTH_SESSION_WITHIN_S); unknown before, and for other taps",
+        " time that drivers are given (EXPRESSYNC_PREAUTH_SESSION_WITHIN_S), and has asked SteVe since; unknown before,"
+        " and for other taps",
     )
     override_outcome: OverrideOutcome | None = Field(
         None,

@@ -430,8 +430,16 @@ async def test_a_card_that_steve_refused_later_was_not_let_through(
     assert preauth.rows("SELECT outcome FROM override_outcome") == [{"outcome": outcome}]
 
 
-async def test_a_tap_that_no_session_followed_says_so(preauth: Preauth) -> None:
-    """A tap that passed has no session once the driver's time is over, and before that nobody knows."""
+async def look(preauth: Preauth) -> None:
+    """Ask once, here and now, how far sync sees."""
+    every = next(part for part in preauth.service.parts if part.name == "evidence.sight")
+    await every._job()  # type: ignore[attr-defined]
+
+
+async def test_a_tap_that_no_session_followed_says_so(preauth: Preauth, sync: SyncDouble) -> None:
+    """A tap that passed has no session once the driver's time is over, as far as sync has asked SteVe since; what is
+    known so stays known while sync is away again, and before that nobody knows.
+    """
     assert await preauth.tap("04A1", CP) is None
     assert await preauth.tap("04A1", CP, start=True) is None
     await preauth.until("SELECT 1 FROM tap WHERE told = 'passed' HAVING count(*) = 2")
@@ -440,8 +448,24 @@ async def test_a_tap_that_no_session_followed_says_so(preauth: Preauth) -> None:
         return [tap["session_outcome"] for tap in (await preauth.done(SearchTaps()))["taps"]]
 
     assert await outcomes() == ["unknown", "unknown"]
+    tapped_at = preauth.clock()
     preauth.clock.ahead += timedelta(seconds=301)
+    sync.steve_at = preauth.clock()
+    await look(preauth)
+    assert await outcomes() == ["unknown", "unknown"]
+    preauth.clock.ahead += timedelta(hours=1)
+    for silent, steve_at in ((True, None), (False, None), (False, tapped_at + timedelta(seconds=325))):
+        sync.silent, sync.steve_at = silent, steve_at
+        await look(preauth)
+        assert await outcomes() == ["unknown", "unknown"]
+    sync.steve_at = preauth.clock()
+    for sync.silent in (False, True):
+        await look(preauth)
+        assert await outcomes() == ["none", "none"]
+    sync.silent, sync.steve_at = False, tapped_at
+    await look(preauth)
     assert await outcomes() == ["none", "none"]
+    preauth.clock.ahead -= timedelta(hours=1)
     await session(preauth, 1, "04A1", ago_s=300)
     assert await outcomes() == ["began", "began"]
 
