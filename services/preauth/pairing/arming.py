@@ -2,16 +2,21 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from services.preauth.pairing import browsers, kiosks, qr, rules, store
 from services.preauth.pairing.secrets import digest, new_code
+from services.preauth.pairing.turns import NoTurn, Turns
 from shared.bus.outbox import Outbox
 from shared.contracts.events.preauth import PairingArmed, PairingCancelled, PairingExpired, Presence, Purpose
 from shared.contracts.identity import Actor, Cause
-from shared.database.engine import Database, Write
+from shared.database.engine import WAIT_FOR_CONNECTION_S, Database, Write
 from shared.runtime.clock import Clock, NewId
+
+# As long as anybody waits for a connection.
+WAIT_S: Final = WAIT_FOR_CONNECTION_S
+RETRY_AFTER_S: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class Arming:
     ) -> None:
         self._database, self._outbox, self._clock, self._new_id = database, outbox, clock, new_id
         self._budgets, self._qr_is_strong = budgets, qr_is_strong
+        self._turns = Turns(wait_s=WAIT_S)
 
     async def arm_as_driver(
         self, charge_box_id: str, connector_id: int | None, driver: Driver
@@ -46,9 +52,22 @@ class Arming:
         :raises InterceptionOff: while no tap could be taken here.
         :raises NotPresent: without a kiosk's key for this charger or its QR secret.
         :raises ChargerUnable: where taps are known not to reach us.
-        :raises TooManyScans: beyond a budget, or too soon after the last scan here.
+        :raises TooManyScans: beyond a budget, too soon after the last scan here, or while too many come at once.
         :raises AlreadyArmed: while another scan waits at this charger that need not give way.
         """
+        # Whoever asks again and again would otherwise have all connections wait behind one, and nobody else got any. By
+        # the source first: where it waits for itself, it holds up no charger.
+        try:
+            async with self._turns.of(f"source {driver.source}", f"charger {charge_box_id}"):
+                return await self._arm_as_driver(charge_box_id, connector_id, driver)
+        except NoTurn:
+            raise rules.TooManyScans(
+                "Many scans are started here at the same time. Try again in a moment.", retry_after_s=RETRY_AFTER_S
+            ) from None
+
+    async def _arm_as_driver(
+        self, charge_box_id: str, connector_id: int | None, driver: Driver
+    ) -> tuple[store.Row, str]:
         async with self._database.write() as tx:
             if await store.is_off(tx, charge_box_id):
                 raise rules.InterceptionOff("Signing in by card is switched off here for now. Charging works as usual.")

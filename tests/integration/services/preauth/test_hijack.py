@@ -8,9 +8,11 @@ import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 
 from services.preauth.login.browser import BROWSER_COOKIE
@@ -90,6 +92,29 @@ async def test_a_flood_of_scans_from_one_address_is_bounded(preauth: Preauth) ->
             thief.headers["X-Forwarded-For"] = f"192.0.2.{number}"
             statuses.append((await arm(thief, charger, key=keys[charger])).status_code)
     assert statuses == [201] * 10 + [429] * 2
+
+
+async def test_a_flood_of_scans_holds_up_nobody_else(database: TestDatabase, tmp_path: Path) -> None:
+    """With photos of many QR codes one address starts a hundred scans at once, while its budget cannot be looked at:
+    pages are there for others as ever, and scans from elsewhere, also at these chargers.
+    """
+    chargers = [f"CP-{number}" for number in range(20)]
+    more: dict[str, Any] = {"cooldown_s": 0, "trusted_proxies": "127.0.0.0/8"}
+    async with running(database, tmp_path, **more) as preauth, browser(preauth) as thief, browser(preauth) as driver:
+        keys = {charger: await qr_of(preauth, charger) for charger in chargers}
+        thief.headers["X-Forwarded-For"], driver.headers["X-Forwarded-For"] = "192.0.2.1", "192.0.2.2"
+        with psycopg.connect(database.admin_url) as holding:
+            holding.execute("SELECT pg_advisory_lock(hashtextextended('preauth.budget 192.0.2.1', 0))")
+            flood = asyncio.gather(*(arm(thief, charger, key=keys[charger]) for charger in chargers * 5))
+            await preauth.until("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            began = asyncio.get_running_loop().time()
+            assert (await driver.get("/kiosk")).status_code == 200
+            assert (await arm(driver, chargers[-1], key=keys[chargers[-1]])).status_code == 201
+            assert asyncio.get_running_loop().time() - began < 2
+            waiting = preauth.rows("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+        statuses = [answer.status_code for answer in await flood]
+    assert len(waiting) == 1
+    assert (statuses.count(201), statuses.count(429)) == (10, 90)
 
 
 async def test_a_flood_of_calls_that_nobody_signed_is_no_tap(preauth: Preauth) -> None:
