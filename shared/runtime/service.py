@@ -61,6 +61,7 @@ class Service:
     parts: list[Part] = field(default_factory=list)
     doors: set[str] = field(default_factory=set)
     checks: dict[str, Check] = field(default_factory=dict)
+    notes: dict[str, Check] = field(default_factory=dict)
     closing: list[Callable[[], Awaitable[object]]] = field(default_factory=list)
     opening: list[Callable[[], Awaitable[object]]] = field(default_factory=list)
 
@@ -153,7 +154,7 @@ def assemble(
         service.checks["requests"] = connected("the request queue", lambda: server.connected)
     ops = bind(settings.ops_host, settings.ops_port, setting=f"EXPRESSYNC_{name.upper()}_OPS_PORT")
     # Health comes up first and goes down last: it is how others see the rest start and stop.
-    service.parts.insert(0, HttpServer("ops", ops_app(service.checks, registry), ops))
+    service.parts.insert(0, HttpServer("ops", ops_app(service.checks, registry, service.notes), ops))
     return service
 
 

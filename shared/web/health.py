@@ -39,16 +39,23 @@ def answers(what: str, probe: Callable[[], Awaitable[object]]) -> Check:
     return check
 
 
-def ops_app(checks: Mapping[str, Check], registry: CollectorRegistry) -> Starlette:
-    """`/healthz` (the process), `/readyz` (what it needs; 503 with the reasons) and `/metrics`."""
+def ops_app(
+    checks: Mapping[str, Check], registry: CollectorRegistry, notes: Mapping[str, Check] | None = None
+) -> Starlette:
+    """`/healthz` (the process), `/readyz` (what it needs; 503 with the reasons) and `/metrics`.
+
+    `notes` are shown among the checks; what they find should be seen to, and the service does its work all the same.
+    """
+    notes = notes or {}
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def readyz(_: Request) -> Response:
-        results = await asyncio.gather(*(check() for check in checks.values()))
-        found = dict(zip(checks, results, strict=True))
-        ready = not any(found.values())
+        asked = {**checks, **notes}
+        results = await asyncio.gather(*(check() for check in asked.values()))
+        found = dict(zip(asked, results, strict=True))
+        ready = not any(why for name, why in found.items() if name not in notes)
         return JSONResponse(
             {"status": "ready" if ready else "not ready", "checks": {k: v or "ok" for k, v in found.items()}},
             status_code=200 if ready else 503,

@@ -47,7 +47,7 @@ class GatewayConfig:
     certificate: Path | None = None
     key: Path | None = None
     proxies: tuple[Network, ...] = ()
-    max_chargers: int = 20_000
+    max_chargers: int = 5_000
     max_unasked: int = MOST
     """Connections that have not asked yet. They are no chargers, and take the place of none."""
     connect_timeout_s: float = 10.0
@@ -81,6 +81,10 @@ class Gateway:
         self._empty = asyncio.Event()
         self.memory = Memory()
         self.port = int(listener.getsockname()[1])
+
+    @property
+    def config(self) -> GatewayConfig:
+        return self._config
 
     def tunnels(self) -> Iterable[Tunnel]:
         """Who is connected here now."""

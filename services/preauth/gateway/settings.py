@@ -38,7 +38,12 @@ class GatewaySettings(ServiceSettings):
     ocpp_proxies: str = Field(
         "", description="Addresses or networks, separated by commas, whose X-Forwarded-For is believed"
     )
-    ocpp_max_chargers: int = Field(20_000, ge=1, description="Connections that one process holds at most")
+    ocpp_max_chargers: int = Field(
+        5_000,
+        ge=1,
+        description="Chargers that one process holds at most; each needs two file descriptors (ulimit -Hn), and fewer"
+        " are let in where these do not suffice",
+    )
     ocpp_frames_per_s: int = Field(
         200, ge=1, description="Messages a charger may send for long; a faster one is read more slowly"
     )

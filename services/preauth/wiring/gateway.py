@@ -1,17 +1,23 @@
 """What is known of chargers, and the gateway that sees them."""
 
+from dataclasses import replace
+
 from services.preauth.chargers.handlers import Chargers
 from services.preauth.chargers.jobs import Newcomers, Readiness
 from services.preauth.chargers.observer import Observer
 from services.preauth.decision.desk import GatewayDesk
+from services.preauth.gateway import descriptors
 from services.preauth.gateway.server import Gateway
 from services.preauth.settings import PreauthSettings
 from services.preauth.wiring.taps import TapParts
 from shared.contracts.events import sync
 from shared.contracts.requests import preauth as asked
+from shared.runtime.log import get_logger
 from shared.runtime.service import Service
 from shared.runtime.supervisor import Every
 from shared.web.server import bind
+
+log = get_logger(__name__)
 
 HOUR_S = 3600.0
 NOTE_EVERY_S = 10.0
@@ -39,6 +45,16 @@ def wire_gateway(service: Service, settings: PreauthSettings, taps: TapParts, *,
     config = settings.gateway()
     if config is None or not listens:
         return None
+    limit = descriptors.raised()
+    if (why := descriptors.too_small(limit, config.max_chargers)) is not None:
+        log.warning("Not all chargers will fit: %s.", why, action="gateway.too_few_descriptors")
+
+    async def too_few() -> str | None:
+        return why
+
+    service.notes["descriptors"] = too_few
+    room = descriptors.room(limit)
+    config = replace(config, max_chargers=min(config.max_chargers, room.chargers), max_unasked=room.unasked)
     desk = GatewayDesk(taps.decider, database, lambda: len(taps.spool) > 0)
     listener = bind(settings.host, settings.ocpp_port, setting="EXPRESSYNC_PREAUTH_OCPP_PORT")
     gateway = Gateway(

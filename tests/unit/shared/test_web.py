@@ -133,9 +133,14 @@ async def test_readiness_tells_the_truth() -> None:
 
     registry = CollectorRegistry()
     checks = {"broker": connected("the broker", lambda: state["broker"]), "database": answers("the database", fine)}
-    transport = httpx.ASGITransport(ops_app(checks, registry))
+    notes = {"room": connected("a room that is large enough", lambda: False)}
+    transport = httpx.ASGITransport(ops_app(checks, registry, notes))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        assert (await client.get("/readyz")).status_code == 200
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["status"]) == (200, "ready")
+        # Told, and no reason to take the service out of use.
+        assert answer.json()["checks"]["room"] == "a room that is large enough is not connected"
+        del notes["room"]
         state["broker"] = False
         answer = await client.get("/readyz")
         assert answer.status_code == 503
