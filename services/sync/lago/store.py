@@ -19,7 +19,7 @@ async def subscribed(tx: Read, ids: Collection[str]) -> dict[str, Subscribed]:
 
 async def keep_subscribed(tx: Write, answers: Sequence[Mapping[str, Any]]) -> None:
     """Keep what Lago said. Where it knows none any more, what it said before stays, with its end, and when it first
-    said so.
+    said so. An answer to an earlier question than that of what is kept says nothing new.
     """
     for values in sorted(answers, key=lambda one: str(one["external_subscription_id"])):
         statement = insert(subscription).values(**values)
@@ -33,6 +33,7 @@ async def keep_subscribed(tx: Write, answers: Sequence[Mapping[str, Any]]) -> No
                         else_=sa.func.coalesce(subscription.c.gone_at, statement.excluded.gone_at),
                     ),
                 },
+                where=statement.excluded.checked_at >= subscription.c.checked_at,
             )
         )
 

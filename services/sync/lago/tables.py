@@ -23,5 +23,6 @@ subscription = sa.Table(
     sa.Column("currency", sa.Text),
     # When Lago first said that it has none of this id, neither one that runs nor one to come nor one that ended.
     sa.Column("gone_at", sa.DateTime(timezone=True)),
+    # When Lago was asked.
     sa.Column("checked_at", sa.DateTime(timezone=True), nullable=False),
 )
