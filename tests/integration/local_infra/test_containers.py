@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ from deploy.local.infra.broker import provide_broker
 from deploy.local.infra.docker import IMAGE, engine_answers
 from deploy.local.infra.errors import InfraError
 from deploy.local.infra.external import postgres_answers, rabbitmq_answers
+from deploy.local.infra.server import Server
 from tests.containers import POSTGRES_IMAGE, RABBITMQ_IMAGE
 from tests.infra import CONTAINERS, Infra, provided
 from tests.integration.local_infra.fake_engine import Engine, fake_engine
@@ -59,27 +60,37 @@ def engine(short_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Engine
 
 def both_serve(infra: Infra) -> None:
     """The same verbs, whoever provides."""
-    for server, answers in ((infra.postgres, postgres_answers), (infra.rabbitmq, rabbitmq_answers)):
-        url = server.url
-        assert server.source == "docker"
-        assert answers(url)
-        assert server.pid
-        server.kill()
-        assert not server.running
-        assert not answers(url)
-        server.start()
-        assert server.url == url
-        assert answers(url)
-        server.freeze()
-        server.thaw()
-        server.restart()
-        assert answers(url)
+    serves(infra.postgres, postgres_answers)
+    serves(infra.rabbitmq, rabbitmq_answers)
+
+
+def serves(server: Server, answers: Callable[[str], bool]) -> None:
+    url = server.url
+    is_up(server, answers)
+    server.kill()
+    assert not server.running
+    assert not answers(url)
+    server.start()
+    assert server.url == url
+    assert answers(url)
+    server.freeze()
+    server.thaw()
+    server.restart()
+    assert answers(url)
+
+
+def is_up(server: Server, answers: Callable[[str], bool]) -> None:
+    assert server.source == "docker"
+    assert answers(server.url)
+    assert server.pid
 
 
 def test_the_tests_get_their_servers_from_containers(engine: Engine, tmp_path: Path) -> None:
     """With only an engine, the test-suite pulls both images, publishes on loopback, and all verbs work."""
     with provided(tmp_path, given=False, ways=(CONTAINERS,)) as infra:
-        both_serve(infra)
+        # To the other one's container the same verbs would come the same way, and each of its starts takes a while.
+        serves(infra.postgres, postgres_answers)
+        is_up(infra.rabbitmq, rabbitmq_answers)
         assert engine.images == {POSTGRES_IMAGE, RABBITMQ_IMAGE}
         containers = list(engine.containers.values())
         assert {container.binding["HostIp"] for container in containers} == {"127.0.0.1"}

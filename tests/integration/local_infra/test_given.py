@@ -182,7 +182,7 @@ def test_roles_of_an_installation_keep_their_passwords(given: Infra, tmp_path: P
 
 def test_the_tests_run_on_given_servers(given: Infra) -> None:
     """Files that use both servers, as `make test` would run them: in one process, and with nothing left in them."""
-    files = ["services/audit/test_audit.py", "shared/test_tracing.py"]
+    files = ["shared/test_relay.py", "shared/test_tracing.py"]
     ended = subprocess.run(
         [sys.executable, "-m", "pytest", "-v", "-n", "2", "--dist", "loadfile", "-p", "no:cacheprovider"]
         + [f"tests/integration/{file}" for file in files],
