@@ -9,7 +9,7 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -142,9 +142,10 @@ class Demo:
             f"--ocpp-port={ports.ocpp}",
             f"--password={STEVE_PASSWORD}",
             f"--hook-url={hook_url}",
-            f"--hook-key={hook_key}",
             f"--state={folder / 'steve.sqlite'}",
             f"--seed={steve_seed}",
+            # Whoever lists the machine's processes reads their arguments.
+            secret={"STEVE_SIM_HOOK_KEY": hook_key},
         )
         self._simulate(
             "lago",
@@ -170,12 +171,12 @@ class Demo:
         folder.write("runs", str(run))
         return run
 
-    def _simulate(self, name: str, *arguments: str) -> None:
+    def _simulate(self, name: str, *arguments: str, secret: Mapping[str, str] | None = None) -> None:
         environment = {key: value for key, value in self.stack.base_environment().items() if key != "EXPRESSYNC_HOME"}
         program = Program(
             name=name,
             module=f"deploy.demo.{name}",
-            environment=environment,
+            environment={**environment, **(secret or {})},
             log=self.home.logs / f"{name}.log",
             arguments=arguments,
         )

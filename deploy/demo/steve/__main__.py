@@ -31,7 +31,7 @@ def main(
     auth_delay_ms: Annotated[int, typer.Option(help="Cost of the password check, on every call.")] = 20,
     auth_cores: Annotated[int, typer.Option(help="Cores for it: so many checks run at once.")] = 2,
     hook_url: Annotated[str, typer.Option(help="Be the patched SteVe and ask here before answering.")] = "",
-    hook_key: Annotated[str, typer.Option(help="Shared key of the hook.")] = "",
+    hook_key: Annotated[str, typer.Option(envvar="STEVE_SIM_HOOK_KEY", help="Shared key of the hook.")] = "",
     hook_budget_ms: Annotated[int, typer.Option(help="How long the hook may take.")] = 200,
     ping_interval_s: Annotated[float, typer.Option(help="Between pings to a charger.")] = 900,
     heartbeat_interval_s: Annotated[int, typer.Option(help="Told to chargers at boot.")] = 14_400,

@@ -30,7 +30,9 @@ from deploy.demo.story.stage import Stage
 from deploy.demo.story.watch import Watch
 from deploy.local import demo
 from deploy.local.environment import AMQP
+from deploy.local.home import Home
 from deploy.local.processes import Program
+from deploy.local.stack import Stack
 from shared.bus.topology import Topology
 from tests.faults.proxy import Proxy
 from tests.waiting import until
@@ -193,6 +195,25 @@ async def test_what_is_counted_twice_after_it_was_right_fails_the_story() -> Non
                 (await client.post(f"{lago.url}/api/v1/events", json={"event": event})).raise_for_status()
             await story.count_again()
         assert [check.passed for check in story.checks] == [True, False], story.checks
+
+
+def test_the_hooks_key_is_in_no_list_of_processes(
+    unstarted: tuple[demo.Demo, io.StringIO], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anybody on the machine may read how a program was started; its environment, its owner alone."""
+    begun: list[Program] = []
+
+    def begin(one: Program) -> None:
+        begun.append(one)
+
+    monkeypatch.setattr(Program, "start", begin)
+    monkeypatch.setattr(Home, "secret", lambda *_: "the-key")
+    # As far as the simulators.
+    monkeypatch.setattr(Stack, "start", lambda *_, **__: None)
+    unstarted[0].start()
+    assert [one.name for one in begun] == ["steve", "lago", "chargers"]
+    assert not any("the-key" in argument for one in begun for argument in one.arguments)
+    assert [one.name for one in begun if "the-key" in one.environment.values()] == ["steve"]
 
 
 def test_a_program_that_refuses_to_start_is_said_once(unstarted: tuple[demo.Demo, io.StringIO], tmp_path: Path) -> None:
