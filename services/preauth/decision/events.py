@@ -5,7 +5,6 @@ would cost as much as all else that is done about an answer. A test compares it 
 """
 
 from typing import Final
-from uuid import UUID
 
 from services.preauth.decision.rules import INTERCEPTING
 from shared.bus.topology import EVENTS
@@ -14,11 +13,6 @@ from shared.contracts.events.preauth import TapDecided
 
 _SCHEMA: Final = f"{SCHEMA_PREFIX}{TapDecided.type}:{TapDecided.version}"
 _INTERCEPTING: Final = ", ".join(f"'{reason}'" for reason in sorted(INTERCEPTING))
-
-
-def traceparent_of(tap_id: UUID) -> str:
-    """A tap's id names its trace (W3C Trace Context), so that it needs no span while a driver waits."""
-    return f"00-{tap_id.hex}-{tap_id.hex[16:]}-01"
 
 
 def _time(column: str) -> str:
@@ -50,6 +44,7 @@ def tell_decided(rows: str) -> str:
     """The statement that writes the events of `rows`: a table or query with a tap's columns and `event_id`,
     `sealed_at` and `correlation_id` (null: the tap's own id).
     """
+    # A tap's id names its trace (W3C Trace Context), so that it needs no span while a driver waits.
     trace = "replace(tap_id::text, '-', '')"
     return (
         "INSERT INTO outbox (event_id, ordering_key, routing_key, exchange, body, traceparent)"  # noqa: S608 - as above

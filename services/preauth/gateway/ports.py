@@ -45,22 +45,7 @@ class TapDesk(Protocol):
         ...
 
 
-class PassAll:
-    """A desk that never intercepts: the gateway as a plain relay."""
-
-    async def decide(self, tap: Presented) -> bool:  # noqa: ARG002
-        return False
-
-    def told(self, tap: Presented, told: Told, *, in_time: bool) -> None: ...
-
-    def answered(self, tap: Presented, verdict: str) -> None: ...
-
-
 class Watcher(Protocol):
     """Takes what passed. Called between two frames: it must neither wait nor raise."""
 
-    def saw(self, seen: Seen) -> None: ...
-
-
-class NoWatcher:
     def saw(self, seen: Seen) -> None: ...

@@ -20,7 +20,7 @@ def new_code(length: int) -> str:
 
 def new_typed_code() -> str:
     """A code that opens something to whoever types it in, once and for some minutes. 50 bits: from however many
-    addresses it is tried, a thousand times a second, nobody finds one (decision 22).
+    addresses it is tried, a thousand times a second, nobody finds one (decision 23).
     """
     return new_code(10)
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from decimal import Decimal
 from typing import Final, Literal
 
 from services.sync.lago.models import UsageEvent
@@ -207,10 +206,3 @@ def usage_event(
         timestamp=unix_seconds(timestamp),
         properties={property_name: kwh(wh), "session": session, "charger": charge_box_id},
     )
-
-
-def money_cents(wh: int, unit_price: Decimal | None) -> int | None:
-    """What so much energy costs, in cents, where a unit has a price."""
-    if unit_price is None:
-        return None
-    return int((unit_price * wh / 10).to_integral_value())

@@ -18,7 +18,7 @@ from websockets.typing import Subprotocol
 
 from services.preauth.chargers.seen import Seen
 from services.preauth.gateway.handshake import Upstream
-from services.preauth.gateway.ports import PassAll, Presented, TapDesk, Watcher
+from services.preauth.gateway.ports import Presented, TapDesk, Watcher
 from services.preauth.gateway.server import Gateway, GatewayConfig
 from shared.contracts.events.preauth import Told
 from shared.web.server import bind
@@ -82,7 +82,7 @@ async def running_gateway(
     gateway = Gateway(
         replace(GatewayConfig(upstream=Upstream.parse(steve_url), stop_s=2.0), **config),
         bind("127.0.0.1", 0, setting="EXPRESSYNC_PREAUTH_OCPP_PORT"),
-        desk=desk or PassAll(),
+        desk=desk or notes,
         watcher=watcher or notes,
     )
     stop = asyncio.Event()

@@ -10,11 +10,12 @@ from websockets.protocol import Protocol, State
 from websockets.server import ServerProtocol
 from websockets.uri import WebSocketURI
 
+from services.preauth.chargers.seen import Seen
 from services.preauth.gateway.house import House, Limits
 from services.preauth.gateway.legs import Leg, Memory
 from services.preauth.gateway.meter import Meter
 from services.preauth.gateway.pacer import Pacer
-from services.preauth.gateway.ports import NoWatcher, Presented
+from services.preauth.gateway.ports import Presented
 from services.preauth.gateway.sides import ChargerSide, SteveSide, quiet
 from services.preauth.gateway.tunnel import Tunnel
 from shared.contracts.events.preauth import Told
@@ -118,6 +119,10 @@ class Line:
     desk: Desk
 
 
+class Blind:
+    def saw(self, seen: Seen) -> None: ...
+
+
 class Owner:
     def on_connected(self, leg: Leg) -> None: ...
 
@@ -129,7 +134,7 @@ async def line() -> Line:
     desk = Desk()
     house = House(
         desk=desk,
-        watcher=NoWatcher(),
+        watcher=Blind(),
         meter=Meter(),
         limits=Limits(deadline_s=5),
         clock=utc_now,

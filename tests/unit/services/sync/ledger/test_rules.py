@@ -16,7 +16,6 @@ from services.sync.ledger.rules import (
     LatePolicy,
     Settled,
     kwh,
-    money_cents,
     settle,
     unix_seconds,
     usage_event_id,
@@ -153,10 +152,3 @@ def test_a_chain_adds_up_to_last_minus_first(readings: list[int]) -> None:
 def test_ids_are_derived_from_the_source() -> None:
     """The same entry has the same id whoever makes it, whenever."""
     assert usage_event_id("main", 42, 1) == "steve:main:42:1"
-
-
-@pytest.mark.parametrize(("wh", "price", "cents"), [(10_000, "0.40", 400), (1, "0.40", 0), (12_345, "0.355", 438)])
-def test_money_is_whole_cents(wh: int, price: str, cents: int) -> None:
-    """What waits is shown in cents, rounded to the nearest."""
-    assert money_cents(wh, Decimal(price)) == cents
-    assert money_cents(wh, None) is None
