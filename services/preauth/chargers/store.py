@@ -353,6 +353,26 @@ async def set_online(tx: Write, charge_box_id: str, at: datetime, *, online: boo
     )
 
 
-async def set_honours_override(tx: Write, charge_box_id: str, honours: Readiness) -> None:
-    """From evidence: whether it stayed off when it was told Blocked."""
-    await tx.execute(charger.update().where(charger.c.charge_box_id == charge_box_id).values(honours_override=honours))
+async def override_proven(tx: Write, charge_box_id: str, honours: Readiness, tapped_at: datetime) -> None:
+    """A session showed whether it stays off when it is told Blocked. What a later tap proved stands."""
+    statement = charger.update().where(
+        charger.c.charge_box_id == charge_box_id,
+        sa.or_(charger.c.override_proven_at.is_(None), charger.c.override_proven_at <= tapped_at),
+    )
+    await tx.execute(
+        statement.values(
+            honours_override=honours, override_proven_at=tapped_at, override_proven_of=charger.c.firmware_version
+        )
+    )
+
+
+async def override_not_disproven(tx: Write, charge_box_id: str, tapped_at: datetime) -> None:
+    """No session followed a Blocked. Perhaps no cable was in: that makes no proof undone, unless of another firmware
+    than the charger had by then.
+    """
+    updated = sa.and_(charger.c.override_proven_of != charger.c.firmware_version, charger.c.boot_at <= tapped_at)
+    statement = charger.update().where(
+        charger.c.charge_box_id == charge_box_id,
+        sa.or_(charger.c.honours_override == "unknown", sa.and_(charger.c.honours_override == "no", updated)),
+    )
+    await tx.execute(statement.values(honours_override="yes"))

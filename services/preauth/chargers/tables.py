@@ -35,6 +35,9 @@ charger = sa.Table(
     sa.Column("online", sa.Boolean),
     sa.Column("online_asked_at", Time),
     sa.Column("honours_override", sa.Text, nullable=False, server_default="unknown"),
+    # The tap by which that was proven last, and the firmware it was proven of. A silence proves nothing.
+    sa.Column("override_proven_at", Time),
+    sa.Column("override_proven_of", sa.Text),
     sa.CheckConstraint("ready IN ('yes', 'no', 'unknown')", name="ready"),
     sa.CheckConstraint("honours_override IN ('yes', 'no', 'unknown')", name="honours_override"),
 )

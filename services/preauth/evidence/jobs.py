@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from services.preauth.chargers.store import set_honours_override
+from services.preauth.chargers.store import override_not_disproven, override_proven
 from services.preauth.decision.projections import sessions_are_known
 from services.preauth.evidence import rules, store
 from services.preauth.evidence.rules import Judgement
 from services.preauth.evidence.sight import Sight
 from shared.bus.outbox import Outbox
 from shared.contracts.event import Envelope
-from shared.contracts.events.preauth import InterceptionRateUnusual, ScanInterceptionIgnored
+from shared.contracts.events.preauth import InterceptionRateUnusual, Readiness, ScanInterceptionIgnored
 from shared.contracts.events.sync import TransactionStarted, TransactionStopped
 from shared.contracts.identity import Actor, Cause
 from shared.database.engine import Database, Write
@@ -103,7 +103,11 @@ class Evidence:
     async def _note(self, tx: Write, row: store.Row, judgement: Judgement) -> None:
         if judgement.outcome == "explained":
             return
-        await set_honours_override(tx, row.charge_box_id, "no" if judgement.outcome == "ignored" else "yes")
+        if row.transaction_id is None:
+            await override_not_disproven(tx, row.charge_box_id, row.received_at)
+        else:
+            honours: Readiness = "no" if judgement.outcome == "ignored" else "yes"
+            await override_proven(tx, row.charge_box_id, honours, row.received_at)
         if judgement.outcome == "ignored":
             event = ScanInterceptionIgnored(
                 tap_id=row.tap_id,

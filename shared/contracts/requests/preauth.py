@@ -310,7 +310,10 @@ class ChargerView(Frozen):
     firmware_version: str | None
     firmware_status: str | None
     readiness: ReadinessView
-    honours_override: Readiness = Field(description="whether it stays off when told Blocked, from evidence")
+    honours_override: Readiness = Field(
+        description="whether it stays off when told Blocked, from evidence. After a no, only a session that it ended at"
+        " once, or another firmware and no session, make it yes again: at a scan perhaps no cable was in"
+    )
     connectors: list[ConnectorView]
     open_sessions: list[OpenSessionView]
 

@@ -386,6 +386,49 @@ async def test_a_session_that_is_known_late_overturns_the_silence(preauth: Preau
     assert len(preauth.events("scan.interception_ignored")) == 1
 
 
+async def scanned(preauth: Preauth, sync: SyncDouble, pk: int, *, energy_wh: int | None) -> str:
+    """A scan at an hour of its own, and what is known of the charger then. Without energy, no session followed."""
+    preauth.clock.ahead += timedelta(hours=1)
+    await intercepted(preauth, f"04B{pk}")
+    if energy_wh is not None:
+        await stop(preauth, await session(preauth, pk, f"04B{pk}"), energy_wh=energy_wh, after_s=20)
+    preauth.clock.ahead += timedelta(minutes=5)
+    sync.steve_at = preauth.clock()
+    await judge(preauth)
+    [row] = preauth.rows("SELECT honours_override FROM charger")
+    return str(row["honours_override"])
+
+
+async def test_silence_makes_no_proof_undone(preauth: Preauth, sync: SyncDouble) -> None:
+    """That no session followed a scan, where perhaps no cable was in, does not undo that the charger once ignored one;
+    a session that it ended at once does, and so does the silence of another firmware.
+    """
+    assert await scanned(preauth, sync, 1, energy_wh=None) == "yes"
+    preauth.run("UPDATE charger SET firmware_version = '1', boot_at = %s", preauth.clock())
+    assert await scanned(preauth, sync, 2, energy_wh=700) == "no"
+    assert await scanned(preauth, sync, 3, energy_wh=None) == "no"
+    assert await scanned(preauth, sync, 4, energy_wh=0) == "yes"
+    assert await scanned(preauth, sync, 5, energy_wh=700) == "no"
+    # It comes up again, and with the next firmware later; a scan of before is judged by that time.
+    preauth.run("UPDATE charger SET firmware_version = '2', boot_at = %s", preauth.clock() + timedelta(minutes=90))
+    assert await scanned(preauth, sync, 6, energy_wh=None) == "no"
+    assert await scanned(preauth, sync, 7, energy_wh=None) == "yes"
+    assert await scanned(preauth, sync, 8, energy_wh=700) == "no"
+    assert await scanned(preauth, sync, 9, energy_wh=None) == "no"
+
+
+async def test_of_two_proofs_the_later_tap_counts(preauth: Preauth, sync: SyncDouble) -> None:
+    """What a charger did with an earlier scan is known after what it did with a later one: it says nothing new."""
+    await intercepted(preauth, "04C1")
+    earlier_at = preauth.clock()
+    assert await scanned(preauth, sync, 2, energy_wh=0) == "yes"
+    started = await session_at(preauth, 3, "04C1", earlier_at)
+    await stop(preauth, started, energy_wh=700, after_s=60)
+    await judge(preauth)
+    assert preauth.rows("SELECT FROM override_outcome WHERE outcome = 'ignored'")
+    assert preauth.rows("SELECT honours_override FROM charger") == [{"honours_override": "yes"}]
+
+
 async def test_a_card_that_was_let_through_later_explains_the_session(preauth: Preauth) -> None:
     """After the scan the card charges here, as it should: nobody ignored anything."""
     await intercepted(preauth)
