@@ -26,7 +26,8 @@ AT_ONCE: Final = 500
 class GatewayDesk:
     """A `TapDesk`. `write_answers`, called now and then and at the end, puts what SteVe answered beside the taps.
 
-    `spooled`: whether taps of this process still wait to come into the journal.
+    `spooled`: whether taps of this process still wait to come into the journal. Their answers wait in memory until they
+    did: a process that is killed before that loses them, and its taps stay without.
     """
 
     def __init__(self, decider: Decider, database: Database, spooled: Callable[[], bool]) -> None:
