@@ -445,6 +445,18 @@ async def test_a_card_that_was_let_through_later_explains_the_session(preauth: P
     assert [tap["override_outcome"] for tap in page["taps"]] == [None, "explained"]
 
 
+async def test_a_session_is_put_beside_its_tap_whatever_the_clocks_say(preauth: Preauth) -> None:
+    """Its station thinks that it is the year 2000, and sync's clock is an hour ahead."""
+    assert await preauth.tap("04A1", CP) is None
+    await preauth.until("SELECT FROM tap WHERE told = 'passed'")
+    at = datetime(2000, 1, 1, tzinfo=UTC)
+    event = TransactionStarted(
+        session="steve:1", charge_box_id=CP, id_tag="04A1", connector_id=1, started_at=at, start_wh=1000
+    )
+    await happen(preauth, event, ahead=timedelta(hours=1))
+    assert preauth.rows("SELECT session FROM tap") == [{"session": "steve:1"}]
+
+
 async def test_a_start_that_passes_after_the_blocked_explains_nothing(preauth: Preauth) -> None:
     """A charger that goes on to start, and tells so a little later, ignored its Blocked: no card was presented anew."""
     await intercepted(preauth)
