@@ -409,6 +409,27 @@ def test_the_account_counts_down_warns_and_leaves_nothing(page: Page, desk: Desk
     expect(page.locator("body")).not_to_contain_text("Mara Lindt")
 
 
+def test_the_end_of_the_time_is_no_touch(page: Page, preview: Preview) -> None:
+    """When the time is over the page only looks: where the driver is active in another one, it goes on with what is
+    left there; else it shows that it signed out.
+    """
+    looked: list[str] = []
+    page.on("request", lambda request: looked.append(request.url) if request.is_navigation_request() else None)
+    page.clock.install()
+    page.goto("/me")
+    preview.pages["me"] = Sample("me", PHONE, Me("Mara Lindt", ROWS, left_s=41))
+    page.clock.run_for(181_000)
+    words = page.locator("[data-idle-words]")
+    expect(words).to_contain_text("0:41")
+    assert looked[-1].endswith("/me?look")
+    # A reload by hand is one.
+    page.wait_for_url("**/me")
+    preview.pages["me"] = preview.pages["out"]
+    page.clock.run_for(42_000)
+    says(page, "You are signed out")
+    assert looked[-1].endswith("/me?look")
+
+
 def test_touches_keep_a_driver_signed_in(page: Page, desk: Desk) -> None:
     """The server hears of touches, but at most every 20 s."""
     page.clock.install()

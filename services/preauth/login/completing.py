@@ -98,13 +98,15 @@ class Login:
         for row in await store.end_sessions_at(tx, kiosk_id, at=self._clock(), reason="kiosk_revoked"):
             await self._tell_out(tx, row, cause)
 
-    async def session(self, token: str) -> store.Row | None:
-        """The living session of this token, which counts as used now."""
+    async def session(self, token: str, *, used: bool = True) -> store.Row | None:
+        """The living session of this token, which counts as used now unless its page only looks."""
         at = self._clock()
+        living = {"idle_since": at - self._idle, "began_after": at - self._longest}
+        if not used:
+            async with self._database.read() as tx:
+                return await store.living(tx, digest(token), **living)
         async with self._database.write() as tx:
-            return await store.touch(
-                tx, digest(token), at=at, idle_since=at - self._idle, began_after=at - self._longest
-            )
+            return await store.touch(tx, digest(token), at=at, **living)
 
     async def end_old(self) -> None:
         """End what nobody completed or uses any more. Called again and again."""

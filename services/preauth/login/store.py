@@ -85,23 +85,26 @@ async def renew_token(tx: Write, pairing_id: UUID, token_hash: bytes) -> Row | N
     return found
 
 
+async def living(tx: Read, token_hash: bytes, *, idle_since: datetime, began_after: datetime) -> Row | None:
+    """The living session that holds this token."""
+    statement = sa.select(driver_session).where(*_lives(idle_since, began_after))
+    found: Row | None = (await tx.execute(statement.where(driver_session.c.token_hash == token_hash))).first()
+    return found
+
+
 async def touch(
     tx: Write, token_hash: bytes, *, at: datetime, idle_since: datetime, began_after: datetime
 ) -> Row | None:
-    """The living session that holds this token, marked as seen."""
-    statement = (
-        driver_session.update()
-        .where(
-            driver_session.c.token_hash == token_hash,
-            driver_session.c.ended_at.is_(None),
-            driver_session.c.seen_at > idle_since,
-            driver_session.c.created_at > began_after,
-        )
-        .values(seen_at=at)
-        .returning(driver_session)
-    )
-    found: Row | None = (await tx.execute(statement)).first()
+    """The same, marked as seen."""
+    statement = driver_session.update().where(*_lives(idle_since, began_after)).values(seen_at=at)
+    statement = statement.where(driver_session.c.token_hash == token_hash)
+    found: Row | None = (await tx.execute(statement.returning(driver_session))).first()
     return found
+
+
+def _lives(idle_since: datetime, began_after: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    session = driver_session.c
+    return session.ended_at.is_(None), session.seen_at > idle_since, session.created_at > began_after
 
 
 async def end_session(tx: Write, token_hash: bytes, *, at: datetime, reason: str) -> Row | None:
@@ -184,9 +187,7 @@ async def use_offer(
             binding_offer.c.used_at.is_(None),
             binding_offer.c.expires_at > at,
             driver_session.c.session_id == binding_offer.c.session_id,
-            driver_session.c.ended_at.is_(None),
-            driver_session.c.seen_at > idle_since,
-            driver_session.c.created_at > began_after,
+            *_lives(idle_since, began_after),
         )
         .values(used_at=at)
         .returning(binding_offer)

@@ -3,6 +3,7 @@
 With scripts, `/scan` calls `/api/pairings*`. Without, its forms come here, and the page asks again every few seconds.
 """
 
+import math
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
@@ -158,7 +159,7 @@ class Pages:
 
     async def me(self, request: Request) -> Response:
         token = self.browsers.held(request, DRIVER_COOKIE)
-        session = await self.login.session(token) if token else None
+        session = await self.login.session(token, used="look" not in request.query_params) if token else None
         frame = _frame(await self._kiosk(request))
         if session is None:
             response = self.screens.page(frame, SignedOut(), status=401)
@@ -186,6 +187,7 @@ class Pages:
             bindings=tuple(BoundRow(each.handle, each.bound_at, each.seen_at) for each in bound),
             may_bind=session.kiosk_id is not None,
             idle_s=self.idle_s,
+            left_s=max(1, math.ceil(self.idle_s - (self.clock() - session.seen_at).total_seconds())),
         )
         return self.screens.page(frame, page)
 
@@ -279,7 +281,7 @@ class Pages:
         if self._is_kiosk(request):
             return view.KIOSK
         if request.url.path.startswith(view.ME):
-            return view.ME
+            return view.LOOK
         if request.method == "GET":
             return f"{request.url.path}?{request.url.query}" if request.url.query else request.url.path
         return view.SCAN

@@ -10,6 +10,8 @@ from services.preauth.login.screens.stages import WAITING, Screen
 KIOSK: Final = "/kiosk"
 SCAN: Final = "/scan"
 ME: Final = "/me"
+LOOK: Final = "/me?look"
+"""The same where the page goes there by itself: nobody has shown to be there."""
 SIGN_OUT: Final = "/me/sign-out"
 BINDINGS: Final = "/me/bindings"
 FORGET: Final = "/me/bindings/forget"
@@ -129,7 +131,7 @@ class BoundRow:
 class Me:
     """`name` is the card's or its holder's, None without one. `sessions` is None where nobody answered, and so is
     `portal`, which is empty where there is no customer page. `may_bind`: this began at a kiosk. `stay` is asked for so
-    that the server knows that somebody is still there.
+    that the server knows that somebody is still there. `left_s` of the `idle_s` until the sign-out; None: all of them.
     """
 
     name: str | None
@@ -139,7 +141,12 @@ class Me:
     bindings: tuple[BoundRow, ...] = ()
     may_bind: bool = False
     idle_s: int = 180
+    left_s: int | None = None
     stay: str = ME
+
+    @property
+    def left(self) -> int:
+        return self.idle_s if self.left_s is None else self.left_s
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """Scan-to-login: the one login, its page, and the ways in which somebody might steal it."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
@@ -343,6 +344,27 @@ async def test_idle_drivers_are_signed_out(preauth: Preauth, sync: SyncDouble) -
         assert (await kiosk.get("/me")).status_code == 401
     await preauth.until("SELECT 1 FROM outbox WHERE routing_key = 'driver.signed_out'")
     assert preauth.events("driver.signed_out")[0]["data"]["reason"] == "idle"
+
+
+async def test_a_page_that_looks_keeps_nobody_signed_in(preauth: Preauth, sync: SyncDouble) -> None:
+    """Two pages of one session, each of which looks when its time is over: what they see is the time that is left."""
+    sync.know(CARD)
+    async with browser(preauth) as kiosk:
+        await kiosk_of(preauth, kiosk)
+        await log_in(kiosk, await scan(preauth, kiosk))
+        assert 'data-left="180"' in (await kiosk.get("/me")).text
+        for after_s, left_s in ((90, 90), (60, 30), (20, 10)):
+            preauth.clock.ahead += timedelta(seconds=after_s)
+            look = await kiosk.get("/me", params={"look": ""})
+            found = re.search(r'data-left="(\d+)"', look.text)
+            assert look.status_code == 200
+            assert found is not None
+            assert left_s - 8 < int(found[1]) <= left_s
+            assert 'url=/me?look"' in look.text
+        preauth.clock.ahead += timedelta(seconds=10)
+        out = await kiosk.get("/me", params={"look": ""})
+        assert out.status_code == 401
+        assert "You are signed out" in out.text
 
 
 async def test_another_sites_request_is_refused(preauth: Preauth) -> None:

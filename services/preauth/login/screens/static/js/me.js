@@ -12,8 +12,11 @@ export function watchAccount(main) {
   const idleMs = Number(main.dataset.idle) * 1000;
   const panel = main.querySelector("[data-idle-panel]");
   const words = panel.querySelector("[data-idle-words]");
-  let since = performance.now();
+  let since = performance.now() - (idleMs - Number(main.dataset.left) * 1000);
   let warned = false;
+
+  // A reload by hand is one.
+  if (location.search) history.replaceState(null, "", main.dataset.stay);
 
   const stay = async () => {
     const asked = performance.now();
@@ -29,7 +32,8 @@ export function watchAccount(main) {
   const out = () => {
     clearInterval(ticking);
     wipe(main);
-    location.replace(location.pathname);
+    // Whether the driver is active in another window only the server knows, and asking it must be no activity.
+    location.replace(main.dataset.look);
   };
   const tick = () => {
     const seconds = Math.max(0, Math.ceil((idleMs - (performance.now() - since)) / 1000));
