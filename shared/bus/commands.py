@@ -116,7 +116,7 @@ class Dispatcher:
             except Problem as problem:
                 # A refusal changed nothing, and it too is the result that this key stands for.
                 reply = _refused(problem)
-            await self._keep(tx, envelope, reply)
+            await self._keep(tx, envelope, request, reply)
             if not self._in_time(envelope):
                 raise TooLateError
             return reply
@@ -149,7 +149,7 @@ class Dispatcher:
                 await self._claim(tx, envelope, fingerprint)
                 if not self._in_time(envelope):
                     raise TooLateError
-            await self._keep(tx, envelope, reply)
+            await self._keep(tx, envelope, request, reply)
             return reply
 
     def _in_time(self, envelope: RequestEnvelope) -> bool:
@@ -168,7 +168,10 @@ class Dispatcher:
         )
         return claimed.first() is not None
 
-    async def _keep(self, tx: Write, envelope: RequestEnvelope, reply: ReplyEnvelope) -> None:
+    async def _keep(self, tx: Write, envelope: RequestEnvelope, request: Request[Any], reply: ReplyEnvelope) -> None:
+        if reply.value is not None:
+            value = reply.value | dict.fromkeys(request.shown_once & reply.value.keys())
+            reply = reply.model_copy(update={"value": value})
         await tx.execute(
             self._results.update().where(self._results.c.key == _key(envelope)).values(reply=reply.model_dump_json())
         )

@@ -26,6 +26,8 @@ class Request(Frozen, Generic[R]):
     command: ClassVar[bool] = False
     secret: ClassVar[frozenset[str]] = frozenset()
     """Fields that leave no trace beside the owner's own tables: not even as a hash, which could be guessed from."""
+    shown_once: ClassVar[frozenset[str]] = frozenset()
+    """Fields of the reply that are secrets: in the first answer only, and null in what is kept under the key."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - pydantic's hook

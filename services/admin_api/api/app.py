@@ -29,6 +29,7 @@ from services.admin_api.api import (
 )
 from services.admin_api.api.problems import ProblemBody
 from services.admin_api.house import House
+from shared.bus.housekeeping import RESULTS_KEPT
 
 VERSION: Final = "1"
 OPENAPI_PATH: Final = "/api/openapi.json"
@@ -36,11 +37,12 @@ _RESOURCES: Final = (
     session, overview, cards, card_changes, customers, sessions, held, runs, reconciliation, taps, pairings, chargers,
     kiosks, interception, diagnoses, audit, upstreams, webhooks, tokens, operators,
 )  # fmt: skip
-_ABOUT: Final = """
+_ABOUT: Final = f"""
 What operators see and do, as JSON: the console's pages are twins of these resources.
 
 Every refusal is a problem detail (RFC 9457). A part that nobody could answer says `"answered": false`; a request whose
-owner did not answer is 504 `unknown`, and a change may be repeated with the same `Idempotency-Key` to find out.
+owner did not answer is 504 `unknown`, and a change may be repeated with the same `Idempotency-Key` to find out,
+within {RESULTS_KEPT.days} days.
 Energies are integer Wh, times are UTC, lists are read on by `next_cursor`.
 """
 

@@ -15,6 +15,7 @@ from services.admin_api.access.problems import NotSignedIn, PasswordChangeRequir
 from services.admin_api.api.problems import KEY_HEADER
 from services.admin_api.asking import Ask
 from services.admin_api.house import House
+from shared.bus.housekeeping import RESULTS_KEPT
 from shared.contracts.events.admin_api import Role
 from shared.contracts.request import MAX_ROWS
 
@@ -81,7 +82,8 @@ Key = Annotated[
         min_length=1,
         max_length=200,
         pattern=r"^[\x21-\x7e]+$",
-        description="Chosen by the caller: the same key with the same request gives the same result, executed once.",
+        description="Chosen by the caller: the same key with the same request gives the same result, executed once. It"
+        f" is kept for {RESULTS_KEPT.days} days; later it is a new one.",
     ),
 ]
 

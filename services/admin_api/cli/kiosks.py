@@ -16,6 +16,12 @@ def enrol(name: str, chargers: list[str], *, as_json: bool) -> int:
     if as_json:
         show.as_json(made)
         return FINE
+    if made["code"] is None:
+        raise CliError(
+            f"The code of kiosk {name} is lost.",
+            "The answer with it did not arrive, and it is told once.",
+            f"Enrol it again, after `expressync kiosk revoke {made['kiosk']['kiosk_id']}`.",
+        )
     until = show.moment(made["code_expires_at"])
     show.say(f"Open /kiosk on the screen and type this in before {until}. It is good once, and not shown again.")
     show.plain(made["code"])

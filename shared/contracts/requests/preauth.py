@@ -182,7 +182,7 @@ class KioskEnrolment(Frozen):
     """The code is typed in at the kiosk's `/kiosk` page, once, before `code_expires_at`."""
 
     kiosk: KioskView
-    code: str
+    code: str | None = Field(description="shown in this answer only; null when the same key is sent again")
     code_expires_at: AwareDatetime
 
 
@@ -192,6 +192,7 @@ class EnrolKiosk(Request[KioskEnrolment]):
     name: ClassVar[str] = "enrol_kiosk"
     owner: ClassVar[str] = "preauth"
     command: ClassVar[bool] = True
+    shown_once: ClassVar[frozenset[str]] = frozenset({"code"})
     reply = KioskEnrolment
     kiosk_name: str = Field(min_length=1, max_length=100)
     charge_box_ids: list[str] = Field(min_length=1, max_length=200)

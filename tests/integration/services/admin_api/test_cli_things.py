@@ -173,6 +173,11 @@ async def test_a_kiosk_is_enrolled_listed_and_revoked(cli: Cli) -> None:
     ended = await cli("kiosk", "enrol", "Hall 2", "CP-7", "CP-8")
     assert (ended.code, ended.out) == (0, "K7QX-2M9P\n")
     assert "/kiosk" in ended.err
+    # As it is kept, for who asks again because the first answer was lost.
+    owners.answer(EnrolKiosk, KioskEnrolment(kiosk=things.kiosk(), code=None, code_expires_at=NOW))
+    lost = await cli("kiosk", "enrol", "Hall 2", "CP-7")
+    assert (lost.code, lost.out) == (3, "")
+    assert f"kiosk revoke {AN_ID}" in lost.err
     owners.answer(ListKiosks, KioskList(kiosks=[things.kiosk(), things.kiosk(kiosk_id=UUID(int=9), state="revoked")]))
     assert (await cli("kiosk", "list")).lines[0][1:4] == ["Hall 2", "CP-7, CP-8", "waiting"]
     owners.answer(RevokeKiosk, things.kiosk(state="revoked"))

@@ -66,6 +66,17 @@ async def test_an_enrolment_code_works_once_and_not_for_long(preauth: Preauth) -
         assert (await arm(second)).status_code == 403
 
 
+async def test_an_enrolment_code_is_told_once(preauth: Preauth) -> None:
+    """The same key again makes no second kiosk, and finds no code: what is kept of it is a digest."""
+    asked = EnrolKiosk(kiosk_name="hall", charge_box_ids=[CP])
+    first, again = [(await preauth.ask(asked, key="k")).value for _ in range(2)]
+    assert first is not None
+    assert first["code"] is not None
+    assert again == {**first, "code": None}
+    [kept] = preauth.rows("SELECT name, convert_to(reply, 'UTF8') AS reply FROM request_result")
+    assert first["code"].encode() not in bytes(kept["reply"])
+
+
 async def test_who_guesses_from_everywhere_keeps_nobody_out(database: TestDatabase, tmp_path: Path) -> None:
     """However many addresses spend their attempts at codes, another one enrols its screen; each has its own five."""
     async with running(database, tmp_path, trusted_proxies="127.0.0.0/8") as preauth:
