@@ -148,7 +148,7 @@ def _lose_the_connection(database: TestDatabase) -> None:
 async def test_without_an_outcome_it_is_unknown_and_not_done_again(
     database: TestDatabase, broker: str, bell: Bell, text: str
 ) -> None:
-    """When we fall between the effect and its record, the key says that nobody knows, for the 7 days that it is kept."""
+    """When we fall between the effect and its record, the key says that nobody knows, for its 7 days."""
     bell.takes_s = 0.3
     async with running(database.admin_url, broker, wire=bell.wire) as toy:
         asking = asyncio.create_task(ask(toy, text, deadline_s=2))
