@@ -14,8 +14,15 @@ _SECRET_KEY = re.compile(
     r"pass(word|wd)?$|secret|token|api_?key|authorization|signature|cookie|credential|private|(^|_)pin$|^key$",
     re.IGNORECASE,
 )
-# user:password@ in any address, and bearer or basic credentials inside a sentence.
-_USERINFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s/@:]*:[^\s/@]*@", re.IGNORECASE)
+# user:password@ in any address, up to the last @: one that was not escaped may be part of the password, as may anything
+# but a space. Too much is masked rather than too little.
+_USERINFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s/:]*:\S*@", re.IGNORECASE)
+# What libpq and others take from an address's query, or from name=value pairs.
+_IN_QUERY = re.compile(
+    r"(?P<name>(?<![^\s?&;,])(?:[\w-]*(?:password|passwd|secret|token|api_?key|signature)|key)=)(?:'[^']*'[^\s&;]*|[^\s&;]+)",
+    re.IGNORECASE,
+)
+# Bearer or basic credentials inside a sentence.
 _BEARER = re.compile(r"\b(?P<kind>bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE)
 
 
@@ -24,7 +31,8 @@ def mask(value: object, key: str = "") -> object:
     if key and _SECRET_KEY.search(key) and value is not None and not isinstance(value, bool):
         return MASK
     if isinstance(value, str):
-        return _BEARER.sub(rf"\g<kind> {MASK}", _USERINFO.sub(rf"\g<scheme>{MASK}@", value))
+        value = _IN_QUERY.sub(rf"\g<name>{MASK}", _USERINFO.sub(rf"\g<scheme>{MASK}@", value))
+        return _BEARER.sub(rf"\g<kind> {MASK}", value)
     if isinstance(value, dict):
         return {k: mask(v, str(k)) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.runtime.log import MASK, configure, get_logger, mask
@@ -30,6 +30,16 @@ def restored() -> Iterator[None]:
         ("session_token", "x", MASK),
         ("url", "amqp://user:pass@host/", f"amqp://{MASK}@host/"),
         ("error", "cannot reach postgresql://a:b%40c@h:5432/d now", f"cannot reach postgresql://{MASK}@h:5432/d now"),
+        ("url", "amqp://user:p@ss/w@rd@host:5672/v", f"amqp://{MASK}@host:5672/v"),
+        ("url", "postgresql://me@corp:hunter2@h/d", f"postgresql://{MASK}@h/d"),
+        ("url", "postgresql://me@h:5432/d?application_name=x", "postgresql://me@h:5432/d?application_name=x"),
+        ("url", "http://h/scan?charger=CP-7&key=s3cret", f"http://h/scan?charger=CP-7&key={MASK}"),
+        (
+            "error",
+            "connection to host=h password='a b' dbname=d failed",
+            f"connection to host=h password={MASK} dbname=d failed",
+        ),
+        ("error", "idempotency_key=abc", "idempotency_key=abc"),
         ("header", "Authorization: Bearer abcdef123456", f"Authorization: Bearer {MASK}"),
         ("id_tag", "04A1B2C3", "04A1B2C3"),
         ("routing_key", "card.changed", "card.changed"),
@@ -43,11 +53,24 @@ def test_secrets_are_masked_by_name_and_inside_text(key: str, value: object, mas
     assert mask(value, key) == masked
 
 
-@given(st.text(st.characters(whitelist_categories=("L", "N")), min_size=4, max_size=30))
+# Whatever can be typed without a space, also what an address should have escaped.
+PASSWORDS = st.text(st.characters(categories=("L", "M", "N", "P", "S")), min_size=1, max_size=30)
+
+
+@given(PASSWORDS)
 def test_no_password_in_an_address_survives(password: str) -> None:
-    """Whatever the password in an address is, it is not in the masked text."""
-    told = mask(f"amqp://user:{password}@127.0.0.1:5672/", "url")
-    assert told == f"amqp://{MASK}@127.0.0.1:5672/"
+    """Whatever the password in an address is, escaped or not, it is not in the masked text."""
+    told = mask(f"No answer from amqp://user:{password}@127.0.0.1:5672/ today.", "error")
+    assert told == f"No answer from amqp://{MASK}@127.0.0.1:5672/ today."
+
+
+@given(PASSWORDS)
+@example("'a'b")
+def test_no_password_in_the_query_of_an_address_survives(password: str) -> None:
+    """The same where libpq takes it from the query, in which an & or a ; ends it."""
+    given_ = password.replace("&", "%26").replace(";", "%3B")
+    told = mask(f"postgresql://h/d?user=u&password={given_}&sslmode=require", "url")
+    assert told == f"postgresql://h/d?user=u&password={MASK}&sslmode=require"
 
 
 def test_json_lines_carry_the_service_and_no_secret(restored: None, capsys: pytest.CaptureFixture[str]) -> None:
