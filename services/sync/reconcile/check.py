@@ -47,6 +47,8 @@ class Checked:
     checked_at: datetime
     problem: str | None = None
     ended: bool = False
+    # Usage events that Lago once objected to, and that its total has.
+    repaired: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,21 +148,22 @@ class Check:
             problem = await self._ask_steve(local.pks)
             local = await self._local(subscription, span, now)
         try:
-            findings, unsure = await self._with_lago(subscription, customer, period, local)
+            findings, unsure, repaired = await self._with_lago(subscription, customer, period, local)
         except UpstreamError as error:
             return await self._unanswered(subscription, customer, span, error)
         equal = None if unsure else findings.equal
-        return Checked(subscription, customer, span, findings, equal, now, unsure or problem, period.ended)
+        return Checked(subscription, customer, span, findings, equal, now, unsure or problem, period.ended, repaired)
 
     async def _with_lago(
         self, subscription: str, customer: str, period: _Period, local: _Local
-    ) -> tuple[Findings, str | None]:
-        """What differs, and why that is not for sure yet."""
+    ) -> tuple[Findings, str | None, frozenset[str]]:
+        """What differs, why that is not for sure yet, and what Lago once objected to and counts."""
+        reported = frozenset(one.usage_event_id for one in local.entries if one.reported and one.state == "sent")
         if period.usage is not None:
             usage_wh, count = self._total(period.usage)
             seen = rules.at_a_glance(local.sessions, local.entries, usage_wh=usage_wh, usage_events=count)
             if seen is not None:
-                return seen, None
+                return seen, None, reported
         events = await self._stored(subscription, period.span, local)
         lives = await self._lago.lives(subscription, customer)
         async with self._database.read() as tx:
@@ -170,12 +173,12 @@ class Check:
         scope = Scope(subscription, self._code, period.span)
         findings = rules.one_by_one(local.sessions, entries, stored, scope, known=known)
         if period.usage is None:
-            return findings, None
+            return findings, None, frozenset()
         shown = rules.shown_wh(entries, stored, scope)
         # Asked once more, because the first total is older than the events.
         usage = await self._lago.current_usage(customer, subscription)
         if usage is None or usage.from_datetime != period.usage.from_datetime:
-            return findings, "Its billing period changed just now. Compare it again."
+            return findings, "Its billing period changed just now. Compare it again.", frozenset()
         usage_wh, _ = self._total(usage)
         whole = rules.with_total(findings, usage_wh=usage_wh, shown=shown)
         if whole is not findings and any(one.reported for one in entries):
@@ -184,13 +187,14 @@ class Check:
             repaired = rules.one_by_one(local.sessions, entries, stored, scope, known=known)
             shown = rules.shown_wh(entries, stored, scope)
             if rules.with_total(repaired, usage_wh=usage_wh, shown=shown) is repaired:
-                return repaired, None
+                return repaired, None, reported
         if whole is not findings and any(one.state == "waiting" for one in entries):
             return (
                 findings,
                 "Events are on their way, and Lago has not added up all of them. Compare again in a minute.",
+                frozenset(),
             )
-        return whole, None
+        return whole, None, frozenset()
 
     async def _local(self, subscription: str, span: Span, now: datetime) -> _Local:
         async with self._database.read() as tx:

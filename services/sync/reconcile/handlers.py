@@ -174,6 +174,8 @@ class Reconciler:
         findings, sums = checked.findings, checked.findings.sums
         largest = sorted(findings.differences, key=lambda one: -abs(one.wh))[:MOST_KEPT]
         async with self._database.write() as tx:
+            if checked.repaired:
+                await store.forget_errors(tx, checked.repaired, before=checked.checked_at)
             news = await store.keep(
                 tx,
                 {

@@ -166,6 +166,12 @@ async def report_errors(tx: Write, problems: Mapping[str, str], at: datetime) ->
     return concerned
 
 
+async def forget_errors(tx: Write, usage_event_ids: Collection[str], *, before: datetime) -> None:
+    """Lago counts these by now: what it objected to until then is over."""
+    mine = event_error.c.usage_event_id == sa.any_(sa.cast(sorted(usage_event_ids), sa.ARRAY(sa.Text)))
+    await tx.execute(sa.delete(event_error).where(mine, event_error.c.reported_at < before))
+
+
 async def make_due(tx: Write, subscriptions: Collection[str], at: datetime) -> None:
     """Have these compared now."""
     statement = insert(subject)

@@ -46,7 +46,7 @@ result = sa.Table(
 event_error = sa.Table(
     "lago_event_error",
     metadata,
-    # Lago's hourly events.errors names usage events that it took and does not bill.
+    # Lago's hourly events.errors names usage events that it took and does not bill, until its total has them.
     sa.Column("usage_event_id", sa.Text, primary_key=True),
     sa.Column("problem", sa.Text, nullable=False),
     sa.Column("reported_at", sa.DateTime(timezone=True), nullable=False),
