@@ -103,10 +103,14 @@ class TapDecider:
         if told == "blocked":
             # A repeated one too: the charger may keep each.
             self._on_blocked(tap.charge_box_id)
-        if decision.repeat or not decision.journalled:
+        if decision.repeat:
             return
         try:
-            self._record(decision, told, at or self._clock(), duration_s)
+            if decision.journalled:
+                self._record(decision, told, at or self._clock(), duration_s)
+            elif told != "passed" or duration_s > self._answer_within_s:
+                # In the spool it passed in time.
+                self._spool.amend(self._spooled(tap, decision.tap_id, decision.received_at, decision.reason, told))
         except Exception:
             # The sweeper closes the row as unknown; nobody is logged in by it.
             log.exception("An answer was not recorded.", action="tap.not_recorded", tap_id=str(decision.tap_id))
@@ -182,23 +186,27 @@ class TapDecider:
             open_.closed.set_result(None)
 
     def _put_aside(self, tap: Tap, tap_id: UUID, received_at: datetime, reason: Reason) -> None:
+        # Before its answer, so that a killed process leaves it behind.
+        self._spool.add(self._spooled(tap, tap_id, received_at, reason, "passed"))
+
+    def _spooled(self, tap: Tap, tap_id: UUID, received_at: datetime, reason: Reason, told: Told) -> Spooled:
         duration_s = max(0.0, time.monotonic() - tap.arrived)
-        self._spool.add(
-            Spooled(
-                tap_id=tap_id,
-                received_at=received_at,
-                told_at=self._clock(),
-                duration_us=min(int(duration_s * 1e6), LONGEST_US),
-                charge_box_id=tap.charge_box_id,
-                id_tag=tap.id_tag,
-                kind=tap.kind,
-                via=tap.via,
-                reason=reason.value,
-                connector_id=tap.connector_id,
-                id_tag_as_sent=tap.id_tag_as_sent if tap.id_tag_as_sent != tap.id_tag else None,
-                sent_at=tap.sent_at,
-                message_id=tap.message_id,
-            )
+        return Spooled(
+            tap_id=tap_id,
+            received_at=received_at,
+            told_at=self._clock(),
+            duration_us=min(int(duration_s * 1e6), LONGEST_US),
+            charge_box_id=tap.charge_box_id,
+            id_tag=tap.id_tag,
+            kind=tap.kind,
+            via=tap.via,
+            reason=reason.value,
+            connector_id=tap.connector_id,
+            id_tag_as_sent=tap.id_tag_as_sent if tap.id_tag_as_sent != tap.id_tag else None,
+            sent_at=tap.sent_at,
+            message_id=tap.message_id,
+            told=told,
+            in_time=told != "unknown" and duration_s <= self._answer_within_s,
         )
 
 

@@ -1,6 +1,7 @@
 """Taps that the database could not take wait in a file of this process, and are written into the journal later.
 
-One JSON line a tap, with what was told (they all passed). The lines survive the process; the tap's id makes writing
+One JSON line a tap, from before its answer, which is to pass; where that came to be told otherwise, or late, one more
+line says so, and counts. The lines survive the process; the tap's id makes writing
 them twice harmless. The file is bounded: what does not fit any more, or cannot be read again, is counted, and becomes
 a gap in the journal. The gap has a small file beside it, which the next process adopts as well.
 """
@@ -17,6 +18,7 @@ from uuid import UUID
 
 import msgspec
 
+from shared.contracts.events.preauth import Told
 from shared.runtime.clock import uuid7
 from shared.runtime.log import get_logger
 
@@ -31,7 +33,7 @@ MOST_READ: Final = 1024 * 1024
 
 
 class Spooled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A tap that passed without a decision in the journal. Times are UTC."""
+    """A tap without a decision in the journal, and what it was told. Times are UTC."""
 
     tap_id: UUID
     received_at: datetime
@@ -46,6 +48,8 @@ class Spooled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id_tag_as_sent: str | None = None
     sent_at: datetime | None = None
     message_id: str | None = None
+    told: Told = "passed"
+    in_time: bool = False
 
 
 @dataclass(slots=True)
@@ -170,6 +174,17 @@ class Spool:
 
     def add(self, spooled: Spooled) -> bool:
         """Append a tap; False where it did not fit or could not be written, and is counted as a gap instead."""
+        if self._append(spooled):
+            return True
+        self.miss(spooled.received_at, 1)
+        return False
+
+    def amend(self, spooled: Spooled) -> None:
+        """Append what a tap was told after all. Where it does not fit, the tap stays as it was added."""
+        if not self._append(spooled):
+            log.error("What a tap was told could not be spooled.", action="spool.not_amended", told=spooled.told)
+
+    def _append(self, spooled: Spooled) -> bool:
         line = self._encoder.encode(spooled) + b"\n"
         try:
             own = self._open()
@@ -178,7 +193,6 @@ class Spool:
                 return True
         except OSError as error:
             log.error("A tap could not be spooled.", action="spool.failed", error=repr(error))  # noqa: TRY400
-        self.miss(spooled.received_at, 1)
         return False
 
     def read(self, count: int) -> list[Spooled]:

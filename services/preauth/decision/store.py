@@ -26,12 +26,14 @@ _json: Final = msgspec.json.Encoder()
 # `same`: the spooled taps that are in the journal already, through the other way; the nearest one, and where several
 # are as near to one row, one of them. Which of the two ways the database missed does not matter, so a row that came
 # later counts too. A row that was marked by this very tap is found again: a spool may be read twice.
+# A row that is there already: its statement was under way at its deadline, and a match of it was void for want of time;
+# or it was spooled, replayed, and told otherwise after that.
 _REPLAY: Final = sa.text("""
     WITH spooled AS MATERIALIZED (
         SELECT * FROM json_to_recordset(CAST(:taps AS json)) AS x (
             received_at timestamptz, tap_id uuid, charge_box_id text, connector_id int, id_tag text,
             id_tag_as_sent text, kind text, via text, sent_at timestamptz, message_id text, reason text,
-            told_at timestamptz, duration_us int
+            told_at timestamptz, duration_us int, told text, in_time bool
         )
     ), same AS (
         SELECT DISTINCT ON (j.received_at, j.tap_id) j.received_at, j.tap_id, s.tap_id AS spooled_id, s.via, s.sent_at
@@ -54,14 +56,17 @@ _REPLAY: Final = sa.text("""
     )
     INSERT INTO preauth.tap (
         received_at, tap_id, charge_box_id, connector_id, id_tag, id_tag_as_sent, kind, via, sent_at, message_id,
-        reason, told_at, duration_us, told, in_time
+        reason, told_at, duration_us, told, in_time, unclear
     )
     SELECT received_at, tap_id, charge_box_id, connector_id, id_tag, id_tag_as_sent, kind, via, sent_at, message_id,
-        reason, told_at, duration_us, 'passed', false
+        reason, told_at, duration_us, COALESCE(told, 'passed'), COALESCE(in_time, false),
+        NULLIF(told = 'unknown', false)
     FROM spooled WHERE tap_id NOT IN (SELECT spooled_id FROM same)
     ON CONFLICT (received_at, tap_id) DO UPDATE
-    SET told = EXCLUDED.told, in_time = EXCLUDED.in_time, told_at = EXCLUDED.told_at, duration_us = EXCLUDED.duration_us
+    SET told = EXCLUDED.told, told_at = EXCLUDED.told_at, duration_us = EXCLUDED.duration_us,
+        unclear = EXCLUDED.unclear, in_time = EXCLUDED.in_time AND tap.reason NOT IN ('matched', 'repeated')
     WHERE tap.told IS NULL
+        OR tap.told = 'passed' AND (EXCLUDED.told = 'unknown' OR tap.in_time AND NOT EXCLUDED.in_time)
     RETURNING tap.*
 """).columns(*tap.c)
 
@@ -207,12 +212,14 @@ async def close_unanswered(
 
 
 async def replay(tx: Write, spooled: Sequence[Spooled]) -> list[Row]:
-    """Write taps that passed while the database was away; returns those whose answer was not known before.
+    """Write taps that passed while the database was away; returns those whose answer was not known so before.
 
-    A tap whose statement was under way at its deadline may be there already, even matched: it was told to pass, so
-    the pairing is void. One that came through the other way too has its row already, which then says so.
+    A tap whose statement was under way at its deadline may be there already, even matched: it was not told Blocked,
+    so the pairing is void. One that came through the other way too has its row already, which then says so.
     """
     found: list[Row] = []
+    # Where several lines are of one tap the last one counts.
+    spooled = list({one.tap_id: one for one in spooled}.values())
     # A statement does not see what it writes, and both ways of a tap may be here: the gateway, first as in life.
     for via in _WAYS:
         taps = [one for one in spooled if one.via == via]

@@ -43,7 +43,7 @@ class Decision(msgspec.Struct, frozen=True):
     """What to tell. `block` is only what was decided: call `Decider.may_block` at the moment of answering.
 
     `repeat` marks a call for a tap that was answered before: it has no journal row of its own. `journalled` is false
-    where the tap went to the spool: then it passed, and nothing more is recorded about it.
+    where the tap went to the spool: there it passed, unless it is told otherwise.
     """
 
     tap: Tap
