@@ -20,6 +20,7 @@ NEEDS: Final[Mapping[str, Sequence[str]]] = {
     OPERATORS: (OPERATORS,),
     "deploy.local.cli": (OPERATORS, "deploy.local.doctor"),
     "services.admin_api.bootstrap": ("services.admin_api.main",),
+    **{name: (name,) for name in ("deploy.demo.chargers", "deploy.demo.lago", "deploy.demo.steve")},
 }
 
 

@@ -1,7 +1,7 @@
 import asyncio
 import json
+import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 from deploy.demo.lago.settings import LagoSettings
+from tests.commands import command
+from tests.nursery import ROOT
 
 from .conftest import SEED, Client, Run, event
 
@@ -18,21 +20,20 @@ KEY = LagoSettings().api_key
 
 @asynccontextmanager
 async def program(*arguments: str, stop: signal.Signals = signal.SIGTERM) -> AsyncIterator[httpx.AsyncClient]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "deploy.demo.lago", *arguments, stdout=asyncio.subprocess.PIPE
-    )
+    process = await command("deploy.demo.lago", *arguments, env=os.environ, cwd=ROOT)
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         url = json.loads(await asyncio.wait_for(process.stdout.readline(), 20))["url"]
         async with httpx.AsyncClient(base_url=f"{url}/api/v1", headers={"Authorization": f"Bearer {KEY}"}) as client:
             yield client
-        process.send_signal(stop)
-        code = await asyncio.wait_for(process.wait(), 10)
-        assert code == (0 if stop == signal.SIGTERM else -stop)
+    except BaseException:
+        process.send_signal(signal.SIGKILL)
+        raise
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        process.send_signal(stop)
+        async with asyncio.timeout(10):
+            await process.communicate()
+    assert process.returncode == (0 if stop == signal.SIGTERM else -stop)
 
 
 async def test_the_state_survives_a_restart_and_a_kill(tmp_path: Path) -> None:
@@ -77,10 +78,8 @@ async def test_a_wrong_argument_is_named(tmp_path: Path, arguments: list[str], w
     (tmp_path / "bad.json").write_text('{"typo": []}')
     (tmp_path / "list.json").write_text("[]")
     paths = [str(tmp_path / one) if one.endswith(".json") else one for one in arguments]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "deploy.demo.lago", *paths, stderr=asyncio.subprocess.PIPE
-    )
-    _, error = await asyncio.wait_for(process.communicate(), 20)
+    process = await command("deploy.demo.lago", *paths, env=os.environ, cwd=ROOT)
+    _, error = await process.communicate()
     assert process.returncode == 2
     assert word in error.decode()
     assert "Traceback" not in error.decode()

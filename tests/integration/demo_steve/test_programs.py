@@ -2,8 +2,8 @@
 
 import asyncio
 import json
+import os
 import signal
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,29 +12,30 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.commands import Command, command
 from tests.integration.demo_steve.support import API, until
+from tests.nursery import ROOT
 
 AUTH = ("operator", "secret")
 
 
 @asynccontextmanager
-async def program(module: str, *arguments: str) -> AsyncIterator[tuple[dict[str, str], asyncio.subprocess.Process]]:
+async def program(module: str, *arguments: str) -> AsyncIterator[tuple[dict[str, str], Command]]:
     """A running program and the JSON of its first line; it must end well on SIGTERM."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", module, *arguments, stdout=asyncio.subprocess.PIPE
-    )
+    process = await command(module, *arguments, env=os.environ, cwd=ROOT)
     assert process.stdout is not None
     try:
         async with asyncio.timeout(20):
             first = json.loads(await process.stdout.readline())
         yield first, process
+    except BaseException:
+        process.send_signal(signal.SIGKILL)
+        raise
+    finally:
         process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(10):
-            assert await process.wait() == 0
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+            await process.communicate()
+    assert process.returncode == 0
 
 
 def steve(state: Path, *more: str) -> Any:  # noqa: ANN401 - a context manager
@@ -133,10 +134,7 @@ async def test_nonsense_is_refused_with_a_reason(program_of: str, tmp_path: Path
     fleet = tmp_path / "fleet.json"
     fleet.write_text(json.dumps({"chargers": []}))
     needed = ("--ocpp-url", "ws://127.0.0.1:1", "--fleet", str(fleet)) if program_of == "chargers" else ()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", f"deploy.demo.{program_of}", *needed, "--fault", "meteor"),
-        stderr=asyncio.subprocess.PIPE,
-    )
+    process = await command(f"deploy.demo.{program_of}", *needed, "--fault", "meteor", env=os.environ, cwd=tmp_path)
     _, stderr = await process.communicate()
     assert process.returncode == 2
     assert "meteor" in stderr.decode()
