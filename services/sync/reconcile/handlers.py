@@ -33,6 +33,7 @@ FIRST_PAUSE: Final = timedelta(minutes=1)
 LONGEST_PAUSE: Final = timedelta(hours=1)
 ENDED_EVERY: Final = timedelta(days=7)
 MOST_SESSIONS: Final = 50
+MOMENT: Final = timedelta(microseconds=1)
 # A reply has room for so many: one subscription's, and each of many.
 MOST_DIFFERENCES: Final = 50
 FEW_DIFFERENCES: Final = 5
@@ -140,13 +141,10 @@ class Reconciler:
         cause = Cause(actor=Actor(kind="system", id="sync"), correlation_id=self._new_id())
         checked = await self._check.current(one.external_subscription_id)
         told = checked is not None and checked.equal is not None
-        closed = _closed(one, checked.span) if checked is not None and told else None
-        if closed is not None:
-            # The last events of a period came after it was compared last.
-            last = await self._check.closed(one.external_subscription_id, closed)
+        for span in await self._over(one, checked.span) if checked is not None and told else []:
+            last = await self._check.closed(one.external_subscription_id, span)
             if last is not None and last.equal is None:
-                # Without it, the period counts as not compared yet.
-                checked = last
+                # Without it, what is over counts as not compared yet.
                 told = False
             elif last is not None:
                 await self._keep(last, cause)
@@ -160,6 +158,19 @@ class Reconciler:
             await store.finish(
                 tx, one, due_at=self._clock() + every, attempts=0, period_from=span.start, period_to=span.end
             )
+
+    async def _over(self, one: Claimed, now: Span) -> list[Span]:
+        """What is over since the last comparison: the last events of its period came after it, and all that is stamped
+        between that period and this one was never compared.
+        """
+        last = _closed(one, now)
+        if last is None and one.period_from is not None:
+            return []
+        async with self._database.read() as tx:
+            since = last.end if last is not None else None
+            stamped = await store.stamped(tx, one.external_subscription_id, since=since, before=now.start)
+        never = [Span(stamped[0], now.start - MOMENT)] if stamped is not None else []
+        return [last, *never] if last is not None else never
 
     async def _put_off(self, one: Claimed) -> None:
         pause = min(FIRST_PAUSE * 2 ** min(one.attempts, 10), LONGEST_PAUSE)
@@ -229,7 +240,7 @@ def _closed(one: Claimed, now: Span) -> Span | None:
     """The period that was compared last, where another one has begun since: an upgrade cuts it short."""
     if one.period_from is None or one.period_to is None or now.start <= one.period_from:
         return None
-    return Span(one.period_from, min(one.period_to, now.start - timedelta(microseconds=1)))
+    return Span(one.period_from, min(one.period_to, now.start - MOMENT))
 
 
 def fingerprint(differences: Sequence[Difference]) -> str | None:

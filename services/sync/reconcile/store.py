@@ -131,10 +131,16 @@ async def believed(tx: Read, subscription_id: str) -> sa.Row[Any] | None:
     return (await tx.execute(statement)).first()
 
 
-async def stamped(tx: Read, subscription_id: str) -> tuple[datetime, datetime] | None:
-    """The first and the last time for which something was billed to a subscription."""
+async def stamped(
+    tx: Read, subscription_id: str, *, since: datetime | None = None, before: datetime | None = None
+) -> tuple[datetime, datetime] | None:
+    """The first and the last time for which something was billed to a subscription, after `since` and before `before`
+    where they are given.
+    """
     statement = sa.select(sa.func.min(entry.c.timestamp), sa.func.max(entry.c.timestamp)).where(
-        entry.c.external_subscription_id == subscription_id
+        entry.c.external_subscription_id == subscription_id,
+        *([entry.c.timestamp > since] if since is not None else []),
+        *([entry.c.timestamp < before] if before is not None else []),
     )
     first, last = (await tx.execute(statement)).one()
     return (first, last) if first is not None else None
