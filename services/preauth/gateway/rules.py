@@ -239,8 +239,8 @@ def _stop(sent: _Stopped) -> StopTransaction | None:
 def _tap(action: str, sent: _Presented) -> Authorize | StartTransaction | None:
     """A tap is one by its card alone; of a start, whatever else can be read."""
     id_tag = str(sent.id_tag)
-    if not 0 < len(id_tag) <= TEXT_CHARS or "\x00" in id_tag:
-        # No card has it, and no journal can hold it.
+    if not id_tag.strip() or len(id_tag) > TEXT_CHARS or "\x00" in id_tag:
+        # No card has it, or no journal can hold it.
         return None
     if action == Authorize.__name__:
         return Authorize(id_tag)

@@ -282,3 +282,12 @@ def test_error_tells_that_nothing_happened() -> None:
 def test_times_are_utc(moment: datetime | None, expected: datetime | None) -> None:
     """A charger's time becomes UTC; without an offset it is UTC already; outside of the calendar it is none."""
     assert rules.utc(moment) == expected
+
+
+@pytest.mark.parametrize("action", ["Authorize", "StartTransaction"])
+@pytest.mark.parametrize("id_tag", ["", " ", "\t \n", "\u2003", "A\x00", "A" * 256])
+def test_what_no_card_can_be_is_no_tap(action: str, id_tag: str) -> None:
+    """A blank idTag, or one that no journal can hold, is SteVe's to answer: it must not use a scan up."""
+    read = rules.read_known(frame(2, "1", action, {"idTag": id_tag, "connectorId": 1}))
+    assert read is not None
+    assert read[1] is None
