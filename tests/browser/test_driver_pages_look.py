@@ -97,3 +97,15 @@ def test_the_pages_work_without_scripts(browser: Browser, preview: Preview) -> N
         expect(page.get_by_role("textbox", name="Code")).to_be_visible()
     finally:
         context.close()
+
+
+@pytest.mark.parametrize("name", ["kiosk-wait", "kiosk-charges-here"])
+def test_a_kiosk_shows_the_ring_beside_the_words(browser: Browser, preview: Preview, name: str) -> None:
+    """On its side, the words stand at the left and the ring at the right, also while another card passed by."""
+    with opened(browser, 1280) as (page, _):
+        page.goto(f"{preview.address}/{name}")
+        words, ring = page.locator("h1").bounding_box(), page.locator(".ring").bounding_box()
+        assert words is not None
+        assert ring is not None
+        assert ring["x"] > words["x"] + words["width"]
+        assert ring["y"] < words["y"] + words["height"] < ring["y"] + ring["height"]
