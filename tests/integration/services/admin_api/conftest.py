@@ -13,10 +13,10 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from argon2 import PasswordHasher
 
+from services.admin_api import main
 from services.admin_api.access import store
 from services.admin_api.access.operators import Operators
 from services.admin_api.access.passwords import Passwords
-from services.admin_api.main import build
 from services.admin_api.settings import AdminApiSettings
 from shared.bus import queues
 from shared.bus.topology import EVENTS
@@ -100,7 +100,10 @@ async def service(infra: Infra, database: TestDatabase, owners: Owners, clock: C
         ask_deadline_s=0.6,
         change_deadline_s=1.5,
     )
-    built = build(settings, clock=clock, passwords=Passwords(CHEAP))
+    with pytest.MonkeyPatch.context() as patch:
+        # It asks on and on how SteVe and Lago stand, and the tests wait for the next time.
+        patch.setattr(main, "ASK_EVERY_S", 0.5)
+        built = main.build(settings, clock=clock, passwords=Passwords(CHEAP))
     async with running(built) as port:
         operators = Operators(built.database, built.outbox, Passwords(CHEAP), one_time=timedelta(hours=72), clock=clock)
         url = f"http://127.0.0.1:{port}"
