@@ -39,25 +39,32 @@ def answers(what: str, probe: Callable[[], Awaitable[object]]) -> Check:
     return check
 
 
+async def _found(checks: Mapping[str, Check]) -> dict[str, str | None]:
+    results = await asyncio.gather(*(check() for check in checks.values()))
+    return dict(zip(checks, results, strict=True))
+
+
 def ops_app(
     checks: Mapping[str, Check], registry: CollectorRegistry, notes: Mapping[str, Check] | None = None
 ) -> Starlette:
     """`/healthz` (the process), `/readyz` (what it needs; 503 with the reasons) and `/metrics`.
 
-    `notes` are shown among the checks; what they find should be seen to, and the service does its work all the same.
+    What `notes` find should be seen to, and the service does its work all the same: it stands beside the checks.
     """
-    notes = notes or {}
+    noted = notes or {}
 
     async def healthz(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
     async def readyz(_: Request) -> Response:
-        asked = {**checks, **notes}
-        results = await asyncio.gather(*(check() for check in asked.values()))
-        found = dict(zip(asked, results, strict=True))
-        ready = not any(why for name, why in found.items() if name not in notes)
+        found, worth_a_look = await _found(checks), await _found(noted)
+        ready = not any(found.values())
         return JSONResponse(
-            {"status": "ready" if ready else "not ready", "checks": {k: v or "ok" for k, v in found.items()}},
+            {
+                "status": "ready" if ready else "not ready",
+                "checks": {name: why or "ok" for name, why in found.items()},
+                "notes": {name: why for name, why in worth_a_look.items() if why},
+            },
             status_code=200 if ready else 503,
         )
 

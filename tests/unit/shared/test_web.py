@@ -139,12 +139,14 @@ async def test_readiness_tells_the_truth() -> None:
         answer = await client.get("/readyz")
         assert (answer.status_code, answer.json()["status"]) == (200, "ready")
         # Told, and no reason to take the service out of use.
-        assert answer.json()["checks"]["room"] == "a room that is large enough is not connected"
+        assert answer.json()["notes"] == {"room": "a room that is large enough is not connected"}
+        assert answer.json()["checks"] == {"broker": "ok", "database": "ok"}
         del notes["room"]
         state["broker"] = False
         answer = await client.get("/readyz")
         assert answer.status_code == 503
         assert answer.json()["checks"] == {"broker": "the broker is not connected", "database": "ok"}
+        assert answer.json()["notes"] == {}
         checks["database"] = answers("the database", hang)
         answer = await client.get("/readyz")
         assert answer.json()["checks"]["database"] == "the database does not answer: TimeoutError"

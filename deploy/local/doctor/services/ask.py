@@ -36,20 +36,21 @@ async def ask(target: Target, service: str, others: dict[str, str]) -> Found:
         return Found(launcher, ours, address, target.up, log, other=others[port])
     try:
         async with http_client("", timeout_s=TIMEOUT_S) as client:
-            checks = read(await client.get(address))
+            checks, notes = read(await client.get(address))
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         problem = "it took too long" if isinstance(error, httpx.TimeoutException) else type(error).__name__
         return Found(launcher, ours, address, target.up, log, problem=problem)
-    return Found(launcher, ours, address, target.up, log, checks=checks)
+    return Found(launcher, ours, address, target.up, log, checks=checks, notes=notes)
 
 
-def read(answer: httpx.Response) -> dict[str, str]:
-    """The checks of /readyz. :raises ValueError: this is not one of our services."""
+def read(answer: httpx.Response) -> tuple[dict[str, str], dict[str, str]]:
+    """The checks and the notes of /readyz. :raises ValueError: this is not one of our services."""
     body = json.loads(answer.content)
-    checks = body.get("checks") if isinstance(body, dict) else None
-    if not isinstance(checks, dict):
-        raise ValueError("not one of our services")  # noqa: TRY004 - one error for all that is not ours
-    return {str(name): str(why) for name, why in checks.items()}
+    parts = [body.get("checks"), body.get("notes", {})] if isinstance(body, dict) else []
+    if not parts or not all(isinstance(part, dict) for part in parts):
+        raise ValueError("not one of our services")
+    checks, notes = ({str(name): str(why) for name, why in part.items()} for part in parts)
+    return checks, notes
 
 
 def _demo_ports() -> dict[str, str]:

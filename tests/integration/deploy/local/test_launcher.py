@@ -83,8 +83,10 @@ def test_another_programs_answer_on_our_port_is_no_readiness(
 
 @pytest.mark.parametrize("status", [200, 503])
 def test_a_services_own_answer_is_its_readiness(status: int, tmp_path: Path) -> None:
-    """Ready or not, /readyz says what is missing."""
-    body = b'{"status": "any", "checks": {"database": "ok", "broker": "the broker is not connected"}}'
+    """Ready or not, /readyz says what is missing. What is only worth a look, nobody waits for."""
+    body = (
+        b'{"status": "any", "checks": {"database": "ok", "broker": "the broker is not connected"}, "notes": {"a": "b"}}'
+    )
     with served(answering(body, status)) as url:
         found = Running("sync", "services.sync", {}, tmp_path / "log", ready_url=url).readiness()
     assert found == {"database": "ok", "broker": "the broker is not connected"}

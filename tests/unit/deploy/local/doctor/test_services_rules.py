@@ -24,6 +24,7 @@ READY = Found(True, True, "http://127.0.0.1:8192/readyz", "expressync up", "/log
             "broker: the broker is not connected",
             "Repair",
         ),
+        ({"notes": {"room": "it holds 200, and is to hold 500"}}, "no", "room: it holds 200", "anew"),
         ({"launcher": False, "ours": False, "other": "demo"}, "no", "the demo stack's", "`expressync up`"),
     ],
 )
