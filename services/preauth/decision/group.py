@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
@@ -95,9 +96,9 @@ class GroupCommit:
         self._answers.append(answered)
         self._wanted.set()
 
-    def pending(self) -> list[UUID]:
-        """Taps whose answer is known here and not written yet."""
-        return [row.tap_id for row in self._answers]
+    def pending(self) -> dict[UUID, datetime]:
+        """Taps whose answer is known here and not written yet, and when they came."""
+        return {row.tap_id: row.received_at for row in self._answers}
 
     async def run(self, stop: asyncio.Event) -> None:
         """Write groups until `stop`, and then what is left."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -45,8 +45,8 @@ class Matches:
         self._waiting.append(answered)
         self._wanted.set()
 
-    def pending(self) -> list[UUID]:
-        return [answered.decision.tap_id for answered in self._waiting]
+    def pending(self) -> dict[UUID, datetime]:
+        return {answered.decision.tap_id: answered.decision.received_at for answered in self._waiting}
 
     async def run(self, stop: asyncio.Event) -> None:
         stopping = asyncio.create_task(stop.wait())
@@ -139,7 +139,7 @@ class Sweeper:
                 tx,
                 since=since,
                 until=until,
-                but=[*self._group.pending(), *self._matches.pending()],
+                but=self._group.pending() | self._matches.pending(),
                 at=at,
             )
             await store.tell_decided(tx, closed, new_id=self._new_id, at=at)

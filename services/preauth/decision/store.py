@@ -1,6 +1,6 @@
 """The journal's other SQL: what is rare, late, or only asked for."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import UUID
@@ -183,11 +183,12 @@ async def sweep_from(tx: Write, at: datetime) -> None:
 
 
 async def close_unanswered(
-    tx: Write, *, since: datetime, until: datetime, but: Sequence[UUID], at: datetime
+    tx: Write, *, since: datetime, until: datetime, but: Mapping[UUID, datetime], at: datetime
 ) -> tuple[list[Row], list[Row]]:
     """Close rows received in [since, until) whose answer was never recorded, and void what they matched.
 
-    `but`: taps whose answer is known here and about to be written. Returns the closed taps and the voided pairings.
+    `but`: taps whose answer is known here and about to be written, and when they came: the next sweep begins with the
+    first of them. Returns the closed taps and the voided pairings.
     """
     closed = await tx.execute(
         tap.update()
@@ -195,19 +196,18 @@ async def close_unanswered(
             tap.c.received_at >= since,
             tap.c.received_at < until,
             tap.c.told.is_(None),
-            tap.c.tap_id.not_in(but),
+            tap.c.tap_id.not_in(list(but)),
         )
         .values(told="unknown", unclear=True, in_time=False)
         .returning(tap)
     )
     voided = await tx.execute(
         pairing.update()
-        .where(pairing.c.state == "matched", pairing.c.matched_at < until, pairing.c.tap_id.not_in(but))
+        .where(pairing.c.state == "matched", pairing.c.matched_at < until, pairing.c.tap_id.not_in(list(but)))
         .values(state="void", ended_at=at)
         .returning(pairing)
     )
-    if not but:
-        await sweep_from(tx, until)
+    await sweep_from(tx, min([until, *but.values()]))
     return list(closed), list(voided)
 
 

@@ -115,6 +115,22 @@ async def test_an_answer_that_was_never_recorded_is_closed_as_unknown(preauth: P
     assert preauth.events("scan.intercepted") == []
 
 
+@pytest.mark.parametrize("waits_s", [1, 60])
+async def test_the_sweep_goes_on_while_answers_wait_to_be_written(
+    preauth: Preauth, monkeypatch: pytest.MonkeyPatch, waits_s: int
+) -> None:
+    """At any moment of a busy day some do. Only what waits longer than a row may stay open holds the sweep, and there:
+    else each turn would read all taps since the last quiet moment.
+    """
+    waits = timedelta(seconds=waits_s)
+    monkeypatch.setattr(preauth.taps.group, "pending", lambda: {uuid4(): preauth.clock() - waits})
+    monkeypatch.setattr(preauth.taps.group, "healthy_for_s", lambda: 60.0)
+    await preauth.until("SELECT FROM sweep WHERE swept_until > '2001-01-01'")
+    [row] = preauth.rows("SELECT swept_until FROM sweep")
+    swept_until = preauth.clock() - max(waits, timedelta(seconds=5))
+    assert abs(row["swept_until"] - swept_until) < timedelta(seconds=3)
+
+
 async def test_a_row_is_closed_while_the_database_stumbles(preauth: Preauth) -> None:
     """Every second a statement takes too long to wait for: what a killed process left open is closed all the same."""
     await arm(preauth)
