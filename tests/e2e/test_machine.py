@@ -14,6 +14,7 @@ import pytest
 from deploy.local.doctor.result import WHAT
 from deploy.local.home import Home
 from deploy.local.infra.broker import provide_broker
+from shared.bus.topology import parked_queue
 from tests.e2e.launched import Launched, home, nothing_left, run, run_json
 from tests.users import NOBODY
 from tests.waiting import until
@@ -81,21 +82,29 @@ async def _park_something(folder: Path) -> None:
     message_id = str(uuid4())
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
+
+        async def parked() -> list[dict[str, str]]:
+            """What the command lists, once the broker has something for it."""
+
+            async def is_there() -> bool:
+                queue = await channel.declare_queue(parked_queue("audit.events"), passive=True)
+                return queue.declaration_result.message_count == 1
+
+            await until(is_there)
+            code, found = run_json(folder, "parked", "list")
+            assert code == 1
+            return list(found[0]["messages"])
+
         exchange = await channel.get_exchange("expressync.events")
         await exchange.publish(aio_pika.Message(b"not an event", message_id=message_id), "nothing.known")
-
-    async def parked() -> list[dict[str, str]]:
-        code, found = run_json(folder, "parked", "list")
-        return list(found[0]["messages"]) if code == 1 else []
-
-    (one,) = await until(parked)
-    assert (one["queue"], one["message_id"], one["body"]) == ("audit.events", message_id, "not an event")
-    assert "not a CloudEvent" in one["reason"]
-    code, sent = run_json(folder, "parked", "replay", message_id)
-    assert code == 0
-    assert [one["message_id"] for one in sent] == [message_id]
-    # It is no more of an event than before: it comes back, and is not lost.
-    assert len(await until(parked)) == 1
+        (one,) = await parked()
+        assert (one["queue"], one["message_id"], one["body"]) == ("audit.events", message_id, "not an event")
+        assert "not a CloudEvent" in one["reason"]
+        code, sent = run_json(folder, "parked", "replay", message_id)
+        assert code == 0
+        assert [one["message_id"] for one in sent] == [message_id]
+        # It is no more of an event than before: it comes back, and is not lost.
+        assert len(await parked()) == 1
     assert run(folder, "parked", "replay", "no-such-message").returncode == 3
 
 
