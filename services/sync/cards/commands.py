@@ -183,7 +183,7 @@ class Cards:
             "blocked_at": now,
         }
         written = tag if limit == 0 else await self._intended(row, intent, lambda: self._writer.write(tag, form))
-        await self._mirror(tx, row, tag, written, cause, now, **intent)
+        await self._mirror(tx, row, tag, written, cause, **intent)
         before = {"limit": limit, **_block(row)}
         change_id = await self._keep(tx, row.pk, "block", cause, before, {"limit": 0, **_plain(intent)}, now)
         blocked = CardBlocked(
@@ -208,7 +208,7 @@ class Cards:
         form = self._writer.form(tag, lambda one: one.model_copy(update={"max_active_transaction_count": wanted}))
         written = await self._writer.write(tag, form)
         now = self._clock()
-        await self._mirror(tx, row, tag, written, cause, now, **dict.fromkeys(rules.BLOCK))
+        await self._mirror(tx, row, tag, written, cause, **dict.fromkeys(rules.BLOCK))
         before = {"limit": 0, **_block(row)}
         change_id = await self._keep(tx, row.pk, "unblock", cause, before, {"limit": wanted}, now)
         kind = row.block_kind or "operator"
@@ -228,7 +228,7 @@ class Cards:
         form = self._writer.form(tag, lambda one: one.model_copy(update={"parent_id_tag": name}))
         written = await self._writer.write(tag, form)
         now = self._clock()
-        await self._mirror(tx, row, tag, written, cause, now)
+        await self._mirror(tx, row, tag, written, cause)
         await store.set_parent(tx, row.pk, parent_id_tag, since=now)
         before, after = {"parent_id_tag": row.parent_id_tag}, {"parent_id_tag": parent_id_tag}
         change_id = await self._keep(tx, row.pk, "parent", cause, before, after, now)
@@ -244,7 +244,7 @@ class Cards:
         form = self._writer.form(tag, lambda one: one.model_copy(update={"expiry_date": expiry}))
         written = await self._writer.write(tag, form)
         now = self._clock()
-        await self._mirror(tx, row, tag, written, cause, now)
+        await self._mirror(tx, row, tag, written, cause)
         before = _plain({"expiry": tag.expiry_date})
         after = _plain({"expiry": written.expiry_date})
         change_id = await self._keep(tx, row.pk, "expiry", cause, before, after, now)
@@ -298,26 +298,31 @@ class Cards:
         if expiry is not None and expiry <= self._clock():
             raise ExpiryPast(expiry)
 
-    async def _mirror(  # noqa: PLR0917 - a card, what SteVe had and has, by whom and when
+    async def _mirror(
         self,
         tx: Write,
         row: Any,  # noqa: ANN401 - a row of card
         found: Tag,
         tag: Tag,
         cause: Cause,
-        now: datetime,
         **more: Any,  # noqa: ANN401 - columns
     ) -> None:
         """Note what SteVe has now, and whether the tag that was found there is still the one that was noted."""
+        # The mirror may have noted the same while SteVe was asked.
+        noted = await store.locked(tx, row.id_tag)
+        if noted is None:
+            raise CardUnknown(row.id_tag)
+        # What SteVe answered before it had all of this is older, whenever that comes.
+        now = self._clock()
         blocked = tag.max_active_transaction_count == 0
         values = rules.mirrored(tag) | {
             "mirrored_at": now,
             "gone_at": None,
             "blocked_since": (row.blocked_since or now) if blocked else None,
         }
+        if found.ocpp_tag_pk != noted.ocpp_tag_pk:
+            await self._another_tag(tx, noted, rules.mirrored(found)["parent_id_tag"], cause)
         await store.update_card(tx, row.pk, values | more)
-        if found.ocpp_tag_pk != row.ocpp_tag_pk:
-            await self._another_tag(tx, row, rules.mirrored(found)["parent_id_tag"], cause)
 
     async def _insert(  # noqa: PLR0917 - a card, by whom and when
         self, tx: Write, key: str, tag: Tag, local: Mapping[str, Any], cause: Cause, now: datetime
@@ -325,7 +330,7 @@ class Cards:
         known = (await store.rows(tx, [key])).get(key)
         if known is not None:
             # It was there once and had been deleted in SteVe: its past stays with it, and whoever paid for it does not.
-            await self._mirror(tx, known, tag, tag, cause, now, **local)
+            await self._mirror(tx, known, tag, tag, cause, **local)
             return int(known.pk)
         values = rules.mirrored(tag) | {
             "id_tag": key,

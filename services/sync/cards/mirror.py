@@ -1,6 +1,6 @@
 """The mirror of SteVe's tags: what is new, what changed, what is gone."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -22,6 +22,22 @@ BY_STEVE = Actor(kind="upstream", id="steve")
 
 AnotherTag = Callable[[Write, Any, str | None, Cause], Awaitable[None]]
 """Told of a card, as it is still noted, under whose idTag SteVe has another tag, and of that one's parent."""
+
+
+def _is_news(row: Any, asked_at: datetime, now: datetime) -> bool:  # noqa: ANN401 - a row of card
+    """Whether an answer of SteVe's that was asked for then is newer than what is noted, unless that is still to come:
+    it was noted by a clock that was ahead.
+    """
+    return bool(row.mirrored_at <= asked_at or row.mirrored_at > now)
+
+
+def _is_same(row: Any, seen: Mapping[str, Any], now: datetime) -> bool:  # noqa: ANN401 - a row of card
+    noted = row._asdict()
+    return (
+        row.gone_at is None
+        and not rules.block_is_over(row, seen["max_active"], now)
+        and all(noted[name] == value for name, value in seen.items())
+    )
 
 
 class Mirror:
@@ -52,7 +68,7 @@ class Mirror:
             tags = await self._steve.tags()
         async with self._database.write() as tx:
             await self.apply(tx, tags, asked_at=asked_at, whole=True)
-            await store.completed(tx, self._steve_id, asked_at)
+            await store.completed(tx, self._steve_id, asked_at, self._clock())
 
     async def fetch(self, id_tags: Sequence[str]) -> None:
         """Read these tags now: cards that a transaction names and the mirror does not have yet."""
@@ -76,11 +92,11 @@ class Mirror:
         new = {key: tag for key, tag in by_key.items() if key not in known}
         events += await self._discover(tx, new, asked_at, now)
         for key, tag in by_key.items():
-            if key in known and known[key].mirrored_at <= asked_at:
+            if key in known and _is_news(known[key], asked_at, now):
                 events += await self._follow(tx, known[key], rules.mirrored(tag), asked_at, now)
         if whole:
             for key, row in known.items():
-                if key not in by_key and row.gone_at is None and row.mirrored_at <= asked_at:
+                if key not in by_key and row.gone_at is None and _is_news(row, asked_at, now):
                     await store.update_card(tx, row.pk, {"gone_at": asked_at})
                     events.append(self._changed(key, {"in_steve": True}, {"in_steve": False}, []))
         await self._outbox.add_all(tx, events, Cause(actor=BY_STEVE, correlation_id=self._new_id()))
@@ -121,10 +137,14 @@ class Mirror:
         asked_at: datetime,
         now: datetime,
     ) -> list[Event]:
+        if _is_same(row, seen, now):
+            return []
+        # The card before its links, as commands take them. One of them may have written to it meanwhile.
+        row = await store.locked(tx, row.id_tag)
+        if not _is_news(row, asked_at, now) or _is_same(row, seen, now):
+            return []
         before = row._asdict()
         unblocked = rules.block_is_over(row, seen["max_active"], now)
-        if row.gone_at is None and not unblocked and all(before[name] == value for name, value in seen.items()):
-            return []
         if row.ocpp_tag_pk != seen["ocpp_tag_pk"]:
             cause = Cause(actor=BY_STEVE, correlation_id=self._new_id())
             await self._another_tag(tx, row, seen["parent_id_tag"], cause)

@@ -96,21 +96,20 @@ async def set_parent(tx: Write, card_pk: int, parent_id_tag: str | None, *, sinc
         )
 
 
-async def last_seen(tx: Read, row: Any) -> datetime:  # noqa: ANN401 - a row of card
+async def last_seen(tx: Read, row: Any, now: datetime) -> datetime:  # noqa: ANN401 - a row of card
     """Until when it is known that SteVe had this tag: when it was asked last, not when its answer had come."""
-    gone_at: datetime | None = row.gone_at
-    written_at: datetime = row.mirrored_at
-    if gone_at is not None:
-        return gone_at
-    seen_at: datetime | None = (await tx.execute(sa.select(sa.func.max(mirror.c.completed_at)))).scalar_one()
-    return max(seen_at or written_at, written_at)
+    completed_at: datetime | None = (await tx.execute(sa.select(sa.func.max(mirror.c.completed_at)))).scalar_one()
+    times: list[datetime | None] = [row.mirrored_at, completed_at] if row.gone_at is None else [row.gone_at]
+    # One that is still to come was told by a clock that was ahead, and says nothing.
+    return max((at for at in times if at is not None and at <= now), default=now)
 
 
-async def completed(tx: Write, steve_id: str, at: datetime) -> None:
+async def completed(tx: Write, steve_id: str, at: datetime, now: datetime) -> None:
     """All tags were read, and SteVe was asked for them at `at`."""
     statement = insert(mirror).values(steve_id=steve_id, completed_at=at)
-    # An answer that another replica asked for earlier may come later.
-    latest = sa.func.greatest(mirror.c.completed_at, at)
+    # An answer that another replica asked for earlier may come later; one that is still to come was told by a clock
+    # that was ahead.
+    latest = sa.case((mirror.c.completed_at > now, at), else_=sa.func.greatest(mirror.c.completed_at, at))
     await tx.execute(statement.on_conflict_do_update(index_elements=[mirror.c.steve_id], set_={"completed_at": latest}))
 
 

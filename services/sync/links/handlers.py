@@ -136,7 +136,7 @@ class Links:
         """Whoever pays for a tag, itself or through its parent, does not pay for another one that SteVe has under its
         idTag since, and with this parent. What was linked after the one before was last seen is meant for that one.
         """
-        until = await cards.last_seen(tx, row)
+        until = await cards.last_seen(tx, row, self._clock())
         await cards.set_parent(tx, row.pk, parent_id_tag, since=until)
         for one in await store.made_before(tx, row.pk, until):
             await self.end(tx, row, one, max(until, one.valid_from + store.SHORTEST), cause)

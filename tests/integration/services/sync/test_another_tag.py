@@ -164,6 +164,47 @@ async def test_it_is_another_tag_from_when_steve_was_asked_last(
     assert await settled(world, pks[0]) == ("held", "card_unlinked")
 
 
+async def test_a_look_by_a_clock_that_was_ahead_hides_no_other_tag(world: World) -> None:
+    """What was seen at a time still to come was not: the tag before ends when SteVe was asked last by a right clock."""
+    await linked(world)
+    world.clock.advance(hours=2)
+    await world.rooms.mirror.refresh()
+    world.clock.advance(hours=-2)
+    world.clock.advance(minutes=1)
+    await world.rooms.mirror.refresh()
+    delete(world)
+    world.clock.advance(minutes=1)
+    world.steve.state.add_tag("A")
+    pk = await charged(world)
+    assert await settled(world, pk) == ("held", "card_unlinked")
+
+
+async def test_a_look_while_steve_is_asked_for_a_command_finds_the_other_tag_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was linked since the tag was made again stays, whichever of the two notes first that it is another one."""
+    await linked(world)
+    delete(world)
+    world.steve.state.add_tag("A")
+    world.clock.advance(minutes=1)
+    await do(world, RelinkCard(id_tag="A", **BOB, valid_from=world.clock()))
+    world.clock.advance(minutes=1)
+    read = world.rooms.cards._writer.read
+
+    async def and_look(id_tag: str) -> Tag:
+        tag = await read(id_tag)
+        await world.rooms.mirror.refresh()
+        return tag
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.rooms.cards._writer, "read", and_look)
+        await do(world, CHANGES["expires"])
+    world.clock.advance(minutes=1)
+    pk = await charged(world)
+    assert await settled(world, pk) == ("synced", None)
+    assert (world.counted("sub_ada"), world.counted("sub_bob")) == ((0, 0), (4_000, 1))
+
+
 async def test_a_card_that_is_created_again_here_is_nobodys(world: World) -> None:
     """The command ends the link like a look at SteVe does."""
     await linked(world)

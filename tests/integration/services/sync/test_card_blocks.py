@@ -158,6 +158,27 @@ async def test_a_block_in_steves_own_pages_keeps_the_limit_there_was(card: World
         assert (row.remembered_limit, row.block_kind) == (wanted, None)
 
 
+async def test_an_answer_from_before_a_block_was_written_does_not_lift_it(
+    card: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was asked for while the block was on its way to SteVe, and is noted after the block."""
+    steve, mirror = card.rooms.mirror._steve, card.rooms.mirror
+    write, answers = card.rooms.cards._writer.write, []
+
+    async def and_be_asked(*given: Any) -> Any:  # noqa: ANN401
+        asked_at = card.clock()
+        answers.append((await steve.tags(), asked_at))
+        return await write(*given)
+
+    monkeypatch.setattr(card.rooms.cards._writer, "write", and_be_asked)
+    await do(card, BlockCard(id_tag="A", reason="lost"))
+    [(tags, asked_at)] = answers
+    async with card.service.database.write() as tx:
+        await mirror.apply(tx, tags, asked_at=asked_at, whole=True)
+    row = await noted(card)
+    assert (row.block_kind, row.block_reason, row.max_active) == ("operator", "lost", 0)
+
+
 async def test_a_block_that_never_came_about_is_forgotten(card: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was noted, and whether it was written was not known: as long as it may still be on its way it stays noted;
     after that, a card that is not blocked has no block.
