@@ -69,6 +69,8 @@ _end = _does("end", _subscriptions, st.sampled_from(("end", "replace", "gone")),
 _period = _does("period")
 _restop = _does("restop", _nth, _wh)
 _link = _does("link", _linked, _subscriptions, st.sampled_from((0, 0, 1, 5, 72)), st.sampled_from((None, None, 2, 90)))
+_parent = _does("parent", st.sampled_from(("CHILD", "NEW")), st.sampled_from((None, "CARD-A", "CARD-B")))
+_reissue = _does("reissue", st.sampled_from(("CARD-B", "CHILD", "NEW")), st.booleans())
 
 actions: st.SearchStrategy[Action] = st.one_of(
     _charge,
@@ -78,8 +80,9 @@ actions: st.SearchStrategy[Action] = st.one_of(
     _restop,
     _does("step", _nth, st.integers(1, 20_000), _replica),
     _link,
-    _does("unlink", _linked),
-    _does("parent", st.sampled_from(("CHILD", "NEW")), st.sampled_from((None, "CARD-A", "CARD-B"))),
+    _does("unlink", _linked, st.sampled_from((0, 0, 1, 48))),
+    _parent,
+    _reissue,
     _lago,
     _does("steve", st.sampled_from(STEVE_FAULTS), st.integers(1, 3)),
     _turn,
@@ -116,6 +119,8 @@ _scenes = st.one_of(
     st.tuples(_does("poison", _cards, _wh, _replica), st.one_of(_end, _period)),
     # What nobody was to pay for waits for its link.
     st.tuples(_does("charge", st.just("NEW"), _wh, st.just("ended")), _turn, _link, _lago, _turn),
+    # A number is somebody else's by now, and sync learns of it by the first session, or by a command.
+    st.tuples(_reissue, st.one_of(_charge, _link, _parent), _charge, _turn),
 )
 
 
@@ -225,6 +230,42 @@ KNOWN: Final[Mapping[str, list[Action]]] = {
         ("follow", 0),
         ("link", "CARD-A", "sub_eve", 0, 90),
         ("webhook", 0, 1),
+        ("turn", 1),
+    ],
+    "a tag is made again for somebody else, below no parent, and below the same": [
+        ("parent", "NEW", "CARD-A"),
+        ("charge", "CARD-A", 500, "ended"),
+        ("charge", "CHILD", 1_000, "manual"),
+        ("turn", 0),
+        ("reissue", "CHILD", False),
+        ("charge", "CHILD", 2_000, "ended"),
+        ("steve", "5xx", 1),
+        ("turn", 0),
+        ("later", 30),
+        ("turn", 1),
+        ("reissue", "NEW", True),
+        ("charge", "NEW", 4_000, "ended"),
+        ("turn", 0),
+        ("link", "CHILD", "sub_bob", 0, 1),
+        ("charge", "CHILD", 8_000, "ended"),
+        ("reissue", "NEW", False),
+        ("charge", "NEW", 16_000, "ended"),
+        ("parent", "NEW", "CARD-B"),
+        ("charge", "NEW", 32_000, "ended"),
+    ],
+    "who was to pay for some hours more does not pay for another tag": [
+        ("charge", "CARD-A", 500, "ended"),
+        ("unlink", "CARD-B", 48),
+        ("charge", "CARD-B", 1_000, "ended"),
+        ("turn", 0),
+        ("reissue", "CARD-B", False),
+        ("charge", "CARD-B", 2_000, "ended"),
+        ("turn", 0),
+        ("unlink", "CARD-A", 1),
+        ("charge", "CHILD", 4_000, "ended"),
+        ("charge", "CARD-A", 8_000, "ended"),
+        ("charge", "CHILD", 16_000, "ended"),
+        ("link", "CARD-A", "sub_eve", 0, 2),
         ("turn", 1),
     ],
     "a webhook tells of an end within the minute for which Lago's word is believed": [

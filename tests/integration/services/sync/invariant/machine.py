@@ -127,6 +127,7 @@ class Play(InLago):
             for one in self.model.sessions.values()
             if one.one.stop
             and one.one.stop.actor is StopActor.MANUAL
+            and not one.deleted
             and not self.model.verdict(one).reasons & TOO_LATE
         ]
         if by_hand:
@@ -218,8 +219,9 @@ class Play(InLago):
             self._released(card, release_from, released)
 
     def _released(self, card: str, since: datetime, released: set[str]) -> None:
+        family = self.model.family(card, self.world.clock())
         for pk, session in self.model.sessions.items():
-            if session.card not in self.model.family(card) or session.one.start_at < since or session.one.active:
+            if session.card not in family or session.one.start_at < since or session.one.active:
                 assert f"main:{pk}" not in released, f"{pk} was released, and is none of those that were confirmed"
                 continue
             reasons = self.model.verdict(session).reasons & UNOWNED
@@ -231,9 +233,9 @@ class Play(InLago):
             if wanted:
                 self.model.release(pk, reasons, self.world.clock())
 
-    async def do_unlink(self, card: str) -> None:
+    async def do_unlink(self, card: str, ahead_h: int = 0) -> None:
         self.model.seen(await self.seen())
-        at = self.world.clock()
+        at = self.world.clock() + timedelta(hours=ahead_h)
         with suppress(Problem):
             async with self.world.service.database.write() as tx:
                 await self.world.rooms.links.unlink_card(tx, UnlinkCard(id_tag=card, valid_to=at), ADA)
@@ -246,6 +248,26 @@ class Play(InLago):
             request = ChangeParent(id_tag=card, parent_id_tag=parent)
             async with self.world.service.database.write() as tx:
                 await self.world.rooms.cards.change_parent(tx, request, ADA, effect(self.world))
+
+    async def do_reissue(self, card: str, same_parent: bool) -> None:  # noqa: FBT001 - a history's word
+        """Its tag is deleted in SteVe, with its transactions, and another one is made under the same number, once sync
+        has read what it charged. SteVe deletes no tag that is a parent; and it is another SteVe whose newest
+        transaction is gone, so somebody else's is newer.
+        """
+        await self.do_charge("CARD-A", 100, "ended")
+        await self.calm()
+        state, mine = self.world.steve.state, [one for one in self.model.sessions.values() if one.card == card]
+        tag = state.tag(card)
+        assert tag is not None
+        parents = {one.parent_id_tag for one in state.tags.values()}
+        if card in parents or any(one.one.active for one in mine):
+            return
+        state.remove_tag(tag.pk)
+        for one in mine:
+            one.deleted = True
+        parent = tag.parent_id_tag if same_parent else None
+        state.add_tag(card, parent_id_tag=parent)
+        self.model.reissue(card, parent, self.world.clock())
 
     async def do_release(self, number: int) -> None:
         await self.calm()

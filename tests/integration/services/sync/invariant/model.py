@@ -55,8 +55,9 @@ class Subscription:
 @dataclass
 class Session:
     """`closed_wh`: Lago's when its subscription or period ended last, `had_wh`: at that time or later. `frozen`: what
-    is late stands before what Lago has, and is not made anew. `foreign`: the subscription under which somebody else's
-    event has the id of the session's first one; of such a session it is Lago's to tell how much it has (`has_wh`).
+    is late stands before what Lago has, and is not made anew. `deleted`: SteVe has it no longer. `foreign`: the
+    subscription under which somebody else's event has the id of the session's first one; of such a session it is Lago's
+    to tell how much it has (`has_wh`).
     """
 
     one: Transaction
@@ -71,6 +72,7 @@ class Session:
     closed_wh: int = 0
     closed: bool = False
     frozen: bool = False
+    deleted: bool = False
     foreign: str | None = None
     has_wh: int = 0
 
@@ -117,24 +119,29 @@ class Model:
     @staticmethod
     def _follows(spans: list[Span], name: str | None, since: datetime) -> None:
         for span in spans:
-            span.until = span.until or since
+            span.until = min(span.until or since, since)
         if name is not None:
             spans.append(Span(name, since))
+
+    def reissue(self, card: str, parent: str | None, at: datetime) -> None:
+        """It is another tag from then on: nobody's, but through a parent of its own."""
+        self.link(card, None, at)
+        self.put_below(card, parent, at)
 
     def end_links(self, subscription: str, at: datetime) -> None:
         for span in (one for spans in self.links.values() for one in spans):
             if span.name == subscription and span.until is None:
                 span.until = max(at, span.since + timedelta(milliseconds=1))
 
-    def family(self, card: str) -> set[str]:
-        """Whom a link of the card concerns: itself, and those below it that have none of their own."""
+    def family(self, card: str, at: datetime) -> set[str]:
+        """Whom a link of the card concerns: itself, and those below it that have none of their own, now or later."""
         found = {card}
         while True:
             below = {
                 name
                 for name, spans in self.parents.items()
                 if any(one.until is None and one.name in found for one in spans)
-                and not any(one.until is None for one in self.links.get(name, ()))
+                and not any(one.until is None or one.until > at for one in self.links.get(name, ()))
             }
             if below <= found:
                 return found
