@@ -2,7 +2,7 @@
 longer, canceled or deleted with its customer, when Lago first said so.
 """
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from services.sync.cards.commands import Cards
@@ -38,10 +38,10 @@ class Follow:
 
     async def follow(self) -> int:
         """End links whose subscription has ended; returns how many. Lago's silence ends nothing."""
-        async with self._database.read() as tx:
-            names = await store.linked_subscriptions(tx)
-            known = await subscribed(tx, names)
         now = self._clock()
+        async with self._database.read() as tx:
+            names = await store.linked_subscriptions(tx, now)
+            known = await subscribed(tx, names)
         stale = {name for name in names if name not in known or now - known[name].checked_at >= ASK_EVERY}
         if stale:
             await self._subscriptions.refresh(stale)
@@ -50,24 +50,24 @@ class Follow:
         ended = 0
         for name, one in known.items():
             if (over_at := one.over_at()) is not None and over_at <= now:
-                ended += await self._end(name)
+                ended += await self._end(name, now)
         return ended
 
-    async def _end(self, name: str) -> int:
+    async def _end(self, name: str, now: datetime) -> int:
         async with self._database.write() as tx:
             known = (await subscribed(tx, [name])).get(name)
             over_at = known.over_at() if known is not None else None
             if over_at is None:
                 return 0
             ended = 0
-            for found in await store.open_ended(tx, name):
+            for found in await store.going_on(tx, name, now):
                 row = await self._cards.take(tx, found.id_tag)
                 link = await store.get(tx, found.pk)
-                if link is None or link.valid_to is not None:
+                until = max(over_at, found.valid_from + store.SHORTEST)
+                if link is None or (link.valid_to is not None and link.valid_to <= until):
                     # Another replica, or an operator, was first.
                     continue
                 cause = Cause(actor=LAGO, correlation_id=self._new_id())
-                until = max(over_at, link.valid_from + store.SHORTEST)
                 await self._links.end(tx, row, link, until, cause)
                 ended += 1
         if ended:

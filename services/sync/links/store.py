@@ -111,26 +111,30 @@ async def was_used(tx: Read, one: Any, id_tag: str) -> bool:  # noqa: ANN401 - a
     return (await tx.execute(statement.limit(1))).first() is not None
 
 
+def _goes_on(at: datetime) -> sa.ColumnElement[bool]:
+    """A link that could end at `at`: it has no end, or a later one."""
+    return sa.or_(link.c.valid_to.is_(None), link.c.valid_to > sa.func.greatest(at, link.c.valid_from + SHORTEST))
+
+
 async def made_before(tx: Write, card_pk: int, at: datetime) -> list[Any]:
-    """A card's links that were made before `at` and go on after it, whether or not they have an end; locked."""
-    goes_on = sa.or_(link.c.valid_to.is_(None), link.c.valid_to > sa.func.greatest(at, link.c.valid_from + SHORTEST))
-    statement = sa.select(link).where(link.c.card_pk == card_pk, link.c.linked_at <= at, goes_on)
+    """A card's links that were made before `at` and go on after it, locked."""
+    statement = sa.select(link).where(link.c.card_pk == card_pk, link.c.linked_at <= at, _goes_on(at))
     return list((await tx.execute(statement.with_for_update())).all())
 
 
-async def open_ended(tx: Read, external_subscription_id: str) -> list[Any]:
-    """Links to this subscription that have no end, with their card's pk and id_tag."""
+async def going_on(tx: Read, external_subscription_id: str, at: datetime) -> list[Any]:
+    """Links to this subscription that go on after `at`, with their card's id_tag."""
     statement = (
         sa.select(link, card.c.id_tag)
         .join(card, card.c.pk == link.c.card_pk)
-        .where(link.c.external_subscription_id == external_subscription_id, link.c.valid_to.is_(None))
+        .where(link.c.external_subscription_id == external_subscription_id, _goes_on(at))
     )
     return list((await tx.execute(statement)).all())
 
 
-async def linked_subscriptions(tx: Read) -> list[str]:
-    """All subscriptions that cards are linked to now."""
-    statement = sa.select(link.c.external_subscription_id).where(link.c.valid_to.is_(None)).distinct()
+async def linked_subscriptions(tx: Read, at: datetime) -> list[str]:
+    """All subscriptions that cards are linked to after `at`."""
+    statement = sa.select(link.c.external_subscription_id).where(_goes_on(at)).distinct()
     return sorted((await tx.execute(statement)).scalars())
 
 
@@ -145,14 +149,9 @@ class Effect:
     held_wh: int
 
 
-def _not_over(at: datetime) -> sa.ColumnElement[bool]:
-    """What has no end, or one that is to come."""
-    return sa.or_(link.c.valid_to.is_(None), link.c.valid_to > at)
-
-
 async def family(tx: Read, id_tag: str, at: datetime) -> list[str]:
     """The card, and those below it without a link of their own at `at` or later: whom its link concerns."""
-    has_link = sa.exists().where(link.c.card_pk == card.c.pk, _not_over(at))
+    has_link = sa.exists().where(link.c.card_pk == card.c.pk, _goes_on(at))
     below = sa.select(card.c.id_tag).where(card.c.id_tag == id_tag).cte("below", recursive=True)
     below = below.union(
         sa.select(card.c.id_tag).join(below, card.c.parent_id_tag == below.c.id_tag).where(sa.not_(has_link))

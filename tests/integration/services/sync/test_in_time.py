@@ -9,6 +9,7 @@ import pytest
 from deploy.demo.lago import LagoSettings, lifecycle
 from deploy.demo.steve.model import MeterValue, Stop, StopActor, Transaction
 from services.sync.ledger import progress
+from shared.contracts.requests.sync_cards import UnlinkCard
 from shared.contracts.requests.sync_work import ReleaseHeld, RetryHeld
 from shared.database.engine import Write
 from tests.integration.services.sync.conftest import ADA, LAGO_SEED, Build, World, a_replica, ago
@@ -153,6 +154,26 @@ async def test_a_link_ends_with_its_subscription(world: World) -> None:
     assert open_link.external_subscription_id == "sub_bob"
     [event] = await world.events("card.unlinked")
     assert (event.actorkind, event.actorid) == ("upstream", "lago")
+
+
+async def test_a_link_with_an_end_to_come_ends_with_its_subscription(world: World) -> None:
+    """Sooner than it was to end: then the card is its parent's again."""
+    await world.link("PARENT", "cus_bob", "sub_bob")
+    world.steve.state.add_tag("A", parent_id_tag="PARENT")
+    await world.link("A")
+    end = world.clock() + timedelta(days=20)
+    async with world.service.database.write() as tx:
+        await world.rooms.links.unlink_card(tx, UnlinkCard(id_tag="A", valid_to=end), ADA)
+    world.clock.advance(minutes=1)
+    lifecycle.terminate(world.lago.state, "sub_ada")
+    world.clock.advance(minutes=10)
+    assert await world.rooms.follow.follow() == 1
+    assert await world.rooms.follow.follow() == 0
+    pk = world.charge("A", 4_000, start_at=world.clock().replace(microsecond=0)).pk
+    world.clock.advance(minutes=10)
+    await world.turn()
+    assert (await world.session(pk)).owner_customer == "cus_bob"
+    assert world.counted("sub_bob") == (4_000, 1)
 
 
 async def test_a_link_that_two_replicas_end_ends_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -234,7 +234,6 @@ KNOWN: Final[Mapping[str, list[Action]]] = {
     ],
     "a tag is made again for somebody else, below no parent, and below the same": [
         ("parent", "NEW", "CARD-A"),
-        ("charge", "CARD-A", 500, "ended"),
         ("charge", "CHILD", 1_000, "manual"),
         ("turn", 0),
         ("reissue", "CHILD", False),
@@ -254,7 +253,6 @@ KNOWN: Final[Mapping[str, list[Action]]] = {
         ("charge", "NEW", 32_000, "ended"),
     ],
     "who was to pay for some hours more does not pay for another tag": [
-        ("charge", "CARD-A", 500, "ended"),
         ("unlink", "CARD-B", 48),
         ("charge", "CARD-B", 1_000, "ended"),
         ("turn", 0),
@@ -267,6 +265,10 @@ KNOWN: Final[Mapping[str, list[Action]]] = {
         ("charge", "CHILD", 16_000, "ended"),
         ("link", "CARD-A", "sub_eve", 0, 2),
         ("turn", 1),
+        ("unlink", "CARD-A", 48),
+        ("end", "sub_eve", "end", True),
+        ("follow", 0),
+        ("charge", "CHILD", 32_000, "ended"),
     ],
     "a webhook tells of an end within the minute for which Lago's word is believed": [
         ("charge", "CARD-B", 1_000, "ended"),

@@ -167,4 +167,4 @@ class InLago(Stage):
             await self.replicas[replica].follow.follow()
             for name, one in self.model.subscriptions.items():
                 if one.ended_at is not None:
-                    self.model.end_links(name, one.ended_at)
+                    self.model.end_links(name, one.ended_at, self.world.clock())

@@ -128,9 +128,9 @@ class Model:
         self.link(card, None, at)
         self.put_below(card, parent, at)
 
-    def end_links(self, subscription: str, at: datetime) -> None:
+    def end_links(self, subscription: str, at: datetime, now: datetime) -> None:
         for span in (one for spans in self.links.values() for one in spans):
-            if span.name == subscription and span.until is None:
+            if span.name == subscription and (span.until is None or span.until > now):
                 span.until = max(at, span.since + timedelta(milliseconds=1))
 
     def family(self, card: str, at: datetime) -> set[str]:
