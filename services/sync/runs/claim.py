@@ -38,7 +38,7 @@ class Claim:
 
         :raises ClaimLostError:
         """
-        row = await store.renew(tx, self._steve_id, self._by, self._clock(), lease=LEASE)
+        row = await store.renew(tx, self._steve_id, self._by, lease=LEASE)
         if row is None:
             raise ClaimLostError
         return row

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -16,6 +16,10 @@ from shared.contracts.identity import session_id
 from shared.contracts.requests.sync_work import GetRun, ListRuns, RunCounters, RunSessionView, RunView
 from shared.database.engine import Read, Write
 
+# Leases go by the database's time alone: that of a replica that is ahead would end another one's claim early. It is the
+# time of the moment and not of the transaction, which may have waited for whoever has the claim.
+_NOW: Final = sa.func.clock_timestamp()
+
 
 async def ensure_schedule(tx: Write, steve_id: str, at: datetime) -> None:
     # What is there at the beginning is read as new; a sweep right after it would read it twice.
@@ -27,20 +31,20 @@ async def claim(tx: Write, steve_id: str, by: UUID, now: datetime, *, lease: tim
     """Take the next look, if it is due (or somebody waits for it) and nobody has it."""
     waiting = sa.exists().where(run.c.steve_id == steve_id, run.c.state == "waiting")
     due = sa.true() if hurry else sa.or_(schedule.c.next_look_at <= now, waiting)
-    free = sa.or_(schedule.c.lease_until.is_(None), schedule.c.lease_until < now, schedule.c.claimed_by == by)
+    free = sa.or_(schedule.c.lease_until.is_(None), schedule.c.lease_until < _NOW, schedule.c.claimed_by == by)
     statement = (
         sa.update(schedule)
         .where(schedule.c.steve_id == steve_id, due, free)
-        .values(claimed_by=by, lease_until=now + lease)
+        .values(claimed_by=by, lease_until=_NOW + lease)
         .returning(schedule)
     )
     return (await tx.execute(statement)).first()
 
 
-async def renew(tx: Write, steve_id: str, by: UUID, now: datetime, *, lease: timedelta) -> Any:  # noqa: ANN401 - the row
+async def renew(tx: Write, steve_id: str, by: UUID, *, lease: timedelta) -> Any:  # noqa: ANN401 - the row
     """Keep the claim; None where somebody else has it by now."""
     statement = sa.update(schedule).where(schedule.c.steve_id == steve_id, schedule.c.claimed_by == by)
-    return (await tx.execute(statement.values(lease_until=now + lease).returning(schedule))).first()
+    return (await tx.execute(statement.values(lease_until=_NOW + lease).returning(schedule))).first()
 
 
 async def set_schedule(tx: Write, steve_id: str, **values: Any) -> None:  # noqa: ANN401 - the row's columns

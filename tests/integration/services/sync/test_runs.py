@@ -6,11 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from services.sync.runs import claim
 from services.sync.upstreams.errors import UpstreamError
 from shared.contracts.requests.sync_work import GetRun, ListRuns, PinCadence, RunDetail, RunView, StartRun
-from tests.integration.services.sync.conftest import ADA, Build, World, a_replica, ago
+from tests.integration.services.sync.conftest import ADA, Build, Clock, World, a_replica, ago
 
 
 async def runs(world: World) -> list[RunView]:
@@ -96,7 +97,7 @@ async def test_a_dead_replicas_claim_ends_by_itself(world: World) -> None:
     async with AsyncExitStack() as stack:
         _, second = await a_replica(stack, world.settings, world.clock)
         assert await second.runner.turn() is None
-        world.clock.advance(seconds=claim.LEASE.total_seconds() + 1)
+        await pass_of_lease(world, claim.LEASE + timedelta(seconds=1))
         assert await second.runner.turn() is not None
     assert world.counted() == (1_000, 1)
     assert sorted(one.state for one in await runs(world)) == ["failed", "finished"]
@@ -118,7 +119,7 @@ async def test_a_run_that_was_taken_over_leaves_the_new_owner_alone(world: World
     async with AsyncExitStack() as stack:
         _, second = await a_replica(stack, world.settings, world.clock)
         # The first one could not renew for longer than that.
-        world.clock.advance(seconds=claim.LEASE.total_seconds() + 1)
+        await pass_of_lease(world, claim.LEASE + timedelta(seconds=1))
         other = asyncio.create_task(second.runner.turn())
         async with asyncio.timeout(10):
             assert await first is None
@@ -143,7 +144,7 @@ async def test_a_run_outlives_its_lease(world: World, monkeypatch: pytest.Monkey
         _, second = await a_replica(stack, world.settings, world.clock)
         second.runner.hurry()
         for _ in range(4):
-            world.clock.advance(seconds=claim.LEASE.total_seconds() * 0.75)
+            await pass_of_lease(world, claim.LEASE * 0.75)
             await asyncio.sleep(0.2)
             assert await second.runner.turn() is None
         assert await first is not None
@@ -205,6 +206,32 @@ async def test_a_pin_set_during_a_run_holds(world: World) -> None:
     await turn
     page = await world.rooms.runs.list_runs(ListRuns(), ADA)
     assert (page.cadence, page.pinned) == ("dormant", True)
+
+
+@pytest.mark.parametrize("fast", ["owner", "other"])
+async def test_a_claim_does_not_go_by_a_replicas_clock(world: World, fast: str) -> None:
+    """A clock that is ahead by more than the lease ends nobody's claim before its time, and makes none last longer."""
+    world.steve.faults.set("slow", 700, path="/steve/api/v1/transactions")
+    await start(world)
+    ahead = Clock()
+    ahead.advance(seconds=claim.LEASE.total_seconds() * 1.5)
+    async with AsyncExitStack() as stack:
+        _, other = await a_replica(stack, world.settings, ahead)
+        owner, second = (other, world.rooms) if fast == "owner" else (world.rooms, other)
+        first = asyncio.create_task(owner.runner.turn())
+        await until_running(world)
+        [row] = await world.rows("SELECT lease_until - clock_timestamp() AS rest FROM sync.run_schedule")
+        assert timedelta() < row.rest <= claim.LEASE
+        second.runner.hurry()
+        assert await second.runner.turn() is None
+        assert await first is not None
+    assert [one.state for one in await runs(world)] == ["finished"]
+
+
+async def pass_of_lease(world: World, time: timedelta) -> None:
+    """So much of the claim's time passes, in which nobody renews it."""
+    async with world.service.database.write() as tx:
+        await tx.execute(sa.text("UPDATE sync.run_schedule SET lease_until = lease_until - :time"), {"time": time})
 
 
 async def until_running(world: World) -> None:
