@@ -11,6 +11,7 @@ from services.sync.upstreams.errors import UpstreamError
 from shared.database.engine import Database
 from shared.runtime.clock import Clock
 from shared.runtime.log import get_logger
+from shared.runtime.together import together
 
 log = get_logger(__name__)
 
@@ -42,7 +43,7 @@ class Subscriptions:
                     )
                     return None
 
-        answers = [one for one in await asyncio.gather(*map(ask, sorted(ids))) if one is not None]
+        answers = [one for one in await together(map(ask, sorted(ids))) if one is not None]
         if answers:
             async with self._database.write() as tx:
                 await store.keep_subscribed(tx, answers)

@@ -24,6 +24,7 @@ from shared.contracts.identity import Actor
 from shared.database.engine import Database
 from shared.runtime.clock import Clock
 from shared.runtime.log import get_logger
+from shared.runtime.together import together
 
 log = get_logger(__name__)
 
@@ -88,12 +89,7 @@ class Delivery:
 
         :raises UpstreamError: Lago cannot be asked whether it is set up for billing.
         """
-        # Each lane is waited for, also where another one failed: once this is over, nothing is on its way any more.
-        lanes = await asyncio.gather(*(self._lane(until) for _ in range(self._in_flight)), return_exceptions=True)
-        for lane in lanes:
-            if isinstance(lane, BaseException):
-                raise lane
-        return sum(lane for lane in lanes if isinstance(lane, int))
+        return sum(await together(self._lane(until) for _ in range(self._in_flight)))
 
     async def _lane(self, until: Callable[[], bool]) -> int:
         taken = 0

@@ -20,6 +20,7 @@ from shared.contracts.requests.sync_work import Reconcile, ReconcileDifference, 
 from shared.database.engine import Database
 from shared.runtime.clock import Clock, NewId
 from shared.runtime.log import get_logger
+from shared.runtime.together import together
 
 log = get_logger(__name__)
 
@@ -98,7 +99,7 @@ class Reconciler:
                     await self._keep(checked, cause)
                 return checked
 
-        found = await asyncio.gather(*map(compare, subjects))
+        found = await together(map(compare, subjects))
         return ReconcileResult(
             rows=[_row(checked, FEW_DIFFERENCES) for checked in found if checked is not None],
             checked_at=now,

@@ -39,3 +39,20 @@ async def test_an_older_answer_does_not_undo_a_newer_one(world: World, monkeypat
     await world.turn()
     assert (await world.session(one.pk)).billing == "held"
     assert world.counted() == (0, 0)
+
+
+async def test_nothing_is_asked_any_more_once_asking_has_failed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one of several questions breaks off, the others have been answered before that is told."""
+    real, answered = world.rooms.lago.subscription, list[str]()
+
+    async def breaks(external_id: str, *, status: str = "active") -> Subscription | None:
+        if external_id == "sub_ada":
+            raise RuntimeError(external_id)
+        await asyncio.sleep(0.1)
+        answered.append(external_id)
+        return await real(external_id, status=status)
+
+    monkeypatch.setattr(world.rooms.lago, "subscription", breaks)
+    with pytest.raises(RuntimeError):
+        await world.rooms.subscriptions.refresh({"sub_ada", "sub_bob"})
+    assert answered == ["sub_bob"]

@@ -403,6 +403,28 @@ async def test_all_are_proven_page_by_page(world: World) -> None:
     assert rest.next_cursor is None
 
 
+async def test_nothing_is_written_any_more_once_comparing_all_has_failed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where one of several comparisons breaks off, the others have ended, and are kept, before that is told."""
+    await world.link("B", "cus_bob", "sub_bob")
+    world.charge("B", 1_000, charge_box_id="CP-2")
+    await billed(world, 2_000)
+    real = check.Check.current
+
+    async def breaks(self: check.Check, subscription: str) -> check.Checked | None:
+        if subscription == "sub_ada":
+            raise RuntimeError(subscription)
+        await asyncio.sleep(0.1)
+        return await real(self, subscription)
+
+    monkeypatch.setattr(check.Check, "current", breaks)
+    with pytest.raises(RuntimeError):
+        await world.rooms.reconciler.reconcile(Reconcile(), ADA)
+    kept = await world.rows("SELECT external_subscription_id FROM sync.reconcile_result")
+    assert [row.external_subscription_id for row in kept] == ["sub_bob"]
+
+
 async def test_what_was_proven_can_be_listed_without_asking_lago(world: World) -> None:
     """Kept results come with their differences and the time of the proof, by page, or only those that differ."""
     await world.link("B", "cus_bob", "sub_bob")
