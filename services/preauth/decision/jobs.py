@@ -16,7 +16,7 @@ from services.preauth.decision.group import GroupCommit
 from services.preauth.decision.spool import Gap, Spool, Spooled
 from services.preauth.decision.tap import MatchAnswered
 from shared.bus.outbox import Outbox
-from shared.contracts.events.preauth import ScanIntercepted
+from shared.contracts.events.preauth import PairingCancelled, ScanIntercepted
 from shared.contracts.identity import Actor, Cause
 from shared.database.engine import Database, Write, after_commit, is_busy, is_unavailable
 from shared.runtime.clock import Clock, NewId
@@ -85,7 +85,9 @@ class Matches:
                 )
                 return
             await store.tell_decided(tx, [closed], new_id=self._new_id, at=self._clock())
-            if pairing is not None:
+            if pairing is not None and pairing.state == "void":
+                await _tell_void(self._outbox, tx, [pairing])
+            elif pairing is not None:
                 await self._outbox.add(
                     tx,
                     ScanIntercepted(
@@ -143,6 +145,7 @@ class Sweeper:
                 at=at,
             )
             await store.tell_decided(tx, closed, new_id=self._new_id, at=at)
+            await _tell_void(self._outbox, tx, voided)
             after_commit(tx, self._outbox.wake)
         if closed or voided:
             log.warning(
@@ -216,8 +219,9 @@ class Replay:
         """
         try:
             async with self._database.write() as tx:
-                rows = await store.replay(tx, spooled)
+                rows, voided = await store.replay(tx, spooled)
                 await store.tell_decided(tx, rows, new_id=self._new_id, at=self._clock())
+                await _tell_void(self._outbox, tx, voided)
                 if rows and self.written is not None:
                     await self.written(tx, rows)
                 after_commit(tx, self._outbox.wake)
@@ -249,3 +253,13 @@ class Months:
             changes = await store.keep_partitions(tx, now=self._clock(), ahead=MONTHS_AHEAD, keep_days=self._keep_days)
         for month, done in changes:
             log.info("A month of the journal was kept.", action="journal.partition", partition=month, done=done)
+
+
+async def _tell_void(outbox: Outbox, tx: Write, pairings: Sequence[store.Row]) -> None:
+    """These scans matched a card, and took none: nobody need wait for them any more."""
+    for row in pairings:
+        event = PairingCancelled(
+            pairing_id=row.pairing_id, charge_box_id=row.charge_box_id, purpose=row.purpose, why="void"
+        )
+        cause = Cause(actor=Actor(kind="system", id="preauth"), correlation_id=row.correlation_id)
+        await outbox.add(tx, event, cause)

@@ -131,7 +131,7 @@ async def tell_decided(tx: Write, rows: Iterable[Row], *, new_id: NewId, at: dat
 async def close_match(tx: Write, answered: MatchAnswered) -> tuple[Row | None, Row | None]:
     """Record what was told about a matching tap, and what that makes of its pairing: intercepted, or void.
 
-    :returns: the journal row, or None where it had been closed before; the pairing, or None unless it was intercepted.
+    :returns: the journal row, or None where it had been closed before; the pairing, or None where it had ended before.
     """
     decision = answered.decision
     closed = (
@@ -167,7 +167,7 @@ async def close_match(tx: Write, answered: MatchAnswered) -> tuple[Row | None, R
             .returning(pairing)
         )
     ).first()
-    return closed, changed if intercepted else None
+    return closed, changed
 
 
 async def swept_until(tx: Write) -> datetime | None:
@@ -211,8 +211,9 @@ async def close_unanswered(
     return list(closed), list(voided)
 
 
-async def replay(tx: Write, spooled: Sequence[Spooled]) -> list[Row]:
-    """Write taps that passed while the database was away; returns those whose answer was not known so before.
+async def replay(tx: Write, spooled: Sequence[Spooled]) -> tuple[list[Row], list[Row]]:
+    """Write taps that passed while the database was away; returns those whose answer was not known so before, and the
+    pairings that are void by that.
 
     A tap whose statement was under way at its deadline may be there already, even matched: it was not told Blocked,
     so the pairing is void. One that came through the other way too has its row already, which then says so.
@@ -226,12 +227,13 @@ async def replay(tx: Write, spooled: Sequence[Spooled]) -> list[Row]:
         if taps:
             values = {"taps": _json.encode(taps).decode(), "same_tap_s": Windows().same_tap_s}
             found += await tx.execute(_REPLAY, values)
-    await tx.execute(
+    voided = await tx.execute(
         pairing.update()
         .where(pairing.c.state == "matched", pairing.c.tap_id.in_([one.tap_id for one in spooled]))
         .values(state="void", ended_at=max(one.told_at for one in spooled))
+        .returning(pairing)
     )
-    return found
+    return found, list(voided)
 
 
 async def add_gap(tx: Write, gap: Gap, *, why: str) -> None:

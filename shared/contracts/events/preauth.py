@@ -42,10 +42,11 @@ class PairingArmed(_PairingEvent):
 
 class PairingCancelled(_PairingEvent):
     type: ClassVar[str] = "pairing.cancelled"
-    why: Literal["asked", "gave_way", "kiosk_revoked", "qr_rotated"] = Field(
+    why: Literal["asked", "gave_way", "kiosk_revoked", "qr_rotated", "void"] = Field(
         "asked",
         description="gave_way: armed with a QR code, it made room for somebody whose presence is surer, or who had"
-        " fewer turns there; kiosk_revoked, qr_rotated: what vouched for presence does not any more",
+        " fewer turns there; kiosk_revoked, qr_rotated: what vouched for presence does not any more; void: a card"
+        " was matched, and it is not known to have been told Blocked in time",
     )
 
 

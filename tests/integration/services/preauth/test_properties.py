@@ -342,6 +342,16 @@ class Taps(RuleBasedStateMachine):
         )
         assert sorted(row[0] for row in found) == sorted(str(s.pairing_id) for s in self.scans if s.scanned)
 
+    @invariant()
+    def the_end_of_a_scan_that_took_nothing_is_told(self) -> None:
+        """Once, however it ended; and of no other."""
+        told = self.rig.sql(
+            "SELECT convert_from(body, 'UTF8')::jsonb #>> '{data,pairing_id}' FROM outbox"
+            " WHERE routing_key IN ('pairing.cancelled', 'pairing.expired')"
+        )
+        ended = self.rig.sql("SELECT pairing_id::text FROM pairing WHERE state IN ('void', 'cancelled', 'expired')")
+        assert sorted(told) == sorted(ended)
+
     def _sent(self, via: Via) -> datetime | None:
         return self.now() if via == "hook" else None
 

@@ -58,6 +58,14 @@ def a_tap(id_tag: str = "04A1", charger: str = CP) -> Tap:
     return Tap(id_tag, charger, "authorize", "gateway", time.monotonic())
 
 
+def assert_told_void(preauth: Preauth) -> None:
+    """Whoever follows events hears that the scan does not wait any more, once."""
+    [armed], [over] = preauth.events("pairing.armed"), preauth.events("pairing.cancelled")
+    assert over["data"]["why"] == "void"
+    assert (over["subject"], over["correlationid"]) == (armed["subject"], armed["correlationid"])
+    assert over["actorkind"] == "system"
+
+
 @pytest.mark.parametrize("told", ["passed", "unknown"])
 async def test_a_match_that_was_not_told_blocked_is_void(preauth: Preauth, told: Told) -> None:
     """Decided Blocked, but told something else: the pairing is void, nothing was scanned, and the row says so."""
@@ -71,6 +79,7 @@ async def test_a_match_that_was_not_told_blocked_is_void(preauth: Preauth, told:
     assert row == {"reason": "matched", "told": told, "in_time": False}
     assert preauth.events("scan.intercepted") == []
     assert preauth.events("tap.decided")[0]["data"]["told"] == told
+    assert_told_void(preauth)
     # Nothing was taken, and the next taps are not told that something was. Within two seconds it would be the same tap.
     preauth.clock.ahead += timedelta(seconds=3)
     for card in ("04A1", "04B2"):
@@ -108,6 +117,7 @@ async def test_an_answer_that_was_never_recorded_is_closed_as_unknown(preauth: P
     assert preauth.rows("SELECT state FROM pairing") == [{"state": "void"}]
     assert preauth.events("scan.intercepted") == []
     assert preauth.events("tap.decided")[0]["data"]["told"] == "unknown"
+    assert_told_void(preauth)
     # Too late now: the first word counts.
     decider_of(preauth).told(decision, "blocked")
     await asyncio.sleep(0.2)
@@ -165,6 +175,7 @@ async def test_a_commit_after_the_deadline_is_void(own_preauth: Preauth) -> None
     assert row == {"reason": "matched", "told": "passed", "in_time": False}
     assert preauth.events("scan.intercepted") == []
     assert len(preauth.events("tap.decided")) == 1
+    assert_told_void(preauth)
 
 
 @pytest.mark.parametrize("back", ["before it was told", "after it was told"])
