@@ -183,6 +183,7 @@ class Replay:
 
     async def replay(self) -> int:
         """Write what waits; returns how many taps were written."""
+        self._spool.prepare()
         self._bytes.set(len(self._spool))
         if not self._group.available:
             return 0

@@ -167,10 +167,23 @@ class Spool:
         self._gap_file: _File | None = None
         self._left_gaps: list[tuple[Gap, _File]] = []
         self.on_miss: Callable[[int], None] = lambda _: None
+        self.problem: str | None = "the spool was not opened yet"
 
     def __len__(self) -> int:
         """Bytes that wait."""
         return sum(file.waiting for file in self._files())
+
+    def prepare(self) -> None:
+        """Make and lock the file of this process before it is needed: `problem` says why it cannot be used."""
+        try:
+            self._open()
+        except OSError as error:
+            problem = f"the spool cannot be used: {error}"
+            if problem != self.problem:
+                log.error("The spool cannot be used.", action="spool.unusable", error=repr(error))  # noqa: TRY400
+            self.problem = problem
+        else:
+            self.problem = None
 
     def add(self, spooled: Spooled) -> bool:
         """Append a tap; False where it did not fit or could not be written, and is counted as a gap instead."""

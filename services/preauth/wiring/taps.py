@@ -98,6 +98,11 @@ def wire_taps(service: Service, settings: PreauthSettings, watch: Watch, clocks:
     ]
     service.checks["taps"] = connected("the taps' own database connection", lambda: group.available)
 
+    async def spool_is_usable() -> str | None:
+        return spool.problem
+
+    service.checks["spool"] = spool_is_usable
+
     async def close_spool() -> None:
         spool.close()
 

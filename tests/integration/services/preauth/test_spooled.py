@@ -1,16 +1,20 @@
 """What follows a tap while it still waits in the spool."""
 
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
 from services.preauth.decision.desk import GatewayDesk
 from services.preauth.decision.projections import session_started
+from services.preauth.decision.spool import Spool
 from services.preauth.gateway.ports import Presented
 from shared.contracts.identity import IdTag
 from shared.contracts.requests.preauth import SearchTaps
+from tests.databases import TestDatabase
 from tests.integration.services.preauth.test_evidence import CP, session_at
-from tests.integration.services.preauth.world import Preauth
+from tests.integration.services.preauth.world import Preauth, running
+from tests.waiting import until
 
 
 def desk_of(preauth: Preauth) -> GatewayDesk:
@@ -86,3 +90,32 @@ async def test_an_answer_finds_its_tap_where_the_hook_wrote_it_down(preauth: Pre
     assert (rows[CP]["via"], rows[CP]["steve_answer"]) == ("hook", "Invalid")
     assert rows["CP-8"]["steve_answer"] is None
     assert not desk._answers
+
+
+async def test_a_spool_that_cannot_be_used_is_told_before_it_is_needed(database: TestDatabase, tmp_path: Path) -> None:
+    """Its folder cannot be made: the service decides taps, and is not ready, until somebody has seen to it."""
+    in_the_way = tmp_path / "spool"
+    in_the_way.write_text("a file where the folder should be")
+    async with running(database, tmp_path) as preauth:
+
+        async def complains() -> bool:
+            return (await preauth.service.checks["spool"]() or "").startswith("the spool cannot be used: ")
+
+        async def is_content() -> bool:
+            return await preauth.service.checks["spool"]() is None
+
+        await until(complains)
+        assert await preauth.tap("04A1", CP) is None
+        await preauth.until("SELECT FROM tap WHERE told = 'passed'")
+        in_the_way.unlink()
+        await until(is_content)
+        [file] = in_the_way.iterdir()
+        # It is there and held before the first outage, and nobody else's to adopt.
+        assert Spool(in_the_way, name="other", max_bytes=1).adopt() == 0
+        file.unlink()
+
+        async def is_there_again() -> bool:
+            return [*in_the_way.iterdir()] == [file]
+
+        await until(is_there_again)
+    assert list(in_the_way.iterdir()) == []
