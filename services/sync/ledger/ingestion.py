@@ -1,4 +1,4 @@
-"""Whether Lago takes events at all, or fails on one of them: a server error alone tells neither (docs/decisions)."""
+"""Whether Lago takes events at all, or fails on one of them: a server error alone tells neither (decision 26)."""
 
 import random
 from collections.abc import Callable, Sequence
