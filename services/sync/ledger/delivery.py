@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from services.sync.lago.client import MAX_BATCH, BatchRefused, LagoClient
@@ -34,7 +34,7 @@ FIRST_BACKOFF_S: Final = 1.0
 LONGEST_BACKOFF_S: Final = 300.0
 # Server errors that an event is to blame for, with doubling pauses, before it is held: a proxy's bad minute is none.
 HOLD_AFTER: Final = 6
-# Where nothing else is taken, it may be Lago as a whole; what fails alone for so long is held all the same.
+# Where nothing else is taken, it may be Lago as a whole; what fails quite alone for so long is held all the same.
 ALONE_FOR: Final = timedelta(hours=6)
 # Entries that a lane takes at once and sends in batches: fewer transactions, and one that dies leaves no more behind.
 CLAIM: Final = 5 * MAX_BATCH
@@ -256,19 +256,27 @@ class Delivery:
         if to_blame and len(batch) > 1:
             self._ingestion.forget(batch)
             return await self._halves(batch, acknowledged)
-        one = batch[0]
-        since = one.failing_since or now
-        words = None
-        if to_blame and one.server_errors + 1 >= HOLD_AFTER:
-            words = f"Lago {error.explanation} to this event alone, and took others meanwhile."
-        elif len(batch) == 1 and now - since >= ALONE_FOR:
-            words = f"Lago {error.explanation} to this event since {since:%Y-%m-%d %H:%M} UTC."
+        words = await self._why_its_own(batch[0], error, now, blamed=to_blame) if len(batch) == 1 else None
         if words is None or not await self._is_well():
             await self._put_off(batch, error, blamed=to_blame)
             return to_blame
         self._ingestion.forget(batch)
         await self._hold(batch, "lago_fails_on_it", words)
         return True
+
+    async def _why_its_own(self, one: Entry, error: UpstreamError, now: datetime, *, blamed: bool) -> str | None:
+        """Why to hold one that Lago failed on again; None: it may still be Lago as a whole.
+
+        Other replicas, and this one before it was started anew, know more: what they failed on is in the database.
+        """
+        since = one.failing_since or now
+        async with self._database.read() as tx:
+            if blamed and one.server_errors + 1 >= HOLD_AFTER:
+                if not await store.others_wait(tx, one, failing_after=self._ingestion.took_at):
+                    return f"Lago {error.explanation} to this event alone, and took others meanwhile."
+            elif now - since >= ALONE_FOR and not await store.others_wait(tx, one):
+                return f"Lago {error.explanation} to this event since {since:%Y-%m-%d %H:%M} UTC."
+        return None
 
     async def _is_well(self) -> bool:
         try:

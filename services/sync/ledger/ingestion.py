@@ -25,7 +25,7 @@ class Ingestion:
 
     def __init__(self, object_to: Callable[[UpstreamError | None], None]) -> None:
         self._object_to = object_to
-        self._took_at: datetime | None = None
+        self.took_at: datetime | None = None
         self._failed_at: datetime | None = None
         self._failures = 0
         self._again_at: datetime | None = None
@@ -45,7 +45,7 @@ class Ingestion:
 
     def took(self, now: datetime) -> None:
         """It took an event."""
-        self._took_at = now
+        self.took_at = now
         self._is_well()
 
     def failed_on(self, batch: Sequence[Entry], error: UpstreamError, now: datetime) -> bool:
@@ -56,7 +56,7 @@ class Ingestion:
         others = self._failing - mine
         self._failing |= mine
         self._failed_at = now
-        took_at = self._took_at
+        took_at = self.took_at
         outlived = took_at is not None and any(
             one.failing_since is not None and one.failing_since < took_at for one in batch
         )

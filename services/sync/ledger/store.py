@@ -132,6 +132,10 @@ async def _take(tx: Write, taking: sa.Select[Any], now: datetime, *, limit: int,
 
 @cache
 def _claiming() -> sa.Select[Any]:
+    return _taking(_can_go(), {"state": "sending", "attempts": entry.c.attempts + 1})
+
+
+def _can_go() -> sa.ColumnElement[bool]:
     earlier = entry.alias("earlier")
     after_unsent = sa.exists().where(
         earlier.c.steve_id == entry.c.steve_id,
@@ -140,10 +144,16 @@ def _claiming() -> sa.Select[Any]:
         earlier.c.state.in_(UNSENT),
     )
     # What is taken back must be there first.
-    due = sa.and_(
-        entry.c.state.in_(["pending", "sending"]), sa.or_(entry.c.to_wh >= entry.c.from_wh, sa.not_(after_unsent))
-    )
-    return _taking(due, {"state": "sending", "attempts": entry.c.attempts + 1})
+    unsent = entry.c.state.in_(["pending", "sending"])
+    return sa.and_(unsent, sa.or_(entry.c.to_wh >= entry.c.from_wh, sa.not_(after_unsent)))
+
+
+async def others_wait(tx: Read, one: Entry, *, failing_after: datetime | None = None) -> bool:
+    """Whether others wait to be delivered, in whatever replica; or those on which Lago began to fail after that."""
+    others = sa.select(entry.c.seq).where(_can_go(), sa.or_(*(column != getattr(one, column.name) for column in KEY)))
+    if failing_after is not None:
+        others = others.where(entry.c.failing_since > failing_after)
+    return bool(await tx.scalar(sa.select(others.exists())))
 
 
 @cache

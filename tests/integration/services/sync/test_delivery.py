@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from datetime import datetime, timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from deploy.demo.lago import LagoSettings, RateLimits
 from deploy.demo.lago.model import Event
@@ -15,9 +17,10 @@ from services.sync.lago.client import BatchRefused
 from services.sync.lago.models import StoredEvent, UsageEvent
 from services.sync.ledger import delivery
 from services.sync.ledger.store import Entry
+from services.sync.ledger.tables import entry
 from services.sync.upstreams.errors import RefusedError, UpstreamError
 from shared.contracts.requests.sync_work import StartRun
-from tests.integration.services.sync.conftest import ADA, LAGO_SEED, Build, World, ago, eventually
+from tests.integration.services.sync.conftest import ADA, LAGO_SEED, Build, World, a_replica, ago, eventually
 
 BATCH = "/api/v1/events/batch"
 
@@ -240,6 +243,86 @@ async def test_a_lago_that_takes_no_events_for_a_while_loses_and_holds_nothing(
     await turns(world)
     assert world.counted() == (5_000, 5)
     assert world.rooms.health.standing("lago").state == "ok"
+
+
+async def test_two_that_fail_are_not_alone(build_world: Build) -> None:
+    """They look like a Lago that takes none, for however long, and wait; what comes then is delivered all the same."""
+    world = await build_world(lago=LagoSettings(seed=LAGO_SEED, max_properties_bytes=300))
+    await world.link("A")
+    bad = [world.charge("A", 2_000, charge_box_id=letter * 255).pk for letter in "CD"]
+    await turns(world, 3)
+    world.clock.advance(hours=6)
+    await turns(world, 3)
+    assert world.rooms.health.standing("lago").state == "lost"
+    world.charge("A", 1_000)
+    await turns(world, 2)
+    assert world.counted() == (1_000, 1)
+    assert [(await world.session(one)).billing for one in bad] == ["pending", "pending"]
+
+
+async def test_a_lago_that_takes_no_events_for_hours_holds_none(world: World) -> None:
+    """Each of them fails alone for longer than one that is quite alone may: as long as another one waits, in whatever
+    replica, also in one that has just started, none is to blame, and Lago counts as lost.
+    """
+    await world.link("A")
+    for _ in range(4):
+        world.charge("A", 1_000)
+    world.lago.faults.add("http_500", path=BATCH)
+    await world.turn()
+    async with AsyncExitStack() as stack:
+        replicas = [world.rooms, (await a_replica(stack, world.settings, world.clock))[1]]
+        for turn in range(55):
+            if turn == 50:
+                replicas[0] = (await a_replica(stack, world.settings, world.clock))[1]
+            world.clock.advance(minutes=7)
+            for one in replicas if turn % 2 else reversed(replicas):
+                one.lago._caller._breaker.succeeded()
+                await one.delivery.deliver()
+        assert {row.billing for row in await world.rows("SELECT billing FROM sync.session")} == {"pending"}
+        assert [one.health.standing("lago").state for one in replicas] == ["lost", "lost"]
+        world.lago.faults.clear()
+        await turns(world)
+    assert world.counted() == (4_000, 4)
+
+
+async def test_what_fails_in_another_replica_fails_too(world: World) -> None:
+    """Where each of two replicas comes upon one event only, both fail on all: none is to blame, also if it failed once
+    before Lago took others.
+    """
+    await world.link("A")
+    world.lago.faults.add("http_500", path=BATCH, count=1)
+    early = world.charge("A", 1_000).pk
+    await world.turn()
+
+    async def only(pk: int) -> None:
+        """Make this one due, and no other."""
+        due = sa.case((entry.c.transaction_pk == pk, world.clock()), else_=world.clock() + timedelta(days=1))
+        async with world.service.database.write() as tx:
+            await tx.execute(sa.update(entry).where(entry.c.state == "sending").values(due_at=due))
+
+    await only(-1)
+    world.charge("A", 2_000)
+    await world.turn()
+    assert world.counted() == (2_000, 1)
+    world.lago.faults.add("http_500", path=BATCH)
+    late = world.charge("A", 4_000).pk
+    async with AsyncExitStack() as stack:
+        _, second = await a_replica(stack, world.settings, world.clock)
+        await second.poller.poll()
+        await second.settler.settle()
+        for _ in range(2 * delivery.HOLD_AFTER):
+            for rooms, pk in ((second, late), (world.rooms, early)):
+                world.clock.advance(minutes=2)
+                rooms.lago._caller._breaker.succeeded()
+                await only(pk)
+                await rooms.delivery.deliver()
+    assert [(await world.session(pk)).billing for pk in (early, late)] == ["pending", "pending"]
+    world.lago.faults.clear()
+    await only(early)
+    await turns(world)
+    await only(late)
+    await turns(world)
+    assert world.counted() == (7_000, 3)
 
 
 @pytest.mark.parametrize(
