@@ -15,6 +15,7 @@ WHAT: Final[Mapping[str, str]] = {
     "settings.audit": "audit's settings are complete",
     "settings.admin_api": "admin_api's settings are complete",
     "settings.applied": "What runs was started with the present settings",
+    "settings.spool": "Taps can be kept in a file while the database is away",
     "database.reachable": "PostgreSQL answers",
     "database.rights": "The administrator may create roles and schemas",
     "database.roles": "Each service has its schema and its role",

@@ -1,5 +1,6 @@
 """Loads each service's settings as the service would."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,8 @@ def check(target: Target) -> list[Result]:
     for service in SETTINGS:
         environment = target.environment(service)
         results.append(rules.service(service, problems(service, environment), environment))
+    folder = _spool_folder(target)
+    results.append(rules.spool(str(folder), usable=can_be_written(folder)))
     if target.home.kind == "demo":
         return [*results, yes("settings.applied", "The demo makes its settings when it starts.")]
     started = {service: _operators(service, values, target) for service, values in target.running.items()}
@@ -42,6 +45,18 @@ def check(target: Target) -> list[Result]:
 def _operators(service: str, values: Mapping[str, str], target: Target) -> dict[str, str]:
     made = {AMQP, *(name for name in VARIABLES[service] if name.endswith(_ADDED))} - target.given.keys()
     return {name: value for name, value in values.items() if name in VARIABLES[service] and name not in made}
+
+
+def _spool_folder(target: Target) -> Path:
+    """As the launcher would have it, where nobody says otherwise."""
+    given = target.environment("preauth").get("EXPRESSYNC_PREAUTH_SPOOL_DIR")
+    return Path(given).absolute() if given else target.home.folder / "preauth" / "spool"
+
+
+def can_be_written(folder: Path) -> bool:
+    """Whether a file can be made in this folder, or the folder where it is not there yet. Makes neither."""
+    there = next(one for one in (folder, *folder.parents) if os.access(one, os.F_OK))
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)
 
 
 def unreadable_lines(env_file: Path) -> list[int]:

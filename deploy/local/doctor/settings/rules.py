@@ -74,6 +74,17 @@ def names(given: Collection[str], known: Collection[str], checked: Sequence[str]
     )
 
 
+def spool(folder: str, *, usable: bool) -> Result:
+    """Whether preauth can have a file of its own in its spool folder."""
+    if usable:
+        return yes("settings.spool", f"{folder} is a folder that can be written, or made.")
+    return no(
+        "settings.spool",
+        f"{folder} is no folder that can be written, or made: taps that come while the database is away would be lost.",
+        "Set EXPRESSYNC_PREAUTH_SPOOL_DIR to one on a local disk.",
+    )
+
+
 def applied(now: Mapping[str, Mapping[str, str]], started_with: Mapping[str, Mapping[str, str]]) -> Result:
     """Whether the services that run have the settings as they are now; both by service and variable."""
     if not started_with:

@@ -10,10 +10,13 @@ import psutil
 import pytest
 
 from deploy.local.doctor import place
+from deploy.local.doctor.result import Result
 from deploy.local.doctor.settings import ask as settings
 from deploy.local.doctor.target import Target, find_target
 from deploy.local.home import Home
 from deploy.local.infra.errors import InfraError
+
+SPOOL = "settings.spool"
 
 # A launcher's tree: itself, a guard, and a service with an environment of its own.
 LAUNCHER = """
@@ -140,6 +143,22 @@ def test_settings_are_loaded_as_the_services_would_and_the_environment_stays() -
     assert "EXPRESSYNC_PREAUTH_PORT" in found["settings.preauth"].why
     assert "70000" not in found["settings.preauth"].why
     assert found["settings.audit"].answer == "yes"
+
+
+def test_a_spool_folder_that_cannot_be_is_found_before_it_is_needed(tmp_path: Path) -> None:
+    """The folder for taps in an outage: it is there, or can be made, or a file is in its way. Nothing is made."""
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+
+    def asked(folder: Path | None) -> Result:
+        given = {} if folder is None else {"EXPRESSYNC_PREAUTH_SPOOL_DIR": str(folder)}
+        return next(one for one in settings.check(Target(Home(tmp_path, "live"), None, given)) if one.id == SPOOL)
+
+    assert [asked(folder).answer for folder in (None, tmp_path, tmp_path / "new" / "spool")] == ["yes"] * 3
+    for folder in (in_the_way, in_the_way / "spool"):
+        found = asked(folder)
+        assert (found.answer, str(folder) in found.why) == ("no", True)
+    assert list(tmp_path.iterdir()) == [in_the_way]
 
 
 def test_lines_of_the_env_file_that_are_left_out_are_named() -> None:
