@@ -1,15 +1,11 @@
 """How many chargers a process has file descriptors for."""
 
 import resource
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from services.preauth.gateway import descriptors
 from services.preauth.gateway.descriptors import Room
-from services.preauth.main import wire
-from services.preauth.settings import PreauthSettings
 
 
 @pytest.mark.parametrize(
@@ -34,21 +30,3 @@ def test_a_process_allows_itself_what_it_may() -> None:
         assert descriptors.raised() == before[1]
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
-@pytest.mark.parametrize(("limit", "holds", "told"), [(4096, 1024, "enough for 1024 chargers"), (20_000, 5000, None)])
-async def test_a_limit_that_is_too_small_is_told_and_kept(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, limit: int, holds: int, told: str | None
-) -> None:
-    """The gateway holds as many chargers as it has descriptors for, and readiness says that these are too few."""
-    monkeypatch.setattr(descriptors, "raised", lambda: limit)
-    values: dict[str, Any] = {"database_url": "postgresql://x", "amqp_url": "amqp://x", "spool_dir": tmp_path}
-    ports: dict[str, Any] = {"port": 0, "ops_port": 0, "ocpp_port": 0}
-    settings = PreauthSettings(**values, **ports, steve_ocpp_url="ws://steve/x")
-    assert settings.ocpp_max_chargers == 5000
-    service, _, _ = wire(settings)
-    [gateway] = [part for part in service.parts if part.name == "gateway"]
-    assert gateway.config.max_chargers == holds  # type: ignore[attr-defined]
-    note = await service.notes["descriptors"]()
-    assert note is None if told is None else told in (note or "")
-    assert "descriptors" not in service.checks, "it is ready all the same"
