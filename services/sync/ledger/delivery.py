@@ -260,7 +260,6 @@ class Delivery:
         if words is None or not await self._is_well():
             await self._put_off(batch, error, blamed=to_blame)
             return to_blame
-        self._ingestion.forget(batch)
         await self._hold(batch, "lago_fails_on_it", words)
         return True
 
@@ -321,6 +320,7 @@ class Delivery:
             )
             await store.mark_billed(tx, {(one.steve_id, one.transaction_pk) for one in mine})
             await self._outbox.add_each(tx, by_itself(map(_synced, mine), LAGO))
+        self._ingestion.forget(entries)
 
     async def _hold(self, entries: Sequence[Entry], reason: str, explanation: str) -> None:
         now = self._clock()
@@ -341,6 +341,7 @@ class Delivery:
                 if (why := sessions.get((one.steve_id, one.transaction_pk)))
             ]
             await self._outbox.add_each(tx, by_itself(held, LAGO))
+        self._ingestion.forget(entries)
 
     async def _put_off(self, entries: Sequence[Entry], error: UpstreamError, *, blamed: bool = False) -> None:
         """It may have been stored or not: the same events go again, later."""

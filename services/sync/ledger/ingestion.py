@@ -70,7 +70,7 @@ class Ingestion:
         return False
 
     def forget(self, entries: Sequence[Entry]) -> None:
-        """These are held, or tried apart from each other: what is failing is told without them."""
+        """Lago has these after all, or they are held, or tried apart: what is failing is told without them."""
         self._failing -= {one.key for one in entries}
         if not self._failing:
             self._is_well()

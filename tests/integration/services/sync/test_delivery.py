@@ -18,7 +18,7 @@ from services.sync.lago.models import StoredEvent, UsageEvent
 from services.sync.ledger import delivery
 from services.sync.ledger.store import Entry
 from services.sync.ledger.tables import entry
-from services.sync.upstreams.errors import RefusedError, UpstreamError
+from services.sync.upstreams.errors import RefusedError, UnavailableError, UpstreamError
 from shared.contracts.requests.sync_work import StartRun
 from tests.integration.services.sync.conftest import ADA, LAGO_SEED, Build, World, a_replica, ago, eventually
 
@@ -323,6 +323,32 @@ async def test_what_fails_in_another_replica_fails_too(world: World) -> None:
     await only(late)
     await turns(world)
     assert world.counted() == (7_000, 3)
+
+
+async def test_a_lago_that_takes_events_and_says_otherwise_is_back_once_they_are_found(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a proxy gave up on it, Lago counts as lost until its events are read back: it did not fail on them."""
+    await world.link("A")
+    lago = world.rooms.lago
+    send = lago.send
+
+    async def too_long(events: Sequence[UsageEvent]) -> BatchRefused | None:
+        await send(events)
+        raise UnavailableError("lago", "server_error", "answered 504")
+
+    monkeypatch.setattr(lago, "send", too_long)
+    for _ in range(2):
+        world.charge("A", 1_000)
+        await turns(world, 1)
+    await lago.probe()
+    assert world.rooms.health.standing("lago").state == "lost"
+    monkeypatch.undo()
+    await turns(world, 1)
+    assert world.rooms.health.standing("lago").state == "ok"
+    rows = await world.rows("SELECT state, delivered_by FROM sync.ledger_entry")
+    assert {(row.state, row.delivered_by) for row in rows} == {("delivered", "read_back")}
+    assert world.counted() == (2_000, 2)
 
 
 @pytest.mark.parametrize(
