@@ -192,7 +192,10 @@ class Login:
                 raise rules.ScanOver(_REVOKED)
             if row.presence == "qr" and not await qr.hold(tx, row.charge_box_id, row.armed_at):
                 raise rules.ScanOver(_ROTATED)
-            if not await store.consume(tx, row.pairing_id, result="refused" if reason else "login", at=at):
+            if with_pin:
+                await browsers.hold(tx, browser)
+            used = await store.consume(tx, row.pairing_id, result="refused" if reason else "login", at=at)
+            if used is None:
                 raise rules.AlreadyUsed("This scan was used already. Start again.")
             if reason is not None:
                 await self._tell_refused(tx, row, reason, cause)
@@ -210,6 +213,8 @@ class Login:
                         "seen_at": at,
                     },
                 )
+                # By the name that it has now: another scan of its may have been completed while sync was asked.
+                browser = used.browser
                 if with_pin:
                     bound = await browsers.renew(tx, browser, at)
                     browser = digest(bound)

@@ -43,8 +43,8 @@ async def states(tx: Read, pairing_ids: list[UUID]) -> dict[UUID, tuple[str, int
     return {row.pairing_id: (row.state, len(row.passed_by)) for row in found}
 
 
-async def consume(tx: Write, pairing_id: UUID, *, result: str, at: datetime) -> bool:
-    """Use an intercepted login, once; False when somebody else was faster, or it is no login."""
+async def consume(tx: Write, pairing_id: UUID, *, result: str, at: datetime) -> Row | None:
+    """Use an intercepted login, once: the scan. None when somebody else was faster, or it is no login."""
     statement = (
         pairing.update()
         .where(
@@ -53,9 +53,10 @@ async def consume(tx: Write, pairing_id: UUID, *, result: str, at: datetime) -> 
             pairing.c.purpose == "login",
         )
         .values(state="consumed", result=result, ended_at=at)
-        .returning(pairing.c.pairing_id)
+        .returning(pairing)
     )
-    return (await tx.execute(statement)).first() is not None
+    found: Row | None = (await tx.execute(statement)).first()
+    return found
 
 
 async def give_up(tx: Write, *, told_before: datetime, at: datetime) -> list[Row]:

@@ -1,11 +1,13 @@
 """Binding a phone at a kiosk, and how somebody might get another one bound."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 from shared.contracts.requests.preauth import SetCardPin
@@ -138,3 +140,46 @@ async def test_only_who_signed_in_at_a_kiosk_may_bind(preauth: Preauth, sync: Sy
             assert "another site" in answer.text
     assert preauth.rows("SELECT 1 FROM binding_offer") == []
     assert len(preauth.rows("SELECT 1 FROM bound_browser")) == 1
+
+
+@pytest.mark.parametrize("how", ["a kiosk's offer", "the PIN"])
+async def test_a_phone_that_is_bound_keeps_its_other_scans(
+    preauth: Preauth, kiosk: httpx.AsyncClient, how: str
+) -> None:
+    """In two other tabs a scan waits for a card, and one that was taken for its login: both go on, and without a PIN;
+    what the phone held before opens neither. The login that bound it is told again to who asks with that.
+    """
+    await preauth.done(SetCardPin(id_tag=CARD, pin="2468"))
+    keys = {charger: await qr_of(preauth, charger) for charger in ("here", "taken", "waits")}
+    async with browser(preauth) as phone, browser(preauth) as before:
+        here = await scan(preauth, phone, charger="here", key=keys["here"])
+        taken = await scan(preauth, phone, charger="taken", key=keys["taken"])
+        waits = (await arm(phone, "waits", key=keys["waits"])).json()["pairing_id"]
+        before.cookies.update(phone.cookies)
+        if how == "the PIN":
+            assert (await log_in(phone, here, pin="2468")).status_code == 200
+            assert (await log_in(before, here)).status_code == 200
+        else:
+            assert await bind(phone, await offered(kiosk)) == 200
+        for pairing_id in (taken, waits):
+            assert (await before.get(f"/api/pairings/{pairing_id}")).status_code == 404
+        assert (await log_in(phone, taken)).status_code == 200
+        assert await preauth.tap(CARD, "waits") == "BLOCKED"
+        await preauth.until("SELECT 1 FROM pairing WHERE pairing_id = %s AND state = 'intercepted'", waits)
+        assert (await log_in(phone, waits)).status_code == 200
+    assert [event["data"]["device"] for event in preauth.events("login.new_device")] == ["kiosk", "browser"]
+
+
+async def test_two_scans_of_a_phone_are_completed_at_once(
+    preauth: Preauth, kiosk: httpx.AsyncClient, database: TestDatabase
+) -> None:
+    """Each with the PIN, so that each gives the phone a new name, and the other's scan with it: one after the other."""
+    await preauth.done(SetCardPin(id_tag=CARD, pin="2468"))
+    keys = {charger: await qr_of(preauth, charger) for charger in ("A", "B")}
+    async with browser(preauth) as phone:
+        scans = [await scan(preauth, phone, charger=charger, key=key) for charger, key in keys.items()]
+        with psycopg.connect(database.admin_url) as holding:
+            await asyncio.to_thread(holding.execute, "LOCK TABLE preauth.driver_session IN SHARE MODE")
+            both = [asyncio.create_task(log_in(phone, one, pin="2468")) for one in scans]
+            await preauth.until("SELECT FROM pg_locks WHERE NOT granted HAVING count(*) = 2")
+        assert [answer.status_code for answer in await asyncio.gather(*both)] == [200, 200]
