@@ -141,6 +141,8 @@ class Mirror:
             return []
         # The card before its links, as commands take them. One of them may have written to it meanwhile.
         row = await store.locked(tx, row.id_tag)
+        # What it wrote since the answer came is not from a clock that is ahead.
+        now = self._clock()
         if not _is_news(row, asked_at, now) or _is_same(row, seen, now):
             return []
         before = row._asdict()

@@ -1,9 +1,12 @@
 """A tag that is deleted in SteVe, and made again under the same idTag for somebody else."""
 
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
+from services.sync.cards import store
 from services.sync.cards.problems import CannotUndo
 from services.sync.steve.models import Tag
 from shared.contracts.requests.sync import LinkCard
@@ -16,6 +19,7 @@ from shared.contracts.requests.sync_cards import (
     UndoChange,
     UnlinkCard,
 )
+from shared.database.engine import Read
 from shared.runtime.clock import utc_now
 from tests.integration.services.sync.conftest import World
 from tests.integration.services.sync.test_cards import do, undo
@@ -203,6 +207,30 @@ async def test_a_look_while_steve_is_asked_for_a_command_finds_the_other_tag_onc
     pk = await charged(world)
     assert await settled(world, pk) == ("synced", None)
     assert (world.counted("sub_ada"), world.counted("sub_bob")) == ((0, 0), (4_000, 1))
+
+
+async def test_an_answer_of_before_does_not_undo_a_command(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor where the command is done while the answer is being noted: the new tag's parent is the one that it was given
+    last.
+    """
+    await below_adas(world)
+    await world.link("OTHER", **BOB_BY_NAME)
+    delete(world)
+    world.steve.state.add_tag("A", parent_id_tag="PARENT")
+    read = store.rows
+
+    async def later(tx: Read, id_tags: Sequence[str] | None = None) -> dict[str, Any]:
+        found = await read(tx, id_tags)
+        monkeypatch.undo()
+        await do(world, ChangeParent(id_tag="A", parent_id_tag="OTHER"))
+        world.clock.advance(minutes=1)
+        return found
+
+    monkeypatch.setattr(store, "rows", later)
+    await world.rooms.mirror.refresh()
+    pk = await charged(world)
+    assert await settled(world, pk) == ("synced", None)
+    assert (await world.session(pk)).owner_customer == "cus_bob"
 
 
 async def test_a_card_that_is_created_again_here_is_nobodys(world: World) -> None:
