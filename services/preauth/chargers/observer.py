@@ -273,6 +273,7 @@ class Observer:
                     transaction_id=seen.transaction_id,
                     stopped_at=seen.stopped_at,
                     seen_at=seen.at,
+                    live=True,
                 )
 
 

@@ -27,6 +27,8 @@ KEPT: Final = timedelta(days=7)
 AHEAD: Final = timedelta(minutes=1)
 # A station may round its times, and what it tells takes a moment.
 ROUNDED: Final = timedelta(seconds=10)
+# A session is known so soon after it began; one that had run for longer may have begun while its charger was offline.
+KNOWN_WITHIN: Final = timedelta(seconds=120)
 _NOT_STARTED: Final = frozenset({"rejected", "not_connected", "failed"})
 
 
@@ -77,6 +79,7 @@ class Projections:
             charge_box_id=event.charge_box_id,
             transaction_id=transaction_id,
             stopped_at=event.stopped_at,
+            seen_at=self._seen_at(envelope),
             energy_wh=None if event.stop_wh is None or event.start_wh is None else event.stop_wh - event.start_wh,
         )
 
@@ -177,9 +180,9 @@ async def session_started(
             known.id_tag == id_tag,
             known.session.is_(None),
         )
-        await tx.execute(
-            nameless.values(session=session, seen_running=sa.or_(known.seen_running, sa.literal(seen_running)))
-        )
+        # Whether one that the gateway saw end had run before our eyes, was said then.
+        ran = sa.or_(known.seen_running, sa.and_(sa.literal(seen_running), known.stopped_at.is_(None)))
+        await tx.execute(nameless.values(session=session, seen_running=ran))
 
 
 async def session_stopped(
@@ -188,11 +191,17 @@ async def session_stopped(
     charge_box_id: str,
     transaction_id: int,
     stopped_at: datetime,
+    seen_at: datetime,
+    live: bool = False,
     energy_wh: int | None = None,
-    seen_at: datetime | None = None,
 ) -> None:
-    """A session ended; what flowed is known where its meter was read at both ends. `seen_at`: as the gateway saw it."""
-    ran = stopped_at - open_session.c.station_started_at
+    """A session ended; what flowed is known where its meter was read at both ends. `live`: the gateway saw it pass.
+
+    The station's clock tells how long it ran, whatever it says the time was. Where that is far longer than it was seen,
+    it was not seen from its beginning, though SteVe had no end of it for the moment between two messages.
+    """
+    seen_running = open_session.c.seen_running
+    unseen = stopped_at - open_session.c.station_started_at - (sa.literal(seen_at) - open_session.c.started_at)
     await tx.execute(
         open_session.update()
         .where(
@@ -202,15 +211,11 @@ async def session_stopped(
         .values(
             stopped_at=sa.func.coalesce(open_session.c.stopped_at, stopped_at),
             energy_wh=sa.func.coalesce(energy_wh, open_session.c.energy_wh),
-            seen_running=sa.or_(
-                open_session.c.seen_running,
+            seen_running=sa.case(
                 # That it ended now only the first word of its end says.
-                sa.and_(
-                    open_session.c.stopped_at.is_(None),
-                    ran <= sa.literal(seen_at) - open_session.c.started_at + ROUNDED,
-                )
-                if seen_at is not None
-                else sa.false(),
+                (open_session.c.stopped_at.is_not(None), seen_running),
+                (unseen > KNOWN_WITHIN, sa.false()),
+                else_=sa.or_(seen_running, unseen <= ROUNDED) if live else seen_running,
             ),
         )
     )

@@ -49,6 +49,14 @@ class Blocked:
     energy_wh: int | None = None
     of_before: bool = False
     """That session's start came before the tap; or it had ended when it was first seen, and may have been long ago."""
+    dated_elsewhere: bool = False
+    """It was first seen then, but its station says that it began at another time, which tells nothing until it ends:
+    then it is known how long it ran."""
+
+    @property
+    def may_be_of_before(self) -> bool:
+        """A charger that was offline may have begun it long before, and only now have told of it."""
+        return self.of_before or (self.dated_elsewhere and self.session_stopped_at is None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +69,7 @@ def needs_sight(tap: Blocked, now: datetime) -> bool:
     """Whether it is time to ask if what nobody told of has not happened: that a session began, or that it ended."""
     if tap.session_started_at is None:
         return now >= tap.told_at + BELONGS
-    if tap.of_before:
+    if tap.may_be_of_before:
         return False
     return tap.session_stopped_at is None and now >= tap.session_started_at + STILL_OPEN
 
@@ -96,7 +104,7 @@ def _explained(tap: Blocked, now: datetime) -> str | None:
 
 
 def _ignored(tap: Blocked, started_at: datetime, known_until: datetime | None) -> str | None:
-    if tap.of_before:
+    if tap.may_be_of_before:
         return None
     if tap.energy_wh is not None and tap.energy_wh > 0:
         return f"{tap.energy_wh} Wh flowed"

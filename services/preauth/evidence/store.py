@@ -6,7 +6,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from services.preauth.decision.projections import transaction_id_of
+from services.preauth.decision.projections import KNOWN_WITHIN, transaction_id_of
 from services.preauth.evidence.rules import AHEAD, BELONGS, KNOWN_LATE, Blocked, Judgement, may_have_begun
 from services.preauth.tables import open_session, override_outcome, pairing, rate_told, remote_start, session_stop, tap
 from shared.database.engine import Read, Write
@@ -49,6 +49,9 @@ async def unjudged(tx: Read, *, since: datetime, limit: int) -> list[tuple[Row, 
         .correlate(tap, session)
     )
     of_before = sa.or_(~seen_then & ~told_then, started_before)
+    near = session.c.station_started_at.between(
+        session.c.started_at - KNOWN_WITHIN, session.c.started_at + KNOWN_WITHIN
+    )
     theirs = (
         sa.select(
             session.c.transaction_id,
@@ -57,6 +60,7 @@ async def unjudged(tx: Read, *, since: datetime, limit: int) -> list[tuple[Row, 
             # The station's clock tells how long it was, whatever it says the time was.
             (began_at + (session.c.stopped_at - session.c.station_started_at)).label("stopped_at"),
             of_before.label("of_before"),
+            sa.not_(sa.or_(told_then, near)).label("dated_elsewhere"),
         )
         .where(
             session.c.charge_box_id == tap.c.charge_box_id,
@@ -103,6 +107,7 @@ async def unjudged(tx: Read, *, since: datetime, limit: int) -> list[tuple[Row, 
             theirs.c.stopped_at,
             theirs.c.energy_wh,
             theirs.c.of_before,
+            theirs.c.dated_elsewhere,
             let_through.label("let_through"),
             asked.label("asked"),
         )
@@ -144,6 +149,7 @@ async def unjudged(tx: Read, *, since: datetime, limit: int) -> list[tuple[Row, 
                 session_stopped_at=row.stopped_at,
                 energy_wh=row.energy_wh,
                 of_before=bool(row.of_before),
+                dated_elsewhere=bool(row.dated_elsewhere),
             ),
         )
         for row in rows

@@ -66,19 +66,23 @@ async def seen_passing(preauth: Preauth, pk: int, began_at: datetime, *, ran_s: 
             transaction_id=pk,
             stopped_at=began_at + timedelta(seconds=ran_s),
             seen_at=preauth.clock(),
+            live=True,
         )
 
 
 @pytest.mark.parametrize("ago", [timedelta(hours=2), timedelta(hours=30)], ids=str)
 @pytest.mark.parametrize("via_gateway", [False, True])
+@pytest.mark.parametrize("between", [False, True])
 async def test_a_session_of_long_ago_that_is_told_of_late_accuses_nobody(
     preauth: Preauth,
     sync: SyncDouble,
     ago: timedelta,
     via_gateway: bool,  # noqa: FBT001
+    between: bool,  # noqa: FBT001
 ) -> None:
     """A charger that was offline tells what it had done, just after the same card was scanned there: it had ended
-    before, so nobody can say that Blocked was ignored, nor that it was honoured.
+    before, so nobody can say that Blocked was ignored, nor that it was honoured. Not even where sync looked just
+    between its start and its end, and found it running.
     """
     await intercepted(preauth)
     began_at = preauth.clock() - ago
@@ -87,6 +91,12 @@ async def test_a_session_of_long_ago_that_is_told_of_late_accuses_nobody(
     uploaded = TransactionStarted(
         session="steve:1", charge_box_id=CP, id_tag="04A1", connector_id=1, started_at=began_at, start_wh=1000
     )
+    if between:
+        await session_at(preauth, 1, "04A1", began_at)
+        # The end is told of after it would have been open for too long.
+        preauth.clock.ahead += timedelta(seconds=95)
+        sync.steve_at = preauth.clock()
+        await judge(preauth)
     await stop(preauth, uploaded, energy_wh=9000, after_s=3600)
     for minutes in (1, 5):
         preauth.clock.ahead += timedelta(minutes=minutes)
@@ -95,6 +105,30 @@ async def test_a_session_of_long_ago_that_is_told_of_late_accuses_nobody(
     assert preauth.rows("SELECT outcome FROM override_outcome") == [{"outcome": "explained"}]
     assert preauth.rows("SELECT honours_override FROM charger") == [{"honours_override": "unknown"}]
     assert preauth.events("scan.interception_ignored") == []
+
+
+async def test_a_session_that_began_offline_and_goes_on_accuses_nobody(preauth: Preauth, sync: SyncDouble) -> None:
+    """Begun two hours before the scan, told of just after it, and still running: it is not taken for one that ignored
+    its Blocked, for which the watchdog would stop it. One that its station dates to the scan is.
+    """
+    await intercepted(preauth)
+    offline = await session_at(preauth, 1, "04A1", preauth.clock() - timedelta(hours=2))
+    await intercepted(preauth, "04B1")
+    await session_at(preauth, 2, "04B1", preauth.clock() - timedelta(seconds=20))
+    for _ in range(2):
+        preauth.clock.ahead += timedelta(minutes=3)
+        sync.steve_at = preauth.clock()
+        await judge(preauth)
+    assert preauth.rows("SELECT transaction_id FROM override_outcome WHERE outcome = 'ignored'") == [
+        {"transaction_id": 2}
+    ]
+    await stop(preauth, offline, energy_wh=9000, after_s=7200 + 360)
+    await judge(preauth)
+    assert preauth.rows("SELECT outcome FROM override_outcome ORDER BY outcome") == [
+        {"outcome": "explained"},
+        {"outcome": "ignored"},
+    ]
+    assert len(preauth.events("scan.interception_ignored")) == 1
 
 
 async def test_a_session_that_ran_before_the_gateways_eyes_counts_without_sync(preauth: Preauth) -> None:

@@ -110,6 +110,19 @@ def test_a_session_that_may_have_been_before_accuses_nobody_and_praises_nobody()
 
 
 @pytest.mark.parametrize(
+    ("stopped", "energy_wh", "outcome"), [(None, None, None), (after(30), 900, "ignored"), (after(90), 0, "ignored")]
+)
+def test_a_session_that_its_station_dates_elsewhere_is_judged_by_its_end(
+    stopped: datetime | None, energy_wh: int | None, outcome: str | None
+) -> None:
+    """It may have begun while its charger was offline: while it runs it accuses nobody, however long."""
+    known = replace(OPEN, dated_elsewhere=True, session_stopped_at=stopped, energy_wh=energy_wh)
+    judgement = judge(known, after(3600), known_until=after(3600))
+    assert (judgement.outcome if judgement else None) == outcome
+    assert not needs_sight(known, after(3600))
+
+
+@pytest.mark.parametrize(
     ("scans", "usual", "unusual"), [(5, 0.0, False), (6, 0.0, True), (20, 5.0, False), (21, 5.0, True)]
 )
 def test_a_rate_is_unusual_by_far_more_than_usual(scans: int, usual: float, unusual: bool) -> None:  # noqa: FBT001
