@@ -456,7 +456,8 @@ async def test_a_tap_that_both_ways_saw_is_replayed_as_one(
     written = 0
     for _ in range(2):
         async with preauth.service.database.write() as tx:
-            written += len(await replay(tx, taps))
+            rows_written, _ = await replay(tx, taps)
+            written += len(rows_written)
     found = preauth.rows("SELECT via, also_via FROM tap ORDER BY received_at")
     assert [(row["via"], row["also_via"]) for row in found] == rows
     # Each row that is returned becomes an event.
