@@ -9,6 +9,8 @@ from typing import Final
 SAID_TWICE_AFTER: Final = timedelta(minutes=1)
 
 
+# What is said to be asked for so long from now was asked by a process whose clock was ahead, and nobody knows when.
+AHEAD: Final = timedelta(minutes=1)
 # Lago cuts most times to the second when it answers.
 SECOND: Final = timedelta(seconds=1)
 
@@ -72,6 +74,10 @@ class Subscribed:
     currency: str | None = None
     # When Lago first said that it has none at all.
     gone_at: datetime | None = None
+
+    def is_older(self, now: datetime, age: timedelta) -> bool:
+        """Whether Lago has to be asked again, to know what it said within that time."""
+        return not -AHEAD < now - self.checked_at < age
 
     def life(self) -> Life | None:
         """Its own time; None where Lago knows none, or none that has begun."""

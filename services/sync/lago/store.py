@@ -17,9 +17,10 @@ async def subscribed(tx: Read, ids: Collection[str]) -> dict[str, Subscribed]:
     return {row.external_subscription_id: Subscribed(**row._asdict()) for row in await tx.execute(statement)}
 
 
-async def keep_subscribed(tx: Write, answers: Sequence[Mapping[str, Any]]) -> None:
+async def keep_subscribed(tx: Write, answers: Sequence[Mapping[str, Any]], now: datetime) -> None:
     """Keep what Lago said. Where it knows none any more, what it said before stays, with its end, and when it first
-    said so. An answer to an earlier question than that of what is kept says nothing new.
+    said so. An answer to an earlier question than that of what is kept says nothing new, unless that one is still to
+    come: then a clock was ahead.
     """
     for values in sorted(answers, key=lambda one: str(one["external_subscription_id"])):
         statement = insert(subscription).values(**values)
@@ -33,7 +34,9 @@ async def keep_subscribed(tx: Write, answers: Sequence[Mapping[str, Any]]) -> No
                         else_=sa.func.coalesce(subscription.c.gone_at, statement.excluded.gone_at),
                     ),
                 },
-                where=statement.excluded.checked_at >= subscription.c.checked_at,
+                where=sa.or_(
+                    statement.excluded.checked_at >= subscription.c.checked_at, subscription.c.checked_at > now
+                ),
             )
         )
 

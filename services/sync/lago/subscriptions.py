@@ -46,7 +46,7 @@ class Subscriptions:
         answers = [one for one in await together(map(ask, sorted(ids))) if one is not None]
         if answers:
             async with self._database.write() as tx:
-                await store.keep_subscribed(tx, answers)
+                await store.keep_subscribed(tx, answers, self._clock())
         return {str(one["external_subscription_id"]) for one in answers}
 
     async def _ask(self, external_id: str) -> dict[str, Any]:

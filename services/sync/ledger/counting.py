@@ -120,8 +120,12 @@ class Counting:
             delivered[name] = max(delivered.get(name, one.delivered_at), one.delivered_at)
         async with self._database.read() as tx:
             known = await subscribed(tx, delivered)
-        since = self._clock() - BELIEVED_FOR
-        old = {name for name, at in delivered.items() if name not in known or known[name].checked_at <= max(at, since)}
+        now = self._clock()
+        old = {
+            name
+            for name, at in delivered.items()
+            if name not in known or known[name].is_older(now, min(now - at, BELIEVED_FOR))
+        }
         answered = await self._subscriptions.refresh(old) if old else set[str]()
         if answered:
             async with self._database.read() as tx:

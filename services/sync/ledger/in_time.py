@@ -16,7 +16,7 @@ WAITED: Final = timedelta(minutes=1)
 def is_doubtful(believed: Subscribed | None, now: datetime, *, waited: bool) -> bool:
     """Whether Lago has to be asked again before an event is sent: its period may be over since, or it has ended."""
     believed_for = BELIEVED_OF_WAITING_FOR if waited else BELIEVED_FOR
-    if believed is None or not believed.active or now - believed.checked_at > believed_for:
+    if believed is None or not believed.active or believed.is_older(now, believed_for):
         return True
     return any(over is not None and over <= now for over in (believed.period_to, believed.ended_at))
 

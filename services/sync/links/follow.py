@@ -42,7 +42,7 @@ class Follow:
         async with self._database.read() as tx:
             names = await store.linked_subscriptions(tx, now)
             known = await subscribed(tx, names)
-        stale = {name for name in names if name not in known or now - known[name].checked_at >= ASK_EVERY}
+        stale = {name for name in names if name not in known or known[name].is_older(now, ASK_EVERY)}
         if stale:
             await self._subscriptions.refresh(stale)
             async with self._database.read() as tx:

@@ -35,9 +35,9 @@ async def test_an_older_answer_does_not_undo_a_newer_one(world: World, monkeypat
     assert await early == {"sub_ada"}
     [row] = await world.rows("SELECT active FROM sync.subscription")
     assert not row.active
-    one = world.charge("A", 2_000, start_at=world.clock(), stop_at=world.clock())
+    one = world.charge("A", 400, start_at=world.clock(), stop_at=world.clock())
     await world.turn()
-    assert (await world.session(one.pk)).billing == "held"
+    assert (await world.session(one.pk)).hold_reason == "after_subscription"
     assert world.counted() == (0, 0)
 
 
@@ -56,3 +56,21 @@ async def test_nothing_is_asked_any_more_once_asking_has_failed(world: World, mo
     with pytest.raises(RuntimeError):
         await world.rooms.subscriptions.refresh({"sub_ada", "sub_bob"})
     assert answered == ["sub_bob"]
+
+
+async def test_an_answer_dated_ahead_hides_none_that_follow(world: World) -> None:
+    """What a process kept whose clock was ahead is asked for again, and gives way to any answer since: the subscription
+    that ended ends its link, and what comes after its end is held.
+    """
+    await world.link("A")
+    world.clock.advance(days=1)
+    assert await world.rooms.subscriptions.refresh({"sub_ada"}) == {"sub_ada"}
+    world.clock.advance(days=-1)
+    lifecycle.terminate(world.lago.state, "sub_ada")
+    world.clock.advance(seconds=2)
+    one = world.charge("A", 400, start_at=world.clock(), stop_at=world.clock())
+    await world.turn()
+    assert (await world.session(one.pk)).hold_reason == "after_subscription"
+    assert world.counted() == (0, 0)
+    [row] = await world.rows("SELECT active, checked_at FROM sync.subscription")
+    assert (row.active, row.checked_at <= world.clock()) == (False, True)

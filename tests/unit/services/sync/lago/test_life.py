@@ -93,3 +93,10 @@ def test_the_time_of_what_is_known(given: dict[str, object], life: Life | None) 
     """There is none where Lago said that it has no such subscription, or none that has begun."""
     values = {"external_customer_id": "ada", "started_at": START, "period_from": START, **given}
     assert Subscribed("sub", checked_at=after(END, hours=1), **values).life() == life  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ahead_s", [59, 61])
+def test_what_is_dated_ahead_is_not_believed(ahead_s: int) -> None:
+    """An answer that clocks beside each other may date so is believed, one from further ahead is not."""
+    known = Subscribed("sub", True, after(START, seconds=ahead_s))
+    assert known.is_older(START, timedelta(minutes=30)) == (ahead_s > 60)
