@@ -61,6 +61,8 @@ class Arming:
             async with self._turns.of(f"source {driver.source}", f"charger {charge_box_id}"):
                 return await self._arm_as_driver(charge_box_id, connector_id, driver)
         except NoTurn:
+            # Who has the turn may wait for a database that is away. Then this says so, too.
+            await self._database.ready()
             raise rules.TooManyScans(
                 "Many scans are started here at the same time. Try again in a moment.", retry_after_s=RETRY_AFTER_S
             ) from None

@@ -6,6 +6,7 @@ Arming from afar and a stolen QR code are tested with presence, a copied pairing
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ import psycopg
 import pytest
 
 from services.preauth.login.browser import BROWSER_COOKIE
+from services.preauth.pairing import arming
 from shared.contracts.requests.preauth import EnrolKiosk, SetCardPin
+from shared.database import engine
 from tests.databases import TestDatabase
 from tests.integration.services.preauth.driving import CARD, CP, arm, browser, kiosk_of, log_in, qr_of, scan
 from tests.integration.services.preauth.sync_double import SyncDouble
@@ -115,6 +118,33 @@ async def test_a_flood_of_scans_holds_up_nobody_else(database: TestDatabase, tmp
         statuses = [answer.status_code for answer in await flood]
     assert len(waiting) == 1
     assert (statuses.count(201), statuses.count(429)) == (10, 90)
+
+
+async def test_who_waits_too_long_for_a_turn_is_told_why(
+    database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a scan from there that does not come to an end: that many are started. While no connection is to be had:
+    that, also to those who only waited for their turn meanwhile.
+    """
+    monkeypatch.setattr(engine, "WAIT_FOR_CONNECTION_S", 0.4)
+    monkeypatch.setattr(arming, "WAIT_S", 0.4)
+    async with running(database, tmp_path, cooldown_s=0) as preauth, browser(preauth) as phone:
+        key = await qr_of(preauth)
+        with psycopg.connect(database.admin_url) as holding:
+            holding.execute("SELECT pg_advisory_lock(hashtextextended('preauth.budget 127.0.0.1', 0))")
+            first = asyncio.create_task(arm(phone, key=key))
+            await preauth.until("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+            async with asyncio.timeout(2):
+                second = await arm(phone, key=key)
+            assert (second.status_code, second.json()["code"]) == (429, "too_many_scans")
+            assert not first.done()
+        assert (await first).status_code == 201
+        pool = preauth.service.database.pool
+        async with AsyncExitStack() as all_of_them:
+            for _ in range(pool.max_size):
+                await all_of_them.enter_async_context(pool.connection(timeout=5))
+            answers = await asyncio.gather(*(arm(phone, key=key) for _ in range(5)))
+        assert [(one.status_code, one.json()["code"]) for one in answers] == [(503, "unavailable")] * 5
 
 
 async def test_a_flood_of_calls_that_nobody_signed_is_no_tap(preauth: Preauth) -> None:

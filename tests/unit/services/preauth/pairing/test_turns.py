@@ -39,7 +39,7 @@ async def test_nobody_waits_for_ever() -> None:
     first = asyncio.create_task(use(turns, "1", done=done, until=over))
     await asyncio.sleep(0)
     with pytest.raises(NoTurn):
-        await use(turns, "A", "1", done=done, until=over)
+        await asyncio.wait_for(use(turns, "A", "1", done=done, until=over), 2)
     over.set()
     await use(turns, "A", done=done, until=over)
     await first
