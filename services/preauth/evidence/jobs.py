@@ -78,7 +78,10 @@ class Evidence:
     async def session_told(self, tx: Write, event: TransactionStarted | TransactionStopped, _: Envelope) -> None:
         """Put the session, which is among the known ones already, beside the tap that it followed."""
         found = await store.session_named(tx, event.charge_box_id, event.session)
-        if found is not None:
+        if found is None:
+            return
+        # By its end the card's last tap may be the one that ended it.
+        if isinstance(event, TransactionStarted) or not await store.is_noted(tx, found, within=self._session_within):
             await store.note_session(tx, found, within=self._session_within)
 
     async def taps_came_late(self, tx: Write, rows: Sequence[store.Row]) -> None:

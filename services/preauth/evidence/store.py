@@ -209,6 +209,19 @@ async def session_named(tx: Read, charge_box_id: str, session: str) -> Row | Non
     return (await tx.execute(statement)).first()
 
 
+async def is_noted(tx: Read, found: Row, *, within: timedelta) -> bool:
+    """Whether the session is beside a tap already."""
+    times = may_have_begun(found.station_started_at, found.started_at, seen_running=True)
+    noted = sa.exists().where(
+        tap.c.id_tag == found.id_tag,
+        tap.c.charge_box_id == found.charge_box_id,
+        tap.c.session == found.session,
+        tap.c.received_at > min(times) - within,
+        tap.c.received_at <= max(times) + BEFORE_ITS_TAP,
+    )
+    return bool((await tx.execute(sa.select(noted))).scalar_one())
+
+
 async def note_session(tx: Write, found: Row, *, within: timedelta) -> None:
     """Put a session beside the tap that it followed: the card's last Authorize, and last start, that passed there."""
     times = may_have_begun(found.station_started_at, found.started_at, seen_running=found.seen_running)

@@ -155,6 +155,19 @@ async def test_a_session_whose_start_came_before_the_tap_accuses_nobody(preauth:
     assert preauth.events("scan.interception_ignored") == []
 
 
+async def test_the_tap_that_ended_a_session_did_not_begin_it(preauth: Preauth) -> None:
+    """A card is tapped, charges, and is tapped again at once: the session stays beside the tap that it followed."""
+    assert await preauth.tap("04A1", CP) is None
+    await preauth.until("SELECT FROM tap WHERE told = 'passed'")
+    preauth.clock.ahead += timedelta(seconds=5)
+    started = await session_at(preauth, 1, "04A1", preauth.clock())
+    preauth.clock.ahead += timedelta(seconds=20)
+    assert await preauth.tap("04A1", CP) is None
+    await preauth.until("SELECT FROM tap WHERE told = 'passed' HAVING count(*) = 2")
+    await stop(preauth, started, energy_wh=10, after_s=20)
+    assert preauth.rows("SELECT session FROM tap ORDER BY received_at") == [{"session": "steve:1"}, {"session": None}]
+
+
 async def test_a_session_that_sync_found_finished_stands_beside_its_tap(preauth: Preauth) -> None:
     """While sync was away a session began and ended: once told of, it is put beside its tap all the same."""
     assert await preauth.tap("04A1", CP) is None
