@@ -32,6 +32,7 @@ class Health:
 
     def __init__(self, database: Database, outbox: Outbox, *, clock: Clock, new_id: NewId) -> None:
         self._database, self._outbox, self._clock, self._new_id = database, outbox, clock, new_id
+        self._me = new_id()
         self._standings = {name: Standing("unknown", clock()) for name in UPSTREAMS}
         self._written: dict[Upstream, Standing] = {}
         self._objections: dict[Upstream, dict[str, UpstreamError]] = {name: {} for name in UPSTREAMS}
@@ -97,7 +98,10 @@ class Health:
     async def _tell(self, tx: Write, upstream: Upstream, standing: Standing, *, first: bool) -> None:
         """Write the standing; the event goes out where the house's state changes, not only this replica's."""
         assert standing.checked_at is not None  # noqa: S101 - see _write
-        row = await store.locked(tx, upstream)
+        row = await store.locked(tx, upstream, self._me)
+        if row is not None and row.anothers and row.state == "lost" and row.reason != standing.reason:
+            # What this replica has not noticed, or calls by another name, is for the one to end that tells of it.
+            return
         before = row.state if row is not None else "ok"
         since = row.since if row is not None and row.state == standing.state else standing.since
         await store.put(
@@ -108,6 +112,7 @@ class Health:
             checked_at=standing.checked_at,
             reason=standing.reason,
             explanation=standing.explanation,
+            by=self._me,
         )
         cause = Cause(actor=Actor(kind="upstream", id=upstream), correlation_id=self._new_id())
         changed = standing.state != before or (

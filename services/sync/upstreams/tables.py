@@ -11,5 +11,7 @@ upstream = sa.Table(
     sa.Column("checked_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("reason", sa.Text),
     sa.Column("explanation", sa.Text),
+    sa.Column("told_by", sa.Uuid),
+    sa.Column("told_at", sa.DateTime(timezone=True)),
     sa.CheckConstraint("state IN ('ok', 'lost')", name="state"),
 )

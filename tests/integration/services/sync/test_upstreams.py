@@ -2,14 +2,16 @@
 
 import asyncio
 import contextlib
+from contextlib import AsyncExitStack
 
 import pytest
+import sqlalchemy as sa
 
 from deploy.demo.steve.settings import SteveSettings, SteveVersion
 from services.sync.upstreams.errors import UpstreamError
 from services.sync.upstreams.health import UPSTREAMS
 from shared.contracts.requests.sync import GetUpstreams, ReadCardInSteve
-from tests.integration.services.sync.conftest import ADA, Build, World
+from tests.integration.services.sync.conftest import ADA, Build, World, a_replica
 
 SECRETS = ("pa55word-of-steve", "key-of-steve", "lago-simulator-key")
 
@@ -66,6 +68,31 @@ async def test_a_steve_that_fails_is_lost_by_name_and_comes_back(build_world: Bu
     assert [one.type for one in told] == ["upstream.lost", "upstream.recovered"]
     assert told[0].data["reason"] == reason
     assert world.counted() == (2_000, 2)
+
+
+async def test_a_loss_is_for_whoever_told_of_it_to_end(world: World) -> None:
+    """A replica for which all is well, because it did not try what fails, does not tell of a recovery each time; where
+    the one that told of the loss has died, it does.
+    """
+    async with AsyncExitStack() as stack:
+        _, second = await a_replica(stack, world.settings, world.clock)
+        first, objection = world.rooms.health, UpstreamError("lago", "server_error", "answers 500 to events")
+        first.object_to("lago", "events", objection)
+        second.health.note("lago", None)
+        for _ in range(3):
+            await first._write("lago")
+            await second.health._write("lago")
+            world.clock.advance(seconds=6)
+            first.note("lago", None)
+            second.health.note("lago", None)
+        assert [one.type for one in await world.events("upstream.lost", "upstream.recovered")] == ["upstream.lost"]
+        async with world.service.database.write() as tx:
+            await tx.execute(sa.text("UPDATE sync.upstream SET told_at = told_at - interval '1 minute'"))
+        await second.health._write("lago")
+        assert [one.type for one in await world.events("upstream.recovered")] == ["upstream.recovered"]
+        first.object_to("lago", "events", None)
+        await first._write("lago")
+        assert len(await world.events("upstream.lost", "upstream.recovered")) == 2
 
 
 @pytest.mark.parametrize(
