@@ -105,7 +105,7 @@ def accounts() -> list[Sample]:
             PHONE,
             Me("Gesellschaft für Elektromobilität und Ladeinfrastruktur", (_row(LONG, 2, 3, 1_234_567, "counted"),)),
         ),
-        Sample("me-soon", PHONE, Me("Mara Lindt", ROWS[:2], idle_s=12)),
+        Sample("me-soon", PHONE, Me("Mara Lindt", ROWS[:2], idle_s=180, left_s=12)),
         Sample("kiosk-me", KIOSK, Me("Mara Lindt", ROWS, bindings=BOUND, may_bind=True, idle_s=60)),
         Sample("me-bound", PHONE, Me("Mara Lindt", ROWS[:1], bindings=BOUND)),
         Sample("kiosk-me-unbound", KIOSK, Me("Mara Lindt", ROWS[:1], may_bind=True)),

@@ -101,11 +101,18 @@ def test_the_pages_work_without_scripts(browser: Browser, preview: Preview) -> N
 
 @pytest.mark.parametrize("name", ["kiosk-wait", "kiosk-charges-here"])
 def test_a_kiosk_shows_the_ring_beside_the_words(browser: Browser, preview: Preview, name: str) -> None:
-    """On its side, the words stand at the left and the ring at the right, also while another card passed by."""
+    """On its side, the words stand at the left and the ring at the right, also while another card passed by. Cancel is
+    a button like others, and on the screen.
+    """
     with opened(browser, 1280) as (page, _):
+        page.set_viewport_size({"width": 1280, "height": 800})
         page.goto(f"{preview.address}/{name}")
         words, ring = page.locator("h1").bounding_box(), page.locator(".ring").bounding_box()
         assert words is not None
         assert ring is not None
         assert ring["x"] > words["x"] + words["width"]
         assert ring["y"] < words["y"] + words["height"] < ring["y"] + ring["height"]
+        cancel = page.get_by_role("button", name="Cancel").bounding_box()
+        assert cancel is not None
+        assert cancel["height"] == 72
+        assert cancel["y"] + cancel["height"] < 800
