@@ -108,9 +108,11 @@ class TapDecider:
         try:
             if decision.journalled:
                 self._record(decision, told, at or self._clock(), duration_s)
-            elif told != "passed" or duration_s > self._answer_within_s:
+            else:
                 # In the spool it passed in time.
-                self._spool.amend(self._spooled(tap, decision.tap_id, decision.received_at, decision.reason, told))
+                as_added = told == "passed" and duration_s <= self._answer_within_s
+                given = (tap, decision.tap_id, decision.received_at, decision.reason, told)
+                self._spool.answered(decision.tap_id, None if as_added else self._spooled(*given))
         except Exception:
             # The sweeper closes the row as unknown; nobody is logged in by it.
             log.exception("An answer was not recorded.", action="tap.not_recorded", tap_id=str(decision.tap_id))
@@ -187,7 +189,7 @@ class TapDecider:
 
     def _put_aside(self, tap: Tap, tap_id: UUID, received_at: datetime, reason: Reason) -> None:
         # Before its answer, so that a killed process leaves it behind.
-        self._spool.add(self._spooled(tap, tap_id, received_at, reason, "passed"))
+        self._spool.add(self._spooled(tap, tap_id, received_at, reason, "passed"), open_for_s=OPEN_FOR_S)
 
     def _spooled(self, tap: Tap, tap_id: UUID, received_at: datetime, reason: Reason, told: Told) -> Spooled:
         duration_s = max(0.0, time.monotonic() - tap.arrived)

@@ -1,14 +1,16 @@
 """Taps that the database could not take wait in a file of this process, and are written into the journal later.
 
 One JSON line a tap, from before its answer, which is to pass; where that came to be told otherwise, or late, one more
-line says so, and counts. The lines survive the process; the tap's id makes writing
-them twice harmless. The file is bounded: what does not fit any more, or cannot be read again, is counted, and becomes
-a gap in the journal. The gap has a small file beside it, which the next process adopts as well.
+line says so, and counts. Until it is answered a tap is not read, so that it is written once, as it was told. The lines
+survive the process; the tap's id makes writing them twice harmless. The file is bounded: what does not fit any more, or
+cannot be read again, is counted, and becomes a gap in the journal. The gap has a small file beside it, which the next
+process adopts as well.
 """
 
 import errno
 import fcntl
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,6 +19,7 @@ from typing import Final, Self
 from uuid import UUID
 
 import msgspec
+from msgspec.structs import replace as other_than
 
 from shared.contracts.events.preauth import Told
 from shared.runtime.clock import uuid7
@@ -30,11 +33,14 @@ GAP_SUFFIX: Final = ".gap"
 GAP_BYTES: Final = 256
 # Read in one piece: thousands of taps, and a moment of the loop's time.
 MOST_READ: Final = 1024 * 1024
+# Such a line is no tap of its own, however it was broken.
+_AMENDS: Final = b'{"amends":true,'
 
 
 class Spooled(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A tap without a decision in the journal, and what it was told. Times are UTC."""
 
+    amends: bool = False
     tap_id: UUID
     received_at: datetime
     told_at: datetime
@@ -163,6 +169,8 @@ class Spool:
         self._own: _File | None = None
         self._left: list[_File] = []
         self._reading: _Reading | None = None
+        # Taps in the own file that were not answered yet, and until when that is waited for.
+        self._unanswered: dict[UUID, float] = {}
         self._gap: Gap | None = None
         self._gap_file: _File | None = None
         self._left_gaps: list[tuple[Gap, _File]] = []
@@ -185,17 +193,26 @@ class Spool:
         else:
             self.problem = None
 
-    def add(self, spooled: Spooled) -> bool:
-        """Append a tap; False where it did not fit or could not be written, and is counted as a gap instead."""
+    def add(self, spooled: Spooled, *, open_for_s: float = 0.0) -> bool:
+        """Append a tap; False where it did not fit or could not be written, and is counted as a gap instead.
+
+        It is not read before it is `answered`, or so long is over.
+        """
         if self._append(spooled):
+            if open_for_s > 0:
+                self._unanswered[spooled.tap_id] = time.monotonic() + open_for_s
             return True
         self.miss(spooled.received_at, 1)
         return False
 
-    def amend(self, spooled: Spooled) -> None:
-        """Append what a tap was told after all. Where it does not fit, the tap stays as it was added."""
-        if not self._append(spooled):
-            log.error("What a tap was told could not be spooled.", action="spool.not_amended", told=spooled.told)
+    def answered(self, tap_id: UUID, otherwise: Spooled | None = None) -> None:
+        """A tap was told what was added, or `otherwise`. Where that does not fit, the tap stays as it was added; as one
+        does that was read before, and one that is in the gap.
+        """
+        if self._unanswered.pop(tap_id, None) is None or otherwise is None:
+            return
+        if not self._append(other_than(otherwise, amends=True)):
+            log.error("What a tap was told could not be spooled.", action="spool.not_amended", told=otherwise.told)
 
     def _append(self, spooled: Spooled) -> bool:
         line = self._encoder.encode(spooled) + b"\n"
@@ -217,12 +234,35 @@ class Spool:
         file = next((one for one in self._files() if one.waiting), None)
         if file is None:
             return []
-        lines = file.peek(MOST_READ).splitlines(keepends=True)[:count]
+        lines = file.peek(MOST_READ).splitlines(keepends=True)
         if len(lines) > 1 and not lines[-1].endswith(b"\n") and sum(map(len, lines)) < file.waiting:
             lines.pop()  # Its end comes with the next piece.
-        taps = [tap for tap in map(_decode, lines) if tap is not None]
-        self._reading = _Reading(file, sum(map(len, lines)), len(lines) - len(taps))
+        amended = {tap.tap_id: tap for line in lines if line.startswith(_AMENDS) and (tap := _decode(line))}
+        taps: list[Spooled] = []
+        size = broken = 0
+        for line in lines[:count]:
+            if not line.startswith(_AMENDS):
+                tap = _decode(line)
+                if tap is None:
+                    broken += 1
+                elif file is self._own and self._is_open(tap.tap_id):
+                    break
+                else:
+                    # Told soon after it came, so not far from its line.
+                    taps.append(other_than(amended.get(tap.tap_id, tap), amends=False))
+            size += len(line)
+        self._reading = _Reading(file, size, broken)
         return taps
+
+    def _is_open(self, tap_id: UUID) -> bool:
+        until = self._unanswered.get(tap_id)
+        if until is None:
+            return False
+        if time.monotonic() < until:
+            return True
+        log.error("A spooled tap's answer was never told.", action="spool.never_told", tap_id=str(tap_id))
+        del self._unanswered[tap_id]
+        return False
 
     def forget(self) -> bool:
         """What was last read is in the journal, or a gap in it; False where nothing was read."""

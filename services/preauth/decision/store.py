@@ -26,8 +26,7 @@ _json: Final = msgspec.json.Encoder()
 # `same`: the spooled taps that are in the journal already, through the other way; the nearest one, and where several
 # are as near to one row, one of them. Which of the two ways the database missed does not matter, so a row that came
 # later counts too. A row that was marked by this very tap is found again: a spool may be read twice.
-# A row that is there already: its statement was under way at its deadline, and a match of it was void for want of time;
-# or it was spooled, replayed, and told otherwise after that.
+# A row that is there already: its statement was under way at its deadline, and a match of it was void for want of time.
 _REPLAY: Final = sa.text("""
     WITH spooled AS MATERIALIZED (
         SELECT * FROM json_to_recordset(CAST(:taps AS json)) AS x (
@@ -66,7 +65,6 @@ _REPLAY: Final = sa.text("""
     SET told = EXCLUDED.told, told_at = EXCLUDED.told_at, duration_us = EXCLUDED.duration_us,
         unclear = EXCLUDED.unclear, in_time = EXCLUDED.in_time AND tap.reason NOT IN ('matched', 'repeated')
     WHERE tap.told IS NULL
-        OR tap.told = 'passed' AND (EXCLUDED.told = 'unknown' OR tap.in_time AND NOT EXCLUDED.in_time)
     RETURNING tap.*
 """).columns(*tap.c)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from services.preauth.decision.spool import MOST_READ, Gap, Spool, Spooled
@@ -112,6 +113,47 @@ def test_line_that_was_cut_off_is_counted_once(spool: Spool, tmp_path: Path) -> 
     assert spool.gap is not None
     assert spool.gap.taps == 1
     assert not path.exists()
+
+
+def test_a_tap_is_read_once_it_is_answered(spool: Spool) -> None:
+    """With what it was told, though that stands behind the taps that are read with it; later ones wait behind it. One
+    that is never answered is read as it was added, and what is told of it afterwards changes nothing.
+    """
+    slow, next_one, gone = a_tap("SLOW"), a_tap("NEXT"), a_tap("GONE")
+    spool.add(slow, open_for_s=60)
+    spool.add(next_one, open_for_s=60)
+    spool.add(gone, open_for_s=1e-9)
+    spool.answered(next_one.tap_id)
+    assert drained(spool) == []
+    spool.answered(slow.tap_id, replace(slow, told="unknown"))
+    assert [(tap.id_tag, tap.told) for tap in spool.read(1)] == [("SLOW", "unknown")]
+    assert spool.forget()
+    assert [(tap.id_tag, tap.told) for tap in spool.read(10)] == [("NEXT", "passed"), ("GONE", "passed")]
+    assert spool.forget()
+    spool.answered(gone.tap_id, replace(gone, told="unknown"))
+    assert (len(spool), spool.gap) == (0, None)
+
+
+def test_what_a_tap_was_told_is_no_tap_of_its_own(spool: Spool, tmp_path: Path) -> None:
+    """A line that was to say so and is broken is missing in no journal; a tap that did not fit is in the gap alone."""
+    dead = Spool(tmp_path, name="dead", max_bytes=MAX_BYTES)
+    tap = a_tap()
+    dead.add(tap, open_for_s=60)
+    size = len(dead)
+    dead.answered(tap.tap_id, replace(tap, told="unknown"))
+    _leave(dead)
+    path = tmp_path / "dead.taps"
+    path.write_bytes(path.read_bytes()[: size + 40])
+    assert spool.adopt() == 1
+    assert [one.told for one in spool.read(10)] == ["passed"]
+    assert spool.forget()
+    assert spool.gap is None
+    with files_of_at_most(0):
+        assert not spool.add(tap, open_for_s=60)
+    spool.answered(tap.tap_id, replace(tap, told="unknown"))
+    assert len(spool) == 0
+    assert spool.gap is not None
+    assert spool.gap.taps == 1
 
 
 def test_living_processes_keep_their_files(spool: Spool, tmp_path: Path) -> None:
