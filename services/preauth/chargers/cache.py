@@ -65,7 +65,11 @@ class CacheCleaner:
                 await asyncio.sleep(self._pause_s)
             finally:
                 self._waiting.discard(charge_box_id)
-            await self._clear(charge_box_id)
+            try:
+                await self._clear(charge_box_id)
+            except Exception:
+                # The others are asked all the same: whoever asks is not started again.
+                log.exception("A charger's cache was not cleared.", action="chargers.cache_failed")
 
     async def _clear(self, charge_box_id: str) -> None:
         correlation_id = self._new_id()
