@@ -355,14 +355,14 @@ async def set_online(tx: Write, charge_box_id: str, at: datetime, *, online: boo
 
 async def override_proven(tx: Write, charge_box_id: str, honours: Readiness, tapped_at: datetime) -> None:
     """A session showed whether it stays off when it is told Blocked. What a later tap proved stands."""
+    # It has come up since, perhaps with another firmware: of which the proof is, is not known.
+    firmware = sa.case((charger.c.boot_at > tapped_at, None), else_=charger.c.firmware_version)
     statement = charger.update().where(
         charger.c.charge_box_id == charge_box_id,
         sa.or_(charger.c.override_proven_at.is_(None), charger.c.override_proven_at <= tapped_at),
     )
     await tx.execute(
-        statement.values(
-            honours_override=honours, override_proven_at=tapped_at, override_proven_of=charger.c.firmware_version
-        )
+        statement.values(honours_override=honours, override_proven_at=tapped_at, override_proven_of=firmware)
     )
 
 

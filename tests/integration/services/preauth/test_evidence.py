@@ -415,6 +415,17 @@ async def test_silence_makes_no_proof_undone(preauth: Preauth, sync: SyncDouble)
     assert await scanned(preauth, sync, 7, energy_wh=None) == "yes"
     assert await scanned(preauth, sync, 8, energy_wh=700) == "no"
     assert await scanned(preauth, sync, 9, energy_wh=None) == "no"
+    # It ignored one, and was updated before that is known: of which firmware the proof is, nobody can say any more.
+    preauth.clock.ahead += timedelta(hours=1)
+    await intercepted(preauth, "04C1")
+    at = preauth.clock()
+    preauth.run("UPDATE charger SET firmware_version = '3', boot_at = %s", at + timedelta(seconds=60))
+    await stop(preauth, await session_at(preauth, 10, "04C1", at), energy_wh=700, after_s=20)
+    preauth.clock.ahead += timedelta(minutes=5)
+    await judge(preauth)
+    assert preauth.rows("SELECT honours_override, override_proven_of FROM charger") == [
+        {"honours_override": "no", "override_proven_of": None}
+    ]
 
 
 async def test_of_two_proofs_the_later_tap_counts(preauth: Preauth, sync: SyncDouble) -> None:
