@@ -250,12 +250,15 @@ async def remote_start_refused(tx: Write, *, charge_box_id: str, id_tag: IdTag, 
 _SESSIONS: Final = "what sessions did"
 
 
-async def sessions_are_known(tx: Write, until: datetime) -> None:
-    """Sync has asked SteVe since then, and what it found was told of. That stays true while it is away."""
+async def sessions_are_known(tx: Write, until: datetime, *, now: datetime) -> None:
+    """Sync has asked SteVe since then, and what it found was told of. That stays true while it is away, unless it was
+    noted of a time that is still to come, by a clock that was ahead.
+    """
+    noted = snapshot.c.taken_at
     statement = pg.insert(snapshot).values(what=_SESSIONS, taken_at=until)
     await tx.execute(
         statement.on_conflict_do_update(
-            index_elements=[snapshot.c.what], set_={"taken_at": until}, where=snapshot.c.taken_at < until
+            index_elements=[snapshot.c.what], set_={"taken_at": until}, where=sa.or_(noted < until, noted > now)
         )
     )
 

@@ -52,9 +52,10 @@ class Evidence:
         """Note how far sync sees, for those who ask what followed a tap: they wait for no other service."""
         known_until = await self._sight.reaches()
         if known_until is not None:
+            now = self._clock()
             async with self._database.write() as tx:
                 # Its clock may be ahead of ours.
-                await sessions_are_known(tx, min(known_until, self._clock()))
+                await sessions_are_known(tx, min(known_until, now), now=now)
 
     async def judge(self) -> None:
         """One turn over the taps that were told Blocked."""

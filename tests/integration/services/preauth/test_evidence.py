@@ -531,6 +531,11 @@ async def test_a_tap_that_no_session_followed_says_so(preauth: Preauth, sync: Sy
     sync.silent, sync.steve_at = False, tapped_at
     await look(preauth)
     assert await outcomes() == ["none", "none"]
+    at = preauth.clock()
+    # Written by a clock that was ahead: it says nothing, and is written anew.
+    preauth.run("UPDATE snapshot SET taken_at = %s WHERE what = 'what sessions did'", at + timedelta(days=1))
+    await look(preauth)
+    assert await outcomes() == ["unknown", "unknown"]
     preauth.clock.ahead -= timedelta(hours=1)
     await session(preauth, 1, "04A1", ago_s=300)
     assert await outcomes() == ["began", "began"]
