@@ -28,7 +28,7 @@ def _is_news(row: Any, asked_at: datetime, now: datetime) -> bool:  # noqa: ANN4
     """Whether an answer of SteVe's that was asked for then is newer than what is noted, unless that is still to come:
     it was noted by a clock that was ahead.
     """
-    return bool(row.mirrored_at <= asked_at or row.mirrored_at > now)
+    return bool(row.mirrored_at <= asked_at or row.mirrored_at > now + rules.AHEAD)
 
 
 def _is_same(row: Any, seen: Mapping[str, Any], now: datetime) -> bool:  # noqa: ANN401 - a row of card
@@ -85,9 +85,9 @@ class Mirror:
         of SteVe by it that came later, however long the answer took.
         """
         await store.lock_mirror(tx)
-        now = self._clock()
         by_key: dict[str, Tag] = {id_tag_key(tag.id_tag): tag for tag in tags}
         known = await store.rows(tx, None if whole else list(by_key))
+        now = self._clock()
         events: list[Event] = []
         new = {key: tag for key, tag in by_key.items() if key not in known}
         events += await self._discover(tx, new, asked_at, now)

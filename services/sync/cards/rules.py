@@ -19,6 +19,8 @@ TOLD: Final = {
 }
 # The mirror's columns about a block of ours.
 BLOCK: Final = ("remembered_limit", "block_kind", "block_reason", "blocked_by", "blocked_at")
+# Two replicas' clocks differ by less: what is noted at a time that is further ahead was noted by a wrong clock.
+AHEAD: Final = timedelta(minutes=1)
 # Longer than a write to SteVe may take.
 BLOCK_WRITTEN_WITHIN: Final = timedelta(minutes=5)
 # Their values never leave the house (contracts: Events).

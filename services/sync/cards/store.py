@@ -35,7 +35,9 @@ async def rows(tx: Read, id_tags: Sequence[str] | None = None) -> dict[str, sa.R
 
 
 async def locked(tx: Write, id_tag: str) -> sa.Row[Any] | None:
-    return (await tx.execute(sa.select(card).where(card.c.id_tag == id_tag).with_for_update())).first()
+    # Not against those that only refer to the card, as links and changes of it do while they are written.
+    statement = sa.select(card).where(card.c.id_tag == id_tag).with_for_update(key_share=True)
+    return (await tx.execute(statement)).first()
 
 
 async def known(tx: Read, id_tag: str) -> sa.Row[Any]:
@@ -101,7 +103,7 @@ async def last_seen(tx: Read, row: Any, now: datetime) -> datetime:  # noqa: ANN
     completed_at: datetime | None = (await tx.execute(sa.select(sa.func.max(mirror.c.completed_at)))).scalar_one()
     times: list[datetime | None] = [row.mirrored_at, completed_at] if row.gone_at is None else [row.gone_at]
     # One that is still to come was told by a clock that was ahead, and says nothing.
-    return max((at for at in times if at is not None and at <= now), default=now)
+    return max((min(at, now) for at in times if at is not None and at <= now + rules.AHEAD), default=now)
 
 
 async def completed(tx: Write, steve_id: str, at: datetime, now: datetime) -> None:

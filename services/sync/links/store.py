@@ -128,6 +128,7 @@ async def going_on(tx: Read, external_subscription_id: str, at: datetime) -> lis
         sa.select(link, card.c.id_tag)
         .join(card, card.c.pk == link.c.card_pk)
         .where(link.c.external_subscription_id == external_subscription_id, _goes_on(at))
+        .order_by(link.c.card_pk)
     )
     return list((await tx.execute(statement)).all())
 

@@ -1,12 +1,13 @@
 """Who a block belongs to, what is remembered of it, and what becomes of both when an answer cannot be read."""
 
+import asyncio
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from deploy.demo.steve.faults import FaultName
-from services.sync.cards import problems
+from services.sync.cards import problems, store
 from shared.contracts.requests.sync import LinkCard
 from shared.contracts.requests.sync_cards import (
     BlockCard,
@@ -18,6 +19,7 @@ from shared.contracts.requests.sync_cards import (
     UndoChange,
     UnlinkCard,
 )
+from shared.runtime.clock import uuid7
 from tests.integration.services.sync.conftest import Build, World, ago
 from tests.integration.services.sync.test_cards import do, undo
 
@@ -158,10 +160,13 @@ async def test_a_block_in_steves_own_pages_keeps_the_limit_there_was(card: World
         assert (row.remembered_limit, row.block_kind) == (wanted, None)
 
 
+@pytest.mark.parametrize("behind_s", [0, 5])
 async def test_an_answer_from_before_a_block_was_written_does_not_lift_it(
-    card: World, monkeypatch: pytest.MonkeyPatch
+    card: World, monkeypatch: pytest.MonkeyPatch, behind_s: int
 ) -> None:
-    """It was asked for while the block was on its way to SteVe, and is noted after the block."""
+    """It was asked for while the block was on its way to SteVe, and is noted after the block, also by a replica whose
+    clock is a little behind.
+    """
     steve, mirror = card.rooms.mirror._steve, card.rooms.mirror
     write, answers = card.rooms.cards._writer.write, []
 
@@ -173,10 +178,24 @@ async def test_an_answer_from_before_a_block_was_written_does_not_lift_it(
     monkeypatch.setattr(card.rooms.cards._writer, "write", and_be_asked)
     await do(card, BlockCard(id_tag="A", reason="lost"))
     [(tags, asked_at)] = answers
+    card.clock.advance(seconds=-behind_s)
     async with card.service.database.write() as tx:
         await mirror.apply(tx, tags, asked_at=asked_at, whole=True)
     row = await noted(card)
     assert (row.block_kind, row.block_reason, row.max_active) == ("operator", "lost", 0)
+
+
+async def test_what_refers_to_a_card_is_written_while_it_is_noted(card: World) -> None:
+    """A link's end holds the link, and refers to the card; another tag's noting holds the card, and ends its links.
+    Neither waits for the other's card, or PostgreSQL would end one of them.
+    """
+    row, now = await noted(card), card.clock()
+    async with card.service.database.write() as tx, asyncio.timeout(5):
+        await store.locked(tx, "A")
+        async with card.service.database.write() as other:
+            await store.keep_change(
+                other, change_id=uuid7(), card_pk=row.pk, kind="unlink", at=now, by="ada", before={}, after={}
+            )
 
 
 async def test_a_block_that_never_came_about_is_forgotten(card: World, monkeypatch: pytest.MonkeyPatch) -> None:
