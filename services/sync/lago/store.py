@@ -7,7 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from services.sync.lago.rules import Subscribed
+from services.sync.lago.rules import AHEAD, Subscribed
 from services.sync.lago.tables import subscription
 from shared.database.engine import Read, Write
 
@@ -24,6 +24,8 @@ async def keep_subscribed(tx: Write, answers: Sequence[Mapping[str, Any]], now: 
     """
     for values in sorted(answers, key=lambda one: str(one["external_subscription_id"])):
         statement = insert(subscription).values(**values)
+        gone_at = sa.case((subscription.c.gone_at <= now, subscription.c.gone_at))
+        ahead = subscription.c.checked_at > now + AHEAD
         await tx.execute(
             statement.on_conflict_do_update(
                 index_elements=[subscription.c.external_subscription_id],
@@ -31,12 +33,10 @@ async def keep_subscribed(tx: Write, answers: Sequence[Mapping[str, Any]], now: 
                     **{column: statement.excluded[column] for column in values},
                     "gone_at": sa.case(
                         (statement.excluded.gone_at.is_(None), None),
-                        else_=sa.func.coalesce(subscription.c.gone_at, statement.excluded.gone_at),
+                        else_=sa.func.coalesce(gone_at, statement.excluded.gone_at),
                     ),
                 },
-                where=sa.or_(
-                    statement.excluded.checked_at >= subscription.c.checked_at, subscription.c.checked_at > now
-                ),
+                where=sa.or_(statement.excluded.checked_at >= subscription.c.checked_at, ahead),
             )
         )
 

@@ -109,6 +109,8 @@ class Delivery:
             return None
         async with self._database.write() as tx:
             claimed = await store.claim(tx, self._clock(), limit=CLAIM, lease=LEASE)
+            if not claimed and (failing := self._ingestion.failing):
+                self._ingestion.keep(await store.unsent(tx, failing))
         if not claimed or not await self._deliver_claimed(claimed):
             return None
         return len(claimed)

@@ -1,7 +1,7 @@
 """Whether Lago takes events at all, or fails on one of them: a server error alone tells neither (decision 26)."""
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -73,6 +73,16 @@ class Ingestion:
         """Lago has these after all, or they are held, or tried apart: what is failing is told without them."""
         self._failing -= {one.key for one in entries}
         if not self._failing:
+            self._is_well()
+
+    @property
+    def failing(self) -> frozenset[Key]:
+        """On these Lago failed, and nothing more was heard of them."""
+        return frozenset(self._failing)
+
+    def keep(self, unsent: Collection[Key]) -> None:
+        """Of what is failing, only these still wait: another replica has delivered the others."""
+        if self._failing and not self._failing.intersection(unsent):
             self._is_well()
 
     def forget_old(self, now: datetime) -> None:

@@ -156,6 +156,12 @@ async def others_wait(tx: Read, one: Entry, *, failing_after: datetime | None = 
     return bool(await tx.scalar(sa.select(others.exists())))
 
 
+async def unsent(tx: Read, keys: Collection[tuple[str, int, int]]) -> set[tuple[str, int, int]]:
+    """Those of these entries that are to be delivered yet."""
+    statement = sa.select(*KEY).where(sa.tuple_(*KEY).in_(sorted(keys)), entry.c.state.in_(("pending", "sending")))
+    return {(row.steve_id, row.transaction_pk, row.seq) for row in await tx.execute(statement)}
+
+
 @cache
 def _claiming_uncounted() -> sa.Select[Any]:
     return _taking(entry.c.state == "delivered", {})

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final, get_args
 
 from services.sync.upstreams import rules, store
@@ -34,7 +34,7 @@ class Health:
         self._database, self._outbox, self._clock, self._new_id = database, outbox, clock, new_id
         self._me = new_id()
         self._standings = {name: Standing("unknown", clock()) for name in UPSTREAMS}
-        self._written: dict[Upstream, Standing] = {}
+        self._written: dict[Upstream, tuple[Standing, datetime]] = {}
         self._objections: dict[Upstream, dict[str, UpstreamError]] = {name: {} for name in UPSTREAMS}
         self._changed = asyncio.Event()
         self.probes: Mapping[Upstream, Probe] = {}
@@ -84,16 +84,17 @@ class Health:
                     log.debug("A probe failed.", action="upstream.probe_failed", upstream=upstream, error=str(error))
 
     async def _write(self, upstream: Upstream) -> None:
-        standing, written = self._standings[upstream], self._written.get(upstream)
+        standing, now = self._standings[upstream], self._clock()
         if standing.state == "unknown" or standing.checked_at is None:
             return
-        if written is not None and (written.state, written.reason) == (standing.state, standing.reason):
-            assert written.checked_at is not None  # noqa: S101 - only checked standings are written
-            if standing.checked_at - written.checked_at < WRITE_EVERY:
+        if written := self._written.get(upstream):
+            before, at = written
+            # A loss is told again also while nobody asks: other replicas leave it alone for as long as that.
+            if (before.state, before.reason) == (standing.state, standing.reason) and now - at < WRITE_EVERY:
                 return
         async with self._database.write() as tx:
             await self._tell(tx, upstream, standing, first=written is None)
-        self._written[upstream] = standing
+        self._written[upstream] = standing, now
 
     async def _tell(self, tx: Write, upstream: Upstream, standing: Standing, *, first: bool) -> None:
         """Write the standing; the event goes out where the house's state changes, not only this replica's."""

@@ -330,6 +330,25 @@ async def test_what_fails_in_another_replica_fails_too(world: World) -> None:
     assert world.counted() == (7_000, 3)
 
 
+async def test_what_another_replica_delivered_fails_no_more(world: World) -> None:
+    """A replica that Lago failed hears nothing of it any more; it says that Lago is back all the same."""
+    await world.link("A")
+    world.charge("A", 1_000)
+    world.lago.faults.add("http_500", path=BATCH)
+    for _ in range(3):
+        await world.turn()
+        world.clock.advance(minutes=2)
+    assert world.rooms.health.standing("lago").state == "lost"
+    world.lago.faults.clear()
+    async with AsyncExitStack() as stack:
+        _, second = await a_replica(stack, world.settings, world.clock)
+        world.clock.advance(minutes=6)
+        await second.delivery.deliver()
+    assert world.counted() == (1_000, 1)
+    await world.turn()
+    assert world.rooms.health.standing("lago").state == "ok"
+
+
 async def test_a_lago_that_takes_events_and_says_otherwise_is_back_once_they_are_found(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,12 @@ async def test_a_steve_that_fails_is_lost_by_name_and_comes_back(build_world: Bu
     assert world.counted() == (2_000, 2)
 
 
+async def make_old(world: World) -> None:
+    """What was told was told a minute earlier."""
+    async with world.service.database.write() as tx:
+        await tx.execute(sa.text("UPDATE sync.upstream SET told_at = told_at - interval '1 minute'"))
+
+
 async def test_a_loss_is_for_whoever_told_of_it_to_end(world: World) -> None:
     """A replica for which all is well, because it did not try what fails, does not tell of a recovery each time; where
     the one that told of the loss has died, it does.
@@ -77,17 +83,17 @@ async def test_a_loss_is_for_whoever_told_of_it_to_end(world: World) -> None:
     async with AsyncExitStack() as stack:
         _, second = await a_replica(stack, world.settings, world.clock)
         first, objection = world.rooms.health, UpstreamError("lago", "server_error", "answers 500 to events")
-        first.object_to("lago", "events", objection)
+        for _ in range(2):
+            first.object_to("lago", "events", objection)
         second.health.note("lago", None)
         for _ in range(3):
+            # Nobody asks meanwhile: its circuit is open.
             await first._write("lago")
-            await second.health._write("lago")
-            world.clock.advance(seconds=6)
-            first.note("lago", None)
             second.health.note("lago", None)
+            await second.health._write("lago")
+            await make_old(world)
+            world.clock.advance(seconds=6)
         assert [one.type for one in await world.events("upstream.lost", "upstream.recovered")] == ["upstream.lost"]
-        async with world.service.database.write() as tx:
-            await tx.execute(sa.text("UPDATE sync.upstream SET told_at = told_at - interval '1 minute'"))
         await second.health._write("lago")
         assert [one.type for one in await world.events("upstream.recovered")] == ["upstream.recovered"]
         first.object_to("lago", "events", None)
