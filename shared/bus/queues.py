@@ -1,12 +1,16 @@
 """Our queues in a broker: their names, who uses them, and their end."""
 
+import asyncio
 import contextlib
+from typing import Final
 
 import aio_pika
 from aio_pika.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Queue
 
 from shared.bus.topology import OWNERS, SUBSCRIPTIONS, events_queue, parked_queue, requests_queue, retry_queue
+
+PAUSES_S: Final = (0.1, 0.5, 2.0)
 
 
 def names() -> list[str]:
@@ -20,9 +24,25 @@ def names() -> list[str]:
 async def remove(url: str) -> None:
     """Delete our queues, with what is in them."""
     async with await aio_pika.connect(url) as connection:
-        channel = await connection.channel()
         for name in names():
+            await _remove(connection, name)
+
+
+async def _remove(connection: aio_pika.abc.AbstractConnection, name: str) -> None:
+    """A queue whose deletion is under way is not known any more and not yet gone: RabbitMQ says then that its node is
+    down. It costs the channel.
+    """
+    for pause_s in (*PAUSES_S, None):
+        channel = await connection.channel()
+        try:
             await channel.queue_delete(name)
+        except ChannelNotFoundEntity:
+            if pause_s is None:
+                raise
+            await asyncio.sleep(pause_s)
+        else:
+            await channel.close()
+            return
 
 
 async def remove_idle(url: str) -> list[str]:
