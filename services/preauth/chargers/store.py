@@ -368,9 +368,11 @@ async def override_proven(tx: Write, charge_box_id: str, honours: Readiness, tap
 
 async def override_not_disproven(tx: Write, charge_box_id: str, tapped_at: datetime) -> None:
     """No session followed a Blocked. Perhaps no cable was in: that makes no proof undone, unless of another firmware
-    than the charger had by then.
+    than the charger had by then, or of one that nobody knows, and it came up since.
     """
-    updated = sa.and_(charger.c.override_proven_of != charger.c.firmware_version, charger.c.boot_at <= tapped_at)
+    proven_of, firmware = charger.c.override_proven_of, charger.c.firmware_version
+    of_unknown = sa.and_(proven_of.is_(None), firmware.is_not(None), charger.c.boot_at > charger.c.override_proven_at)
+    updated = sa.and_(charger.c.boot_at <= tapped_at, sa.or_(proven_of != firmware, of_unknown))
     statement = charger.update().where(
         charger.c.charge_box_id == charge_box_id,
         sa.or_(charger.c.honours_override == "unknown", sa.and_(charger.c.honours_override == "no", updated)),

@@ -426,6 +426,8 @@ async def test_silence_makes_no_proof_undone(preauth: Preauth, sync: SyncDouble)
     assert preauth.rows("SELECT honours_override, override_proven_of FROM charger") == [
         {"honours_override": "no", "override_proven_of": None}
     ]
+    # All that is known is that it came up after the proof: silence since then undoes it.
+    assert await scanned(preauth, sync, 11, energy_wh=None) == "yes"
 
 
 async def test_of_two_proofs_the_later_tap_counts(preauth: Preauth, sync: SyncDouble) -> None:
