@@ -213,13 +213,14 @@ class Login:
                         "seen_at": at,
                     },
                 )
-                # By the name that it has now: another scan of its may have been completed while sync was asked.
-                browser = used.browser
-                if with_pin:
+                if with_pin and used.browser == browser:
                     bound = await browsers.renew(tx, browser, at)
                     browser = digest(bound)
                     await pins.bind(tx, IdTag(row.id_tag), browser, at)
                 else:
+                    # By the name that it has now. Where it was renewed while the PIN was checked or sync was asked, who
+                    # asks has only the name of before, which a thief may know: not to be given another (decision 24).
+                    browser = used.browser
                     await pins.seen(tx, IdTag(row.id_tag), browser, at)
                 succeeded = ScanLoginSucceeded(
                     **told, tap_id=row.tap_id, session_id=session_id, presence=row.presence, kiosk_id=row.kiosk_id

@@ -10,6 +10,8 @@ import httpx
 import psycopg
 import pytest
 
+from services.preauth.login.browser import BROWSER_COOKIE
+from services.preauth.pairing.secrets import digest
 from shared.contracts.requests.preauth import SetCardPin
 from tests.databases import TestDatabase
 from tests.integration.services.preauth.driving import CARD, CP, arm, browser, kiosk_of, log_in, qr_of, scan
@@ -45,6 +47,12 @@ async def offered(kiosk: httpx.AsyncClient) -> str:
 
 async def bind(phone: httpx.AsyncClient, code: str) -> int:
     return (await phone.post("/bind", data={"code": code})).status_code
+
+
+def stands_for(preauth: Preauth, client: httpx.AsyncClient) -> list[str]:
+    """The cards that the browser is bound to, by the name that it holds."""
+    held = digest(client.cookies[BROWSER_COOKIE])
+    return [row["id_tag"] for row in preauth.rows("SELECT id_tag FROM bound_browser WHERE browser = %s", held)]
 
 
 async def test_a_phone_is_bound_and_signs_in_without_a_pin(preauth: Preauth, kiosk: httpx.AsyncClient) -> None:
@@ -173,7 +181,9 @@ async def test_a_phone_that_is_bound_keeps_its_other_scans(
 async def test_two_scans_of_a_phone_are_completed_at_once(
     preauth: Preauth, kiosk: httpx.AsyncClient, database: TestDatabase
 ) -> None:
-    """Each with the PIN, so that each gives the phone a new name, and the other's scan with it: one after the other."""
+    """Each with the PIN, so that each could give the phone a new name, and the other's scan with it: one after the other,
+    and whichever is first, the phone is bound once and stands for its owner from then on.
+    """
     await preauth.done(SetCardPin(id_tag=CARD, pin="2468"))
     keys = {charger: await qr_of(preauth, charger) for charger in ("A", "B")}
     async with browser(preauth) as phone:
@@ -182,4 +192,34 @@ async def test_two_scans_of_a_phone_are_completed_at_once(
             await asyncio.to_thread(holding.execute, "LOCK TABLE preauth.driver_session IN SHARE MODE")
             both = [asyncio.create_task(log_in(phone, one, pin="2468")) for one in scans]
             await preauth.until("SELECT FROM pg_locks WHERE NOT granted HAVING count(*) = 2")
-        assert [answer.status_code for answer in await asyncio.gather(*both)] == [200, 200]
+        answers = await asyncio.gather(*both)
+        assert [answer.status_code for answer in answers] == [200, 200]
+        assert [BROWSER_COOKIE in answer.cookies for answer in answers].count(True) == 1
+        assert stands_for(preauth, phone) == [CARD]
+        assert len(preauth.rows("SELECT FROM bound_browser")) == 1
+
+
+async def test_a_scan_of_a_name_that_was_given_up_gets_no_other(
+    preauth: Preauth, kiosk: httpx.AsyncClient, sync: SyncDouble, database: TestDatabase
+) -> None:
+    """A thief has the phone's name from before it was bound, and under it a scan with a card and a PIN of the thief's
+    own, whose check takes until the owner has bound the phone: that is a login, and gives the thief nothing that stands
+    for the owner.
+    """
+    sync.know("04B2")
+    await preauth.done(SetCardPin(id_tag="04B2", pin="1357"))
+    key = await qr_of(preauth)
+    async with browser(preauth) as phone, browser(preauth) as thief:
+        stolen = await scan(preauth, thief, "04B2", key=key)
+        phone.cookies.update(thief.cookies)
+        code = await offered(kiosk)
+        with psycopg.connect(database.admin_url) as holding:
+            holding.execute("SELECT FROM preauth.card_pin FOR UPDATE")
+            trying = asyncio.create_task(log_in(thief, stolen, pin="1357"))
+            await preauth.until("SELECT FROM pg_locks WHERE NOT granted")
+            assert await bind(phone, code) == 200
+        answer = await trying
+        assert answer.status_code == 200
+        assert BROWSER_COOKIE not in answer.cookies
+        assert stands_for(preauth, thief) == []
+        assert stands_for(preauth, phone) == [CARD]
