@@ -29,6 +29,8 @@ AHEAD: Final = timedelta(minutes=1)
 ROUNDED: Final = timedelta(seconds=10)
 # A session is known so soon after it began; one that had run for longer may have begun while its charger was offline.
 KNOWN_WITHIN: Final = timedelta(seconds=120)
+# Sync looks at least every 20 s: what runs before our eyes was seen so soon after it began.
+LOOKED_WITHIN: Final = timedelta(seconds=20) + ROUNDED
 _NOT_STARTED: Final = frozenset({"rejected", "not_connected", "failed"})
 
 
@@ -198,10 +200,12 @@ async def session_stopped(
     """A session ended; what flowed is known where its meter was read at both ends. `live`: the gateway saw it pass.
 
     The station's clock tells how long it ran, whatever it says the time was. Where that is far longer than it was seen,
-    it was not seen from its beginning, though SteVe had no end of it for the moment between two messages.
+    it was not seen from its beginning, though SteVe had no end of it for the moment between two messages. So it is
+    where it is a little longer, too, and the station says that it was at another time.
     """
-    seen_running = open_session.c.seen_running
-    unseen = stopped_at - open_session.c.station_started_at - (sa.literal(seen_at) - open_session.c.started_at)
+    seen_running, by_station = open_session.c.seen_running, open_session.c.station_started_at
+    unseen = stopped_at - by_station - (sa.literal(seen_at) - open_session.c.started_at)
+    dated_here = by_station.between(open_session.c.started_at - KNOWN_WITHIN, open_session.c.started_at + KNOWN_WITHIN)
     await tx.execute(
         open_session.update()
         .where(
@@ -214,7 +218,7 @@ async def session_stopped(
             seen_running=sa.case(
                 # That it ended now only the first word of its end says.
                 (open_session.c.stopped_at.is_not(None), seen_running),
-                (unseen > KNOWN_WITHIN, sa.false()),
+                (unseen > sa.case((dated_here, KNOWN_WITHIN), else_=LOOKED_WITHIN), sa.false()),
                 else_=sa.or_(seen_running, unseen <= ROUNDED) if live else seen_running,
             ),
         )

@@ -73,31 +73,34 @@ async def seen_passing(preauth: Preauth, pk: int, began_at: datetime, *, ran_s: 
 @pytest.mark.parametrize("ago", [timedelta(hours=2), timedelta(hours=30)], ids=str)
 @pytest.mark.parametrize("via_gateway", [False, True])
 @pytest.mark.parametrize("between", [False, True])
+@pytest.mark.parametrize(("ran_s", "told_for_s"), [(3600, 95), (90, 2)])
 async def test_a_session_of_long_ago_that_is_told_of_late_accuses_nobody(
     preauth: Preauth,
     sync: SyncDouble,
     ago: timedelta,
     via_gateway: bool,  # noqa: FBT001
     between: bool,  # noqa: FBT001
+    ran_s: float,
+    told_for_s: float,
 ) -> None:
     """A charger that was offline tells what it had done, just after the same card was scanned there: it had ended
     before, so nobody can say that Blocked was ignored, nor that it was honoured. Not even where sync looked just
-    between its start and its end, and found it running.
+    between its start and its end, and found it running, be it that it was a short one.
     """
     await intercepted(preauth)
     began_at = preauth.clock() - ago
     if via_gateway:
-        await seen_passing(preauth, 1, began_at, ran_s=3600, seen_for_s=0.2)
+        await seen_passing(preauth, 1, began_at, ran_s=ran_s, seen_for_s=0.2)
     uploaded = TransactionStarted(
         session="steve:1", charge_box_id=CP, id_tag="04A1", connector_id=1, started_at=began_at, start_wh=1000
     )
     if between:
         await session_at(preauth, 1, "04A1", began_at)
-        # The end is told of after it would have been open for too long.
-        preauth.clock.ahead += timedelta(seconds=95)
+        # The end of a long one is told of after it would have been open for too long.
+        preauth.clock.ahead += timedelta(seconds=told_for_s)
         sync.steve_at = preauth.clock()
         await judge(preauth)
-    await stop(preauth, uploaded, energy_wh=9000, after_s=3600)
+    await stop(preauth, uploaded, energy_wh=9000, after_s=ran_s)
     for minutes in (1, 5):
         preauth.clock.ahead += timedelta(minutes=minutes)
         sync.steve_at = preauth.clock()
