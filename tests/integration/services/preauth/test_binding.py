@@ -181,8 +181,8 @@ async def test_a_phone_that_is_bound_keeps_its_other_scans(
 async def test_two_scans_of_a_phone_are_completed_at_once(
     preauth: Preauth, kiosk: httpx.AsyncClient, database: TestDatabase
 ) -> None:
-    """Each with the PIN, so that each could give the phone a new name, and the other's scan with it: one after the other,
-    and whichever is first, the phone is bound once and stands for its owner from then on.
+    """Each with the PIN, so that each could give the phone a new name, and the other's scan with it: one after the
+    other, and whichever is first, the phone is bound once and stands for its owner from then on.
     """
     await preauth.done(SetCardPin(id_tag=CARD, pin="2468"))
     keys = {charger: await qr_of(preauth, charger) for charger in ("A", "B")}
