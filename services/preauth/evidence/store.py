@@ -223,9 +223,20 @@ async def is_noted(tx: Read, found: Row, *, within: timedelta) -> bool:
 
 
 async def note_session(tx: Write, found: Row, *, within: timedelta) -> None:
-    """Put a session beside the tap that it followed: the card's last Authorize, and last start, that passed there."""
+    """Put a session beside the tap that it followed: the card's last Authorize, and last start, that passed there. One
+    of after it began is that only where it stands beside none of before: else it may be the one that ended it.
+    """
+    before = tap.alias("before")
     times = may_have_begun(found.station_started_at, found.started_at, seen_running=found.seen_running)
     for began_at in times:
+        stands = sa.exists().where(
+            before.c.id_tag == found.id_tag,
+            before.c.charge_box_id == found.charge_box_id,
+            before.c.kind == tap.c.kind,
+            before.c.session == found.session,
+            before.c.received_at > began_at - within,
+            before.c.received_at <= began_at,
+        )
         last = (
             sa.select(tap.c.received_at, tap.c.tap_id, tap.c.session)
             .ext(pg.distinct_on(tap.c.kind))
@@ -235,6 +246,7 @@ async def note_session(tx: Write, found: Row, *, within: timedelta) -> None:
                 tap.c.told == "passed",
                 tap.c.received_at > began_at - within,
                 tap.c.received_at <= began_at + BEFORE_ITS_TAP,
+                sa.or_(tap.c.received_at <= began_at, ~stands),
             )
             .order_by(tap.c.kind, tap.c.received_at.desc())
         )

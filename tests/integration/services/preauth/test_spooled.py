@@ -1,5 +1,6 @@
 """What follows a tap while it still waits in the spool."""
 
+from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -62,6 +63,22 @@ async def test_what_follows_a_spooled_tap_is_put_beside_it(preauth: Preauth) -> 
     assert (row["reason"], row["steve_answer"]) == ("database_away", "Accepted")
     assert (row["session"], row["session_outcome"]) == ("steve:1", "began")
     assert not desk._answers
+
+
+async def test_a_spooled_tap_that_ended_a_session_did_not_begin_it(preauth: Preauth) -> None:
+    """It comes into the journal when its session stands beside the tap before it already: there it stays, alone."""
+    assert await preauth.tap("04A1", CP) is None
+    await preauth.until("SELECT FROM tap WHERE told = 'passed'")
+    preauth.clock.ahead += timedelta(seconds=5)
+    await session_at(preauth, 1, "04A1", preauth.clock())
+    preauth.clock.ahead += timedelta(seconds=20)
+    taps, desk, tap = preauth.taps, desk_of(preauth), presented(preauth, "04A1")
+    taps.group._connected = False
+    assert not await desk.decide(tap)
+    desk.told(tap, "passed", in_time=True)
+    taps.group._connected = True
+    await preauth.until("SELECT FROM tap HAVING count(*) = 2")
+    assert preauth.rows("SELECT session FROM tap ORDER BY received_at") == [{"session": "steve:1"}, {"session": None}]
 
 
 @pytest.mark.parametrize("written", ["while it waits", "before"])
