@@ -373,7 +373,11 @@ class Spool:
             # Somebody cleaned up: what waits is still readable here, but would not survive this process.
             log.error("The spool file was deleted.", action="spool.deleted", path=str(path))
             again = _File.create(path)
-            again.append(self._own.peek(self._max_bytes))
+            try:
+                again.append(self._own.peek(self._max_bytes))
+            except OSError:
+                again.close(delete=True)
+                raise
             self._own.close()
             self._own, self._reading = again, None
         return self._own

@@ -97,6 +97,21 @@ def test_deleted_file_loses_nothing(spool: Spool, tmp_path: Path) -> None:
     assert drained(spool) == ["FIRST", "SECOND"]
 
 
+def test_deleted_file_on_a_full_disk_holds_no_files_open(spool: Spool, tmp_path: Path) -> None:
+    """What waits cannot be put anywhere else, however often it is tried: it is still read, and nothing is left over."""
+    spool.add(a_tap("FIRST"))
+    (tmp_path / "mine.taps").unlink()
+    held = []
+    with files_of_at_most(20):
+        for _ in range(3):
+            spool.prepare()
+            assert (spool.problem or "").startswith("the spool cannot be used: ")
+            held.append(len(list(Path("/proc/self/fd").iterdir())))
+    assert len(set(held)) == 1
+    assert list(tmp_path.iterdir()) == []
+    assert drained(spool) == ["FIRST"]
+
+
 def test_line_that_was_cut_off_is_counted_once(spool: Spool, tmp_path: Path) -> None:
     """A process was killed while it wrote: its whole lines are read, the broken one is a gap when they are done."""
     dead = Spool(tmp_path, name="dead", max_bytes=MAX_BYTES)
