@@ -96,6 +96,9 @@ def wire(
     if gateway is not None:
         service.parts.append(gateway)
     service.doors = {"http", Gateway.name, Watch.name}
+    if not served & {"hook", "gateway"}:
+        # It decides no taps, so that none of its own can come to wait.
+        service.checks.pop("spool")
     if "work" not in served:
         leave_work(service, waits_for_answers="pages" in served)
     return service, taps, drivers

@@ -136,3 +136,16 @@ async def test_a_spool_that_cannot_be_used_is_told_before_it_is_needed(database:
 
         await until(is_there_again)
     assert list(in_the_way.iterdir()) == []
+
+
+async def test_pages_need_no_spool(database: TestDatabase, tmp_path: Path) -> None:
+    """A process that decides no taps is ready though its spool's folder cannot be made."""
+    (tmp_path / "spool").write_text("a file where the folder should be")
+    async with running(database, tmp_path, serve="pages") as preauth:
+
+        async def is_tried() -> bool:
+            return (preauth.taps.spool.problem or "").startswith("the spool cannot be used: ")
+
+        await until(is_tried)
+        found = [await check() for check in preauth.service.checks.values()]
+        assert not [problem for problem in found if "spool" in (problem or "")]
