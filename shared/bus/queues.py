@@ -4,12 +4,15 @@ import asyncio
 import contextlib
 from typing import Final
 
-import aio_pika
+from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import ChannelNotFoundEntity
 from pamqp.commands import Queue
 
+from shared.bus.publisher import connect
 from shared.bus.topology import OWNERS, SUBSCRIPTIONS, events_queue, parked_queue, requests_queue, retry_queue
 
+# A broker may be silent: frozen, or behind a tunnel that is dead.
+MOST_S: Final = 20.0
 PAUSES_S: Final = (0.1, 0.5, 2.0)
 
 
@@ -22,13 +25,13 @@ def names() -> list[str]:
 
 
 async def remove(url: str) -> None:
-    """Delete our queues, with what is in them."""
-    async with await aio_pika.connect(url) as connection:
+    """Delete our queues, with what is in them. :raises TimeoutError: the broker is silent."""
+    async with asyncio.timeout(MOST_S), await connect(url, "queues") as connection:
         for name in names():
             await _remove(connection, name)
 
 
-async def _remove(connection: aio_pika.abc.AbstractConnection, name: str) -> None:
+async def _remove(connection: AbstractConnection, name: str) -> None:
     """A queue whose deletion is under way is not known any more and not yet gone: RabbitMQ says then that its node is
     down. It costs the channel.
     """
@@ -64,7 +67,7 @@ async def in_use(url: str) -> list[str]:
 
 async def _states(url: str) -> dict[str, Queue.DeclareOk]:
     found = {}
-    async with await aio_pika.connect(url) as connection:
+    async with asyncio.timeout(MOST_S), await connect(url, "queues") as connection:
         for name in names():
             # A queue that does not exist costs the channel.
             channel = await connection.channel()

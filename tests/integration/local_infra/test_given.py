@@ -3,6 +3,7 @@
 import asyncio
 import io
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -21,7 +22,7 @@ from deploy.local import demo
 from deploy.local.demo import Demo
 from deploy.local.environment import AMQP
 from deploy.local.infra.errors import InfraError
-from shared.bus import queues
+from shared.bus import publisher, queues
 from shared.bus.topology import Topology, events_queue
 from tests.databases import fresh_database
 from tests.infra import AMQP_URL, DATABASE_URL, Infra, provided
@@ -122,6 +123,13 @@ async def test_the_demo_leaves_the_broker_of_an_installation_alone(demo_beside: 
             await asyncio.to_thread(refused_demo)
         left = (await channel.declare_queue(AUDIT, passive=True)).declaration_result
         assert (left.consumer_count, left.message_count) == ((1, 0) if listening else (0, 42))
+
+
+def test_a_broker_that_is_silent_is_said_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the connection and says nothing: the demo does not wait for it for ever."""
+    monkeypatch.setattr(publisher, "CONNECT_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(InfraError, match="could not be asked"):
+        demo.refuse_in_use(f"amqp://u:p@127.0.0.1:{silent.getsockname()[1]}/")
 
 
 async def test_a_demo_whose_broker_cannot_be_asked_leaves_it_alone(
