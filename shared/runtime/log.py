@@ -19,7 +19,7 @@ _SECRET_KEY = re.compile(
 _USERINFO = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^\s/:]*:\S*@", re.IGNORECASE)
 # What libpq and others take from an address's query, or from name=value pairs.
 _IN_QUERY = re.compile(
-    r"(?P<name>(?<![^\s?&;,])(?:[\w-]*(?:password|passwd|secret|token|api_?key|signature)|key)=)(?:'[^']*'[^\s&;]*|[^\s&;]+)",
+    r"(?P<name>(?<![\w-])(?:[\w-]*(?:password|passwd|secret|token|api_?key|signature)|key)=)(?:'[^']*'[^\s&;]*|[^\s&;]+)",
     re.IGNORECASE,
 )
 # Bearer or basic credentials inside a sentence.

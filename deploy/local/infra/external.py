@@ -133,8 +133,8 @@ def without_password(url: str) -> str:
         return UNREADABLE
     if not parts.scheme or "://" not in url:
         return UNREADABLE
-    if parts.password is None and "@" in url.removeprefix(f"{parts.scheme}://{parts.netloc}"):
-        # A password with a / in it that was not escaped is read as a port and a path.
+    if "@" in url.removeprefix(f"{parts.scheme}://{parts.netloc}"):
+        # A password with a / in it that was not escaped is read in part as a path.
         return UNREADABLE
     if parts.password is not None:
         parts = parts._replace(netloc=f"{parts.username}:***@{parts.hostname}{port}")

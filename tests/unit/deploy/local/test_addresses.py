@@ -47,6 +47,7 @@ def test_addresses_that_libpq_and_sqlalchemy_take_are_taken(url: str) -> None:
         (f"postgresql://u:{SECRET}@h:port/x", "an address that cannot be read"),
         (f"postgresql//u:{SECRET}@h", "an address that cannot be read"),
         (f"postgresql://u:p@{SECRET}@h/x", "postgresql://u:***@h/x"),
+        (f"amqp://u:p@ss/{SECRET}@h/x", "an address that cannot be read"),
         (f"amqp://u:1234/{SECRET}@h/x", "an address that cannot be read"),
         (f"amqp://u:1234?{SECRET}@h/x", "an address that cannot be read"),
         (f"amqp://u:1234#{SECRET}@h/x", "an address that cannot be read"),
