@@ -81,8 +81,12 @@ class _File:
         path.parent.mkdir(parents=True, exist_ok=True)
         unlocked = path.with_suffix(".new")
         descriptor = os.open(unlocked, os.O_RDWR | os.O_CREAT | how, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        unlocked.rename(path)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            unlocked.rename(path)
+        except OSError:
+            os.close(descriptor)
+            raise
         return cls(path, descriptor)
 
     @classmethod

@@ -192,8 +192,8 @@ class Login:
                 raise rules.ScanOver(_REVOKED)
             if row.presence == "qr" and not await qr.hold(tx, row.charge_box_id, row.armed_at):
                 raise rules.ScanOver(_ROTATED)
-            if with_pin:
-                await browsers.hold(tx, browser)
+            # Before the scan, as whoever binds it: also where nothing is bound, its binding is looked at.
+            await browsers.hold(tx, browser)
             used = await store.consume(tx, row.pairing_id, result="refused" if reason else "login", at=at)
             if used is None:
                 raise rules.AlreadyUsed("This scan was used already. Start again.")
