@@ -1,12 +1,14 @@
 """The console at work in a real browser: cookies, forms and the policy as a browser understands them."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 from playwright.async_api import Browser, Page, async_playwright, expect
 
 from shared.contracts.requests.sync import CustomerPage, GetCard, LinkCard, ReadCardInSteve, SearchCustomers
 from shared.contracts.requests.sync_cards import BlockCard, UndoChange
+from shared.runtime.clock import utc_now
 from tests.browser.chromium import find
 from tests.integration.services.admin_api import scene
 from tests.integration.services.admin_api.scene import CARD, all_is_well
@@ -110,7 +112,8 @@ async def test_times_are_the_readers_and_identifiers_can_be_copied(page: Page, a
     """UTC in the page becomes local in the browser, with the zone on hover; an idTag is copied with one click."""
     all_is_well(admin.owners)
     await page.context.grant_permissions(["clipboard-read", "clipboard-write"])
-    await page.clock.install()
+    # A minute after the session began, not an hour: in the first one of a day that was yesterday.
+    await page.clock.install(time=utc_now() - timedelta(minutes=59))
     await page.goto(f"{admin.url}/sign-in")
     await page.get_by_label("Operator").fill("admin")
     await page.get_by_label("Password").fill(OWN_PASSWORD)
