@@ -139,7 +139,7 @@ class Mirror:
     ) -> list[Event]:
         if _is_same(row, seen, now):
             return []
-        # The card before its links, as commands take them. One of them may have written to it meanwhile.
+        # The card before its links, as a command does that finds another tag; one may have written to it meanwhile.
         row = await store.locked(tx, row.id_tag)
         # What it wrote since the answer came is not from a clock that is ahead.
         now = self._clock()

@@ -49,6 +49,21 @@ def delete(world: World, id_tag: str = "A") -> None:
     world.steve.state.remove_tag(tag.pk)
 
 
+async def charged_once_made_again(world: World, looked: str, after: timedelta) -> int:
+    """The tag is deleted, made again so long after that, and charges; sync looks in between, only afterwards, or never
+    before it has the session.
+    """
+    delete(world)
+    if looked == "between":
+        await world.rooms.mirror.refresh()
+    world.clock.advance(seconds=after.total_seconds())
+    world.steve.state.add_tag("A")
+    pk = await charged(world)
+    if looked == "never":
+        await world.rooms.poller.poll()
+    return pk
+
+
 async def charged(world: World) -> int:
     return world.charge("A", 4_000, start_at=world.clock().replace(microsecond=0)).pk
 
@@ -66,14 +81,7 @@ async def test_the_next_driver_is_not_billed_to_the_one_before(world: World, loo
     the link is over, this is told, and the session is held until somebody links the card.
     """
     await linked(world)
-    delete(world)
-    if looked == "between":
-        await world.rooms.mirror.refresh()
-    world.clock.advance(minutes=1)
-    world.steve.state.add_tag("A")
-    pk = await charged(world)
-    if looked == "never":
-        await world.rooms.poller.poll()
+    pk = await charged_once_made_again(world, looked, timedelta(minutes=1))
     assert await settled(world, pk) == ("held", "card_unlinked")
     [told] = await world.events("card.unlinked")
     assert (told.actorid, told.data["external_customer_id"]) == ("steve", "cus_ada")
@@ -88,14 +96,7 @@ async def test_the_next_driver_is_not_billed_to_the_one_before(world: World, loo
 async def test_the_next_driver_is_not_billed_to_the_parent_of_the_one_before(world: World, looked: str) -> None:
     """The parent that the tag before had ends with it, and not when sync learns of it, which may be hours later."""
     await below_adas(world)
-    delete(world)
-    if looked == "between":
-        await world.rooms.mirror.refresh()
-    world.clock.advance(hours=2)
-    world.steve.state.add_tag("A")
-    pk = await charged(world)
-    if looked == "never":
-        await world.rooms.poller.poll()
+    pk = await charged_once_made_again(world, looked, timedelta(hours=2))
     assert await settled(world, pk) == ("held", "card_unlinked")
 
 
