@@ -59,6 +59,8 @@ class _Local:
     sessions: list[Session]
     pks: list[int]
     codes: frozenset[str]
+    # Whom each entry bills, by its usage event: the subscription's id may have gone to another customer since.
+    owners: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class Check:
     async def closed(self, subscription: str, span: Span) -> Checked | None:
         """Compare a period that is over, event by event: Lago's total is about the current one only."""
         async with self._database.read() as tx:
-            customer = await store.customer_of(tx, subscription)
+            customer = await store.customer_of(tx, subscription, until=span.end)
         return (
             await self._compare(subscription, customer, _Period(span, None, closed=True))
             if customer is not None
@@ -165,10 +167,11 @@ class Check:
             if seen is not None:
                 return seen, None, reported
         events = await self._stored(subscription, period.span, local)
-        lives = await self._lago.lives(subscription, customer)
+        customers = sorted({customer, *local.owners.values()})
+        lives = [life for one in customers for life in await self._lago.lives(subscription, one)]
         async with self._database.read() as tx:
             periods = await store.periods(tx, {one.transaction_id for one in events})
-        stored = [self._read(one, customer, period, lives, periods.get(one.transaction_id)) for one in events]
+        stored = [self._read(one, local, period, lives, periods.get(one.transaction_id)) for one in events]
         entries, known = await self._place(subscription, period.span, local, stored)
         scope = Scope(subscription, self._code, period.span)
         findings = rules.one_by_one(local.sessions, entries, stored, scope, known=known)
@@ -206,6 +209,7 @@ class Check:
             sessions=[_session(row, now) for row in sessions],
             pks=[row.transaction_pk for row in sessions if row.steve_id == self._steve_id],
             codes=frozenset({row.code for row in rows}),
+            owners={row.usage_event_id: row.external_customer_id for row in rows},
         )
 
     async def _ask_steve(self, pks: Sequence[int]) -> str | None:
@@ -265,9 +269,9 @@ class Check:
         return _wh(sum((one.units for one in charges), Decimal(0))), sum(one.events_count for one in charges)
 
     def _read(
-        self, one: StoredEvent, customer: str, period: _Period, lives: Sequence[Life], period_to: datetime | None
+        self, one: StoredEvent, local: _Local, period: _Period, lives: Sequence[Life], period_to: datetime | None
     ) -> Stored:
-        value = one.number(self._property)
+        value, owner = one.number(self._property), local.owners.get(one.transaction_id)
         in_time = not period.closed or (one.created_at is not None and one.created_at <= period.span.end)
         return Stored(
             usage_event_id=one.transaction_id,
@@ -275,7 +279,12 @@ class Check:
             code=one.code,
             timestamp=one.timestamp,
             wh=_wh(value) if value is not None else None,
-            counted=in_time and any(life.counts(one.timestamp, one.created_at, customer, period_to) for life in lives),
+            counted=in_time
+            and any(
+                # What is no entry here is billed to whoever had the subscription then.
+                life.counts(one.timestamp, one.created_at, owner or life.external_customer_id, period_to)
+                for life in lives
+            ),
         )
 
     async def _unanswered(self, subscription: str, customer: str, span: Span, error: UpstreamError) -> Checked:

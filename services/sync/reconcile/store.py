@@ -109,8 +109,10 @@ async def periods(tx: Read, usage_event_ids: Collection[str]) -> dict[str, datet
     return {row.usage_event_id: row.period_to for row in await tx.execute(statement)}
 
 
-async def customer_of(tx: Read, subscription_id: str) -> str | None:
-    """Whose it is: as the ledger has billed it last, else as a session's owner; None: nothing was ever billed to it."""
+async def customer_of(tx: Read, subscription_id: str, *, until: datetime | None = None) -> str | None:
+    """Whose it is, or was at `until`: as the ledger had billed it last, else as a session's owner; None: nothing was
+    ever billed to it.
+    """
     billed = (
         sa.select(entry.c.external_customer_id)
         .where(entry.c.external_subscription_id == subscription_id)
@@ -118,7 +120,8 @@ async def customer_of(tx: Read, subscription_id: str) -> str | None:
         .limit(1)
     )
     owned = sa.select(session.c.owner_customer).where(session.c.owner_subscription == subscription_id).limit(1)
-    for statement in (billed, owned):
+    then = [billed.where(entry.c.timestamp <= until)] if until is not None else []
+    for statement in (*then, billed, owned):
         found: str | None = (await tx.execute(statement)).scalar()
         if found is not None:
             return found

@@ -1,7 +1,11 @@
 """A period that is over is compared by its events, because Lago's total is about the current one only."""
 
+import psycopg
+
 from deploy.demo.lago import LagoSettings, lifecycle
 from services.sync.reconcile import store
+from services.sync.reconcile.rules import Span
+from shared.database.engine import conninfo
 from shared.runtime.clock import utc_now
 from tests.integration.services.sync.conftest import Build, World, ago
 from tests.integration.services.sync.invariant.history import lago_seed
@@ -72,3 +76,57 @@ async def test_without_an_answer_about_what_is_over_it_is_asked_again(world: Wor
     world.lago.faults.clear()
     world.rooms.lago._caller._breaker.succeeded()
     assert await turn(world) == [(False, 5_000, 3_000), (True, 0, 0)]
+
+
+async def goes_to_bob(world: World) -> int:
+    """Ada's subscription ended, Bob has one of the same id, and it is billed: the session's id."""
+    lifecycle.terminate(world.lago.state, "sub_ada")
+    world.clock.advance(minutes=10)
+    lifecycle.create_subscription(
+        world.lago.state,
+        external_id="sub_ada",
+        external_customer_id="cus_bob",
+        plan_code="ev",
+        billing_time="anniversary",
+    )
+    await world.link("B", "cus_bob", "sub_ada")
+    pk = world.charge("B", 700, charge_box_id="CP-2", start_at=world.clock().replace(microsecond=0)).pk
+    world.clock.advance(minutes=10)
+    await settle(world)
+    return pk
+
+
+async def test_a_period_stays_proven_when_its_subscriptions_id_goes_to_another_customer(world: World) -> None:
+    """Each event is counted for the customer to whom it was billed; what is missing for the one who had the id before
+    is found all the same.
+    """
+    lost, _ = await billed(world, 2_000, 3_000)
+    assert await turn(world) == [(True, 5_000, 5_000)]
+    await goes_to_bob(world)
+    assert await turn(world) == [(True, 5_000, 5_000), (True, 700, 700)]
+    kept = await world.rows("SELECT external_customer_id FROM sync.reconcile_result ORDER BY period_from")
+    assert [row.external_customer_id for row in kept] == ["cus_ada", "cus_bob"]
+    assert await world.events("reconcile.mismatch_found") == []
+    lose(world, lost)
+    assert await differences_of_the_first(world) == [("sent_not_stored", -2_000)]
+
+
+async def differences_of_the_first(world: World) -> list[tuple[str, int]]:
+    """Compare the oldest of the kept periods again."""
+    row, *_ = await world.rows("SELECT period_from, period_to FROM sync.reconcile_result ORDER BY period_from")
+    checked = await world.rooms.reconciler._check.closed("sub_ada", Span(row.period_from, row.period_to))
+    assert checked is not None
+    return [(one.kind, one.wh) for one in checked.findings.differences]
+
+
+async def test_two_customers_of_one_id_are_told_apart_in_what_was_never_compared(world: World) -> None:
+    """The time before the first comparison may have been several customers': all of it is proven, and an event that
+    Lago bills to another one than the ledger says is not.
+    """
+    await billed(world, 2_000, 3_000)
+    pk = await goes_to_bob(world)
+    lifecycle.upgrade(world.lago.state, "sub_ada", "ev")
+    assert await turn(world) == [(True, 5_700, 5_700), (True, 0, 0)]
+    with psycopg.connect(conninfo(world.admin_url), autocommit=True) as admin:
+        admin.execute("UPDATE sync.ledger_entry SET external_customer_id = 'cus_ada' WHERE transaction_pk = %s", (pk,))
+    assert await differences_of_the_first(world) == [("sent_not_counted", -700)]
