@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
+from services.sync.runs.cadence import LONGEST_S
 from services.sync.steve.client import SteveVersion
 from shared.runtime.settings import ServiceSettings
 
@@ -43,10 +44,11 @@ class SyncSettings(ServiceSettings):
     metric_code: str = Field("ev_charging_kwh", min_length=1, description="Code of the billable metric in Lago")
     metric_property: str = Field("kwh", min_length=1, description="The metric's field: kWh as a decimal string")
 
-    # A session is seen within 30 s: these, and the look itself.
-    poll_s: float = Field(2.0, gt=0, le=20, description="Seconds between two looks for new transactions in SteVe")
-    idle_poll_s: float = Field(10.0, gt=0, le=20, description="The same while nothing charges")
-    dormant_poll_s: float = Field(20.0, gt=0, le=20, description="The same when nothing has charged for long")
+    poll_s: float = Field(
+        2.0, gt=0, le=LONGEST_S, description="Seconds between two looks for new transactions in SteVe"
+    )
+    idle_poll_s: float = Field(10.0, gt=0, le=LONGEST_S, description="The same while nothing charges")
+    dormant_poll_s: float = Field(20.0, gt=0, le=LONGEST_S, description="The same when nothing has charged for long")
     cards_every_s: float = Field(10.0, gt=0, le=3600, description="Seconds between two looks at SteVe's tags")
     sweep_every_s: float = Field(
         21_600.0, gt=0, description="Seconds between two full sweeps over all transactions that SteVe has"

@@ -12,6 +12,8 @@ ACTIVE_FOR: Final = timedelta(minutes=10)
 DORMANT_AFTER: Final = timedelta(hours=24)
 # A mode is kept this long before a calmer one is taken.
 CALM_DOWN_AFTER: Final = timedelta(minutes=2)
+# No look is due later than so long from now: a session is seen within 30 s, these and the look itself.
+LONGEST_S: Final = 20
 _CALMER: Final[tuple[CadenceMode, ...]] = ("active", "idle", "dormant")
 
 

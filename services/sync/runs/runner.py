@@ -120,7 +120,8 @@ class Runner:
         waiting = await store.next_waiting(tx, self._steve_id)
         if waiting is None:
             segments: tuple[Segment, ...] = USUAL
-            if schedule.swept_at is None or now - schedule.swept_at >= self._sweep_every:
+            # One that lies as far ahead was noted by a clock that was.
+            if schedule.swept_at is None or abs(now - schedule.swept_at) >= self._sweep_every:
                 segments = ("new", "open", "sweep", "settle", "deliver")
             return Run(self._new_id(), trigger, "sync", segments, now, cursor, now)
         run = Run.of(waiting, cursor=cursor, at=now)

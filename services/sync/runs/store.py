@@ -10,6 +10,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from services.sync import bulk
 from services.sync.ledger.tables import entry
+from services.sync.runs.cadence import LONGEST_S
 from services.sync.runs.tables import run, run_session, schedule
 from services.sync.sessions.tables import session
 from shared.contracts.identity import session_id
@@ -28,10 +29,16 @@ async def ensure_schedule(tx: Write, steve_id: str, at: datetime) -> None:
 
 
 async def claim(tx: Write, steve_id: str, by: UUID, now: datetime, *, lease: timedelta, hurry: bool) -> Any:  # noqa: ANN401 - the row, or None
-    """Take the next look, if it is due (or somebody waits for it) and nobody has it."""
+    """Take the next look, if it is due (or somebody waits for it) and nobody has it.
+
+    A time that is further ahead than any is ever written was written by a clock that was ahead, and means nothing.
+    """
     waiting = sa.exists().where(run.c.steve_id == steve_id, run.c.state == "waiting")
-    due = sa.true() if hurry else sa.or_(schedule.c.next_look_at <= now, waiting)
-    free = sa.or_(schedule.c.lease_until.is_(None), schedule.c.lease_until < _NOW, schedule.c.claimed_by == by)
+    never = schedule.c.next_look_at > now + timedelta(seconds=LONGEST_S)
+    due = sa.true() if hurry else sa.or_(schedule.c.next_look_at <= now, never, waiting)
+    # No lease reaches half as far; a database whose clock is set back by a little takes no claim from anybody.
+    over = sa.or_(schedule.c.lease_until < _NOW, schedule.c.lease_until > _NOW + 2 * lease)
+    free = sa.or_(schedule.c.lease_until.is_(None), over, schedule.c.claimed_by == by)
     statement = (
         sa.update(schedule)
         .where(schedule.c.steve_id == steve_id, due, free)

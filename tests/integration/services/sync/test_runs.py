@@ -228,6 +228,29 @@ async def test_a_claim_does_not_go_by_a_replicas_clock(world: World, fast: str) 
     assert [one.state for one in await runs(world)] == ["finished"]
 
 
+@pytest.mark.parametrize("left", ["time of the next look", "claim"])
+async def test_a_clock_that_was_ahead_keeps_nobody_from_looking(world: World, left: str) -> None:
+    """Neither when it said to look next nor a claim that was not given back before it was set right is waited for: what
+    begins at a charger is still seen within 30 s.
+    """
+    await world.link("A")
+    if left == "claim":
+        await world.rooms.runner.turn()
+        async with world.service.database.write() as tx:
+            await tx.execute(
+                sa.text("UPDATE sync.run_schedule SET claimed_by = gen_random_uuid(), lease_until = now()")
+            )
+        await pass_of_lease(world, -timedelta(hours=2))
+        world.clock.advance(seconds=20)
+    else:
+        world.clock.advance(hours=2)
+        await world.rooms.runner.turn()
+        world.clock.advance(hours=-2)
+    pk = world.charge("A", None).pk
+    assert await world.rooms.runner.turn() is not None
+    assert (await world.session(pk)).billing == "open"
+
+
 async def pass_of_lease(world: World, time: timedelta) -> None:
     """So much of the claim's time passes, in which nobody renews it."""
     async with world.service.database.write() as tx:
