@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from services.preauth.tables import pairing
 from shared.bus.outbox import Outbox
-from shared.contracts.events.preauth import PairingCancelled
+from shared.contracts.events.preauth import PairingCancelled, ScanLoginRefused
 from shared.contracts.identity import Cause
 from shared.database.engine import Write
 
@@ -32,4 +32,14 @@ async def withdraw(
         )
         await outbox.add(tx, event, cause)
     scanned = pairing.update().where(*armed_with, pairing.c.state == "intercepted")
-    await tx.execute(scanned.values(state="consumed", result=why, ended_at=at))
+    ended = await tx.execute(scanned.values(state="consumed", result=why, ended_at=at).returning(pairing))
+    for row in ended.all():
+        refused = ScanLoginRefused(
+            pairing_id=row.pairing_id,
+            charge_box_id=row.charge_box_id,
+            id_tag=row.id_tag,
+            tap_id=row.tap_id,
+            presence=row.presence,
+            reason=why,
+        )
+        await outbox.add(tx, refused, cause)

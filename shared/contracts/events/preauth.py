@@ -114,7 +114,8 @@ class ScanLoginRefused(_PreauthEvent):
     """A scan led to no login; `reason` is why.
 
     The card may not: unknown_card, inactive, blocked, expired, no_answer, or the code of another refusal of sync's.
-    Its PIN was guessed: pins_spent, pin_locked. Or nobody went on in time, after whatever guesses: not_completed.
+    Its PIN was guessed: pins_spent, pin_locked. What vouched for presence does not any more: kiosk_revoked, qr_rotated.
+    Or nobody went on in time, after whatever guesses: not_completed.
     """
 
     type: ClassVar[str] = "scan.login_refused"

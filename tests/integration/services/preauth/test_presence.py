@@ -216,6 +216,8 @@ async def test_a_revoked_kiosk_takes_no_card(preauth: Preauth, sync: SyncDouble)
     [gone] = preauth.events("pairing.cancelled")
     assert (gone["data"]["pairing_id"], gone["data"]["why"]) == (armed, "kiosk_revoked")
     assert (gone["actorkind"], gone["actorid"]) == ("operator", "maria")
+    [refused] = preauth.events("scan.login_refused")
+    assert (refused["data"]["pairing_id"], refused["data"]["reason"]) == (scanned, "kiosk_revoked")
     [ended] = preauth.rows("SELECT end_reason, ended_at FROM driver_session")
     assert ended["end_reason"] == "kiosk_revoked"
     [out] = preauth.events("driver.signed_out")
@@ -280,8 +282,11 @@ async def test_a_rotated_code_takes_no_card(preauth: Preauth, sync: SyncDouble) 
         assert (await arm(kiosk)).status_code == 201
         await qr_of(preauth)
         assert await preauth.tap(CARD, CP) == "BLOCKED"
+        await qr_of(preauth, "CP-8")
     [gone] = preauth.events("pairing.cancelled")
     assert (gone["data"]["pairing_id"], gone["data"]["why"]) == (armed, "qr_rotated")
+    [refused] = preauth.events("scan.login_refused")
+    assert (refused["data"]["charge_box_id"], refused["data"]["reason"]) == ("CP-8", "qr_rotated")
 
 
 async def test_a_code_rotated_during_the_match_completes_no_login(preauth: Preauth, sync: SyncDouble) -> None:
