@@ -1,6 +1,6 @@
 """Judges what chargers did with a Blocked, has the watchdog stop what should not run, and watches rates."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
@@ -32,7 +32,9 @@ ACTOR: Final = Actor(kind="system", id="preauth")
 
 
 class Evidence:
-    """`stops`: whether a session that ignored its Blocked is left to the watchdog."""
+    """`stops`: whether a session that ignored its Blocked is left to the watchdog. `journal_is_whole`: whether no tap
+    waits in a spool.
+    """
 
     def __init__(
         self,
@@ -44,9 +46,11 @@ class Evidence:
         new_id: NewId,
         stops: bool,
         session_within: timedelta,
+        journal_is_whole: Callable[[], bool],
     ) -> None:
         self._database, self._outbox, self._sight = database, outbox, sight
         self._clock, self._new_id, self._stops, self._session_within = clock, new_id, stops, session_within
+        self._journal_is_whole = journal_is_whole
 
     async def look(self) -> None:
         """Note how far sync sees, for those who ask what followed a tap: they wait for no other service."""
@@ -58,7 +62,9 @@ class Evidence:
                 await sessions_are_known(tx, min(known_until, now), now=now)
 
     async def judge(self) -> None:
-        """One turn over the taps that were told Blocked."""
+        """One turn over the taps that were told Blocked, once what explains a session is in the journal, too."""
+        if not self._journal_is_whole():
+            return
         now = self._clock()
         async with self._database.read() as tx:
             waiting = await store.unjudged(tx, since=now - LOOK_BACK, limit=AT_ONCE)
@@ -81,8 +87,9 @@ class Evidence:
         found = await store.session_named(tx, event.charge_box_id, event.session)
         if found is None:
             return
-        # By its end the card's last tap may be the one that ended it.
-        if isinstance(event, TransactionStarted) or not await store.is_noted(tx, found, within=self._session_within):
+        # By its end the card's last tap may be the one that ended it: also by the time that its start is heard of.
+        anew = isinstance(event, TransactionStarted) or found.was_brief
+        if anew or not await store.is_noted(tx, found, within=self._session_within):
             await store.note_session(tx, found, within=self._session_within)
 
     async def taps_came_late(self, tx: Write, rows: Sequence[store.Row]) -> None:

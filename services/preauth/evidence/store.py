@@ -80,7 +80,8 @@ async def unjudged(tx: Read, *, since: datetime, limit: int) -> list[tuple[Row, 
     let_through = sa.exists().where(
         later.c.id_tag == tap.c.id_tag,
         later.c.charge_box_id == tap.c.charge_box_id,
-        later.c.told == "passed",
+        # One whose answer was never recorded was most likely let through, and never told Blocked in time.
+        later.c.told.is_distinct_from("blocked"),
         # Whether it may charge is SteVe's to say, where its answer was seen.
         sa.func.coalesce(later.c.steve_answer, "Accepted") == "Accepted",
         # A start is what a charger tells that ignored its Blocked, too: let through, it proves nothing.
@@ -196,6 +197,10 @@ _SESSION: Final = (
     open_session.c.started_at,
     open_session.c.station_started_at,
     sa.or_(open_session.c.seen_running, open_session.c.stopped_at.is_(None)).label("seen_running"),
+    # The card's tap that ended it, by its station, may pass for one that began it: see `BEFORE_ITS_TAP`.
+    sa.func.coalesce(open_session.c.stopped_at - open_session.c.station_started_at <= BEFORE_ITS_TAP, sa.false()).label(
+        "was_brief"
+    ),
 )
 
 
@@ -223,37 +228,45 @@ async def is_noted(tx: Read, found: Row, *, within: timedelta) -> bool:
 
 
 async def note_session(tx: Write, found: Row, *, within: timedelta) -> None:
-    """Put a session beside the tap that it followed: the card's last Authorize, and last start, that passed there. One
-    of after it began is that only where it stands beside none of before: else it may be the one that ended it.
+    """Put a session beside the tap that it followed, and beside no other: the card's last Authorize, and last start,
+    that passed there. One of after it began is that only where none of before can be: else it may be the one that
+    ended it.
     """
     before = tap.alias("before")
     times = may_have_begun(found.station_started_at, found.started_at, seen_running=found.seen_running)
+    # Beside a tap of before that it does not stand at, nothing may have begun, unless that of after can be its end.
+    may_be_of_it = sa.or_(
+        before.c.session == found.session,
+        sa.and_(sa.literal(found.was_brief), before.c.session.is_(None), before.c.told == "passed"),
+    )
     for began_at in times:
-        stands = sa.exists().where(
+        of_before = sa.exists().where(
             before.c.id_tag == found.id_tag,
             before.c.charge_box_id == found.charge_box_id,
             before.c.kind == tap.c.kind,
-            before.c.session == found.session,
             before.c.received_at > began_at - within,
             before.c.received_at <= began_at,
+            may_be_of_it,
+        )
+        of_this_card = sa.and_(
+            tap.c.id_tag == found.id_tag,
+            tap.c.charge_box_id == found.charge_box_id,
+            tap.c.received_at > began_at - within,
+            tap.c.received_at <= began_at + BEFORE_ITS_TAP,
         )
         last = (
-            sa.select(tap.c.received_at, tap.c.tap_id, tap.c.session)
+            sa.select(tap.c.received_at, tap.c.tap_id, tap.c.kind, tap.c.session)
             .ext(pg.distinct_on(tap.c.kind))
-            .where(
-                tap.c.id_tag == found.id_tag,
-                tap.c.charge_box_id == found.charge_box_id,
-                tap.c.told == "passed",
-                tap.c.received_at > began_at - within,
-                tap.c.received_at <= began_at + BEFORE_ITS_TAP,
-                sa.or_(tap.c.received_at <= began_at, ~stands),
-            )
+            .where(of_this_card, tap.c.told == "passed", sa.or_(tap.c.received_at <= began_at, ~of_before))
             .order_by(tap.c.kind, tap.c.received_at.desc())
         )
         followed = [row for row in await tx.execute(last) if row.session in {None, found.session}]
         for row in followed:
             this = sa.and_(tap.c.received_at == row.received_at, tap.c.tap_id == row.tap_id)
             await tx.execute(tap.update().where(this, tap.c.session.is_(None)).values(session=found.session))
+            # It stood beside one of before where this one came into the journal late.
+            others = sa.and_(of_this_card, tap.c.kind == row.kind, tap.c.session == found.session, sa.not_(this))
+            await tx.execute(tap.update().where(others).values(session=None))
         if followed:
             return
 

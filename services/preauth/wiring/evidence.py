@@ -17,6 +17,8 @@ HOUR_S = 3600.0
 JUDGE_EVERY_S = 5.0
 LOOK_EVERY_S = 5.0
 RATES_EVERY_S = 60.0
+# So long after an outage other processes have connected again, too, and brought their spools into the journal.
+REPLAYED_AFTER_S = 15.0
 # Until it is taken.
 SNAPSHOT_EVERY_S = 2.0
 
@@ -39,6 +41,7 @@ def wire_evidence(service: Service, settings: PreauthSettings, taps: TapParts) -
         new_id=service.new_id,
         stops=settings.stop_ignored,
         session_within=timedelta(seconds=settings.session_within_s),
+        journal_is_whole=lambda: len(taps.spool) == 0 and taps.group.healthy_for_s() >= REPLAYED_AFTER_S,
     )
     service.consumer.on(sync.TransactionStarted, evidence.session_told)
     # One that sync found finished has no start.

@@ -1,5 +1,6 @@
 """What follows a tap while it still waits in the spool."""
 
+import time
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -13,7 +14,7 @@ from services.preauth.gateway.ports import Presented
 from shared.contracts.identity import IdTag
 from shared.contracts.requests.preauth import SearchTaps
 from tests.databases import TestDatabase
-from tests.integration.services.preauth.test_evidence import CP, session_at
+from tests.integration.services.preauth.test_evidence import CP, intercepted, judge, session_at, stop, turn
 from tests.integration.services.preauth.world import Preauth, running
 from tests.waiting import until
 
@@ -79,6 +80,46 @@ async def test_a_spooled_tap_that_ended_a_session_did_not_begin_it(preauth: Prea
     taps.group._connected = True
     await preauth.until("SELECT FROM tap HAVING count(*) = 2")
     assert preauth.rows("SELECT session FROM tap ORDER BY received_at") == [{"session": "steve:1"}, {"session": None}]
+
+
+async def test_a_session_leaves_the_tap_before_for_a_spooled_one_that_it_followed(preauth: Preauth) -> None:
+    """The card was tapped twice, and the second time, after which it charged, comes into the journal late."""
+    assert await preauth.tap("04A1", CP) is None
+    await preauth.until("SELECT FROM tap WHERE told = 'passed'")
+    preauth.clock.ahead += timedelta(seconds=5)
+    taps, desk, tap = preauth.taps, desk_of(preauth), presented(preauth, "04A1")
+    taps.group._connected = False
+    assert not await desk.decide(tap)
+    desk.told(tap, "passed", in_time=True)
+    preauth.clock.ahead += timedelta(seconds=5)
+    await session_at(preauth, 1, "04A1", preauth.clock())
+    assert preauth.rows("SELECT session FROM tap") == [{"session": "steve:1"}]
+    taps.group._connected = True
+    await preauth.until("SELECT FROM tap WHERE session IS NULL")
+    assert preauth.rows("SELECT session FROM tap ORDER BY received_at") == [{"session": None}, {"session": "steve:1"}]
+
+
+async def test_nobody_is_accused_while_what_explains_it_waits_in_the_spool(preauth: Preauth) -> None:
+    """After the scan the card was let through while the database was away, and charged: first its tap is awaited."""
+    await intercepted(preauth)
+    preauth.clock.ahead += timedelta(seconds=12)
+    taps, desk, tap = preauth.taps, desk_of(preauth), presented(preauth, "04A1")
+    taps.group._connected = False
+    assert not await desk.decide(tap)
+    desk.told(tap, "passed", in_time=True)
+    started = await session_at(preauth, 1, "04A1", preauth.clock())
+    await stop(preauth, started, energy_wh=700, after_s=20)
+    await judge(preauth)
+    taps.group._connected = True
+    await judge(preauth)
+    assert preauth.rows("SELECT outcome FROM override_outcome") == []
+    await preauth.until("SELECT FROM tap HAVING count(*) = 2")
+    # Another process may still have one in its spool.
+    taps.group._healthy_since = time.monotonic()
+    await turn(preauth)
+    assert preauth.rows("SELECT outcome FROM override_outcome") == []
+    await judge(preauth)
+    assert preauth.rows("SELECT outcome FROM override_outcome") == [{"outcome": "explained"}]
 
 
 @pytest.mark.parametrize("written", ["while it waits", "before"])

@@ -10,7 +10,7 @@ from services.preauth.decision.projections import session_started, session_stopp
 from shared.contracts.events.sync import TransactionStarted
 from shared.contracts.identity import IdTag
 from tests.integration.services.preauth.sync_double import SyncDouble
-from tests.integration.services.preauth.test_evidence import CP, intercepted, judge, session_at, stop
+from tests.integration.services.preauth.test_evidence import CP, happen, intercepted, judge, session_at, stop
 from tests.integration.services.preauth.world import Preauth
 
 
@@ -141,6 +141,17 @@ async def test_a_session_that_ran_before_the_gateways_eyes_counts_without_sync(p
     assert preauth.rows("SELECT outcome FROM override_outcome") == [{"outcome": "ignored"}]
 
 
+async def test_a_session_that_was_known_a_look_late_counts(preauth: Preauth) -> None:
+    """Sync looks every 20 s: that its station, an hour slow, says that it ran for so much longer is no doubt."""
+    await intercepted(preauth)
+    preauth.clock.ahead += timedelta(seconds=20)
+    started = await session_at(preauth, 1, "04A1", preauth.clock() - timedelta(hours=1, seconds=20))
+    preauth.clock.ahead += timedelta(seconds=70)
+    await stop(preauth, started, energy_wh=9000, after_s=90)
+    await judge(preauth)
+    assert preauth.rows("SELECT outcome FROM override_outcome") == [{"outcome": "ignored"}]
+
+
 async def test_a_session_whose_start_came_before_the_tap_accuses_nobody(preauth: Preauth, sync: SyncDouble) -> None:
     """The card charges already, which sync tells only after its next tap was told Blocked: that one began nothing."""
     for start in (False, True):
@@ -166,6 +177,55 @@ async def test_the_tap_that_ended_a_session_did_not_begin_it(preauth: Preauth) -
     preauth.clock.ahead += timedelta(seconds=20)
     assert await preauth.tap("04A1", CP) is None
     await preauth.until("SELECT FROM tap WHERE told = 'passed' HAVING count(*) = 2")
+    await stop(preauth, started, energy_wh=10, after_s=20)
+    assert preauth.rows("SELECT session FROM tap ORDER BY received_at") == [{"session": "steve:1"}, {"session": None}]
+
+
+async def test_the_tap_that_ended_a_session_did_not_begin_it_either_where_sync_saw_only_its_end(
+    preauth: Preauth,
+) -> None:
+    """A card is tapped, charges for a moment, and is tapped again, all before sync first looks."""
+    assert await preauth.tap("04A1", CP) is None
+    await preauth.until("SELECT FROM tap WHERE told = 'passed'")
+    preauth.clock.ahead += timedelta(seconds=5)
+    ended = TransactionStarted(
+        session="steve:1", charge_box_id=CP, id_tag="04A1", connector_id=1, started_at=preauth.clock(), start_wh=1000
+    )
+    preauth.clock.ahead += timedelta(seconds=10)
+    assert await preauth.tap("04A1", CP) is None
+    await preauth.until("SELECT FROM tap WHERE told = 'passed' HAVING count(*) = 2")
+    await stop(preauth, ended, energy_wh=10, after_s=10)
+    assert preauth.rows("SELECT session FROM tap ORDER BY received_at") == [{"session": "steve:1"}, {"session": None}]
+
+
+async def test_a_long_session_of_a_slow_clock_stands_beside_the_tap_after_its_beginning(preauth: Preauth) -> None:
+    """Sync saw only its end. No tap so soon after its beginning can have ended it, so the tap before began nothing."""
+    for passed in (1, 2):
+        preauth.clock.ahead += timedelta(seconds=100)
+        assert await preauth.tap("04A1", CP) is None
+        await preauth.until("SELECT FROM tap WHERE told = 'passed' HAVING count(*) = %s", passed)
+    began_at = preauth.clock() - timedelta(seconds=8)
+    preauth.clock.ahead += timedelta(hours=2)
+    ended = TransactionStarted(
+        session="steve:1", charge_box_id=CP, id_tag="04A1", connector_id=1, started_at=began_at, start_wh=1000
+    )
+    await stop(preauth, ended, energy_wh=9000, after_s=3600)
+    assert preauth.rows("SELECT session FROM tap ORDER BY received_at") == [{"session": None}, {"session": "steve:1"}]
+
+
+async def test_the_start_of_a_short_session_that_is_heard_of_late_is_put_right_by_its_end(preauth: Preauth) -> None:
+    """By then its card was tapped again, which ended it: that tap looked like the one that it followed."""
+    assert await preauth.tap("04A1", CP) is None
+    await preauth.until("SELECT FROM tap WHERE told = 'passed'")
+    preauth.clock.ahead += timedelta(seconds=5)
+    began_at = preauth.clock()
+    preauth.clock.ahead += timedelta(seconds=20)
+    assert await preauth.tap("04A1", CP) is None
+    await preauth.until("SELECT FROM tap WHERE told = 'passed' HAVING count(*) = 2")
+    started = TransactionStarted(
+        session="steve:1", charge_box_id=CP, id_tag="04A1", connector_id=1, started_at=began_at, start_wh=1000
+    )
+    await happen(preauth, started, ahead=began_at - preauth.clock())
     await stop(preauth, started, energy_wh=10, after_s=20)
     assert preauth.rows("SELECT session FROM tap ORDER BY received_at") == [{"session": "steve:1"}, {"session": None}]
 
