@@ -1,7 +1,8 @@
 import asyncio
 import base64
 import socket
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import httpx
 import pytest
@@ -18,7 +19,7 @@ from shared.runtime.clock import utc_now
 from shared.web.body import read_body
 from shared.web.health import answers, connected, ops_app
 from shared.web.problems import MEDIA_TYPE, on_crash, on_no_answer, on_problem
-from shared.web.server import PortTakenError, bind
+from shared.web.server import HttpServer, PortTakenError, bind
 from shared.web.signatures import hex_hmac, verify_hex_hmac, verify_standard_webhook
 
 KEYS = (b"new-key-0123456789abcdef", b"old-key-0123456789abcdef")
@@ -162,3 +163,57 @@ def test_a_taken_port_is_told_with_the_setting() -> None:
         port = other.getsockname()[1]
         with pytest.raises(PortTakenError, match=f"{port}.*EXPRESSYNC_TOY_PORT"):
             bind("127.0.0.1", port, setting="EXPRESSYNC_TOY_PORT")
+
+
+def serve(app: Starlette) -> tuple[httpx.AsyncClient, Callable[[], Awaitable[float]]]:
+    """A client of a running server, and what stops that: the seconds that it took."""
+    server, stop = HttpServer("http", app, bind("127.0.0.1", 0, setting="none")), asyncio.Event()
+    running = asyncio.create_task(server.run(stop))
+
+    async def ended() -> float:
+        at = time.monotonic()
+        stop.set()
+        await running
+        return time.monotonic() - at
+
+    return httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}", trust_env=False), ended
+
+
+async def test_a_server_that_is_told_to_stop_ends_at_once() -> None:
+    """Connections that are kept for the next call hold nothing up, and nobody gets another answer."""
+
+    async def answer(_: Request) -> Response:
+        return PlainTextResponse("here")
+
+    took = []
+    for _ in range(5):
+        client, ended = serve(Starlette(routes=[Route("/", answer)]))
+        async with client:
+            assert (await client.get("/")).text == "here"
+            took.append(await ended())
+            with pytest.raises(httpx.ConnectError):
+                await client.get("/")
+    # A busy machine may be slow, and not five times in a row.
+    assert min(took) < 0.05
+
+
+@pytest.mark.parametrize(("takes_s", "status"), [(0.2, 200), (60, 500)])
+async def test_a_stop_waits_for_an_answer_and_not_for_ever(
+    monkeypatch: pytest.MonkeyPatch, takes_s: float, status: int
+) -> None:
+    """Whoever asked before gets the answer; one that takes too long is given up."""
+    monkeypatch.setattr("shared.web.server.ANSWERS_WITHIN_S", 0.5 if takes_s > 1 else 5)
+    asked = asyncio.Event()
+
+    async def answer(_: Request) -> Response:
+        asked.set()
+        await asyncio.sleep(takes_s)
+        return PlainTextResponse("here")
+
+    client, ended = serve(Starlette(routes=[Route("/", answer)]))
+    async with client:
+        answering = asyncio.create_task(client.get("/"))
+        await asked.wait()
+        took = await ended()
+        assert (await answering).status_code == status
+    assert took < 5
