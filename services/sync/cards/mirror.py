@@ -96,9 +96,14 @@ class Mirror:
                 events += await self._follow(tx, known[key], rules.mirrored(tag), asked_at, now)
         if whole:
             for key, row in known.items():
-                if key not in by_key and row.gone_at is None and _is_news(row, asked_at, now):
-                    await store.update_card(tx, row.pk, {"gone_at": asked_at})
+                if key in by_key or not _is_news(row, asked_at, now):
+                    continue
+                if row.gone_at is None:
                     events.append(self._changed(key, {"in_steve": True}, {"in_steve": False}, []))
+                # A time still to come was noted by a clock that was ahead, and does not tell since when there may be
+                # another tag.
+                if row.gone_at is None or row.gone_at > now + rules.AHEAD:
+                    await store.update_card(tx, row.pk, {"gone_at": asked_at})
         await self._outbox.add_all(tx, events, Cause(actor=BY_STEVE, correlation_id=self._new_id()))
 
     async def _discover(self, tx: Write, new: dict[str, Tag], asked_at: datetime, now: datetime) -> list[Event]:

@@ -87,11 +87,14 @@ async def update_card(tx: Write, pk: int, values: Mapping[str, Any]) -> None:
 
 
 async def set_parent(tx: Write, card_pk: int, parent_id_tag: str | None, *, since: datetime) -> None:
-    """End the parent that is valid, and begin another one."""
-    current = sa.and_(card_parent.c.card_pk == card_pk, card_parent.c.valid_to.is_(None))
+    """End the parent that is valid, and begin another one. Also one whose end is still to come: a clock that was ahead
+    said so.
+    """
+    mine = card_parent.c.card_pk == card_pk
+    goes_on = sa.or_(card_parent.c.valid_to.is_(None), card_parent.c.valid_to > since)
     # An interval that would be empty is none.
-    await tx.execute(sa.delete(card_parent).where(current, card_parent.c.valid_from >= since))
-    await tx.execute(sa.update(card_parent).where(current).values(valid_to=since))
+    await tx.execute(sa.delete(card_parent).where(mine, card_parent.c.valid_from >= since))
+    await tx.execute(sa.update(card_parent).where(mine, goes_on).values(valid_to=since))
     if parent_id_tag is not None:
         await tx.execute(
             sa.insert(card_parent).values(card_pk=card_pk, parent_id_tag=parent_id_tag, valid_from=since, valid_to=None)

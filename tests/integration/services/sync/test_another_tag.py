@@ -184,6 +184,54 @@ async def test_a_look_by_a_clock_that_was_ahead_hides_no_other_tag(world: World)
     assert await settled(world, pk) == ("held", "card_unlinked")
 
 
+async def test_a_tag_that_a_clock_ahead_found_gone_is_gone_since_a_right_one_did(world: World) -> None:
+    """It is told once that it is gone, and when it is made again, the next driver, who charges before sync looks, does
+    not do so at the cost of the one before.
+    """
+    await linked(world)
+    delete(world)
+    world.clock.advance(hours=2)
+    await world.rooms.mirror.refresh()
+    world.clock.advance(hours=-2)
+    world.clock.advance(minutes=1)
+    await world.rooms.mirror.refresh()
+    assert len(await world.events("card.changed")) == 1
+    world.clock.advance(minutes=1)
+    world.steve.state.add_tag("A")
+    pk = await charged(world)
+    assert await settled(world, pk) == ("held", "card_unlinked")
+
+
+@pytest.mark.parametrize("how", ["look", "command", "another tag"])
+@pytest.mark.parametrize("then", [None, "THIRD"])
+async def test_a_parent_that_a_clock_ahead_noted_keeps_no_other_out(world: World, then: str | None, how: str) -> None:
+    """The one before it ends as well, whose end is still to come: it pays for nothing more, and no card's mirror waits
+    for that.
+    """
+    await below_adas(world)
+    await world.link("OTHER")
+    await world.link("THIRD", **BOB_BY_NAME)
+    tag = world.steve.state.tag("A")
+    assert tag is not None
+    world.clock.advance(hours=2)
+    tag.parent_id_tag = "OTHER"
+    await world.rooms.mirror.refresh()
+    world.clock.advance(hours=-2)
+    world.clock.advance(minutes=1)
+    if how == "another tag":
+        delete(world)
+        world.steve.state.add_tag("A", parent_id_tag=then)
+    elif how == "command":
+        await do(world, ChangeParent(id_tag="A", parent_id_tag=then))
+    else:
+        tag.parent_id_tag = then
+    await world.rooms.mirror.refresh()
+    world.clock.advance(minutes=1)
+    pk = await charged(world)
+    assert await settled(world, pk) == (("synced", None) if then else ("held", "card_unlinked"))
+    assert (await world.session(pk)).owner_customer == ("cus_bob" if then else None)
+
+
 async def test_a_look_while_steve_is_asked_for_a_command_finds_the_other_tag_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
