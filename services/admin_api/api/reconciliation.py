@@ -35,7 +35,8 @@ router = APIRouter(tags=["reconciliation"], responses=documented(401, 403, 422, 
 
 @router.post("/reconcile")
 async def post_reconcile(ask: AsViewer, body: ReconcileBody) -> Proof:
-    """Prove it now, for one subscription or all, in the current period. Changes nothing and needs no key.
+    """Prove it now, for one subscription or all, in the current period; for one, also a few of its earlier periods that
+    differed. Changes nothing and needs no key.
 
     SteVe and Lago are read, which may take a minute. What would repair a difference is proposed, not done.
     """

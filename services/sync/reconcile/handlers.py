@@ -33,6 +33,8 @@ FIND_EVERY: Final = timedelta(minutes=5)
 FIRST_PAUSE: Final = timedelta(minutes=1)
 LONGEST_PAUSE: Final = timedelta(hours=1)
 ENDED_EVERY: Final = timedelta(days=7)
+# Periods that are over and differed, which a turn compares again: the others have the next ones.
+MOST_AGAIN: Final = 3
 MOST_SESSIONS: Final = 50
 MOMENT: Final = timedelta(microseconds=1)
 # A reply has room for so many: one subscription's, and each of many.
@@ -86,7 +88,9 @@ class Reconciler:
             if checked is None:
                 raise NothingBilled(one)
             await self._keep(checked, cause)
-            return ReconcileResult(rows=[_row(checked, MOST_DIFFERENCES)], checked_at=now)
+            over = await self._again(one, checked.span.start, cause) if checked.equal is not None else []
+            most = FEW_DIFFERENCES if over else MOST_DIFFERENCES
+            return ReconcileResult(rows=[_row(each, most) for each in (checked, *over)], checked_at=now)
         async with self._database.write() as tx:
             await store.find_subjects(tx, now + self._every)
             subjects = await store.subjects(tx, after=request.cursor or "", limit=request.limit)
@@ -153,6 +157,9 @@ class Reconciler:
             await self._put_off(one)
             return
         await self._keep(checked, cause)
+        # What is over since the last turn was compared just now.
+        before = min(one.period_from or checked.span.start, checked.span.start)
+        await self._again(one.external_subscription_id, before, cause)
         every = ENDED_EVERY if checked.ended else self._every
         async with self._database.write() as tx:
             span = checked.span
@@ -172,6 +179,22 @@ class Reconciler:
             stamped = await store.stamped(tx, one.external_subscription_id, since=since, before=now.start)
         never = [Span(stamped[0], now.start - MOMENT)] if stamped is not None else []
         return [last, *never] if last is not None else never
+
+    async def _again(self, subscription: str, before: datetime, cause: Cause) -> list[Checked]:
+        """Compare periods that began `before` and differed: they may be repaired by now. Those first that were not
+        looked at for longest, and without an answer what is kept of them stays.
+        """
+        async with self._database.read() as tx:
+            rows = await store.differing_before(tx, subscription, before, limit=MOST_AGAIN)
+        found = []
+        for row in rows:
+            # It may have been cut short since, by an upgrade.
+            span = Span(row.period_from, min(row.period_to, before - MOMENT))
+            checked = await self._check.closed(subscription, span)
+            if checked is not None:
+                await self._keep(checked, cause)
+                found.append(checked)
+        return found
 
     async def _put_off(self, one: Claimed) -> None:
         pause = min(FIRST_PAUSE * 2 ** min(one.attempts, 10), LONGEST_PAUSE)

@@ -284,6 +284,21 @@ async def results(
     return list((await tx.execute(statement)).all())
 
 
+async def differing_before(tx: Read, subscription_id: str, before: datetime, *, limit: int) -> list[sa.Row[Any]]:
+    """Periods that began before and do not add up, as they were compared last, the longest ago first."""
+    statement = (
+        sa.select(result.c.period_from, result.c.period_to)
+        .where(
+            result.c.external_subscription_id == subscription_id,
+            sa.not_(result.c.equal),
+            result.c.period_from < before,
+        )
+        .order_by(result.c.checked_at)
+        .limit(limit)
+    )
+    return list((await tx.execute(statement)).all())
+
+
 async def subjects(tx: Read, *, after: str, limit: int) -> list[str]:
     statement = (
         sa.select(subject.c.external_subscription_id)

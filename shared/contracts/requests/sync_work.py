@@ -290,7 +290,8 @@ class ReconcileResult(Frozen):
 
 class Reconcile(Request[ReconcileResult]):
     """Prove, for one subscription or all that were ever billed, in their current period: SteVe = ledger = sent =
-    counted. With `stored`, the kept results of earlier proofs, of all periods, instead: nobody is asked.
+    counted. For one, also a few of its earlier periods that differed, which may be repaired by now. With `stored`, the
+    kept results of earlier proofs, of all periods, instead: nobody is asked.
 
     No command, although what was found is kept, and told where it differs: a proof changes nothing of what it proves,
     and proving twice is proving better, so it needs no key.

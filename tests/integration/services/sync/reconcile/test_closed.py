@@ -1,15 +1,18 @@
 """A period that is over is compared by its events, because Lago's total is about the current one only."""
 
 import psycopg
+import pytest
 
 from deploy.demo.lago import LagoSettings, lifecycle
-from services.sync.reconcile import store
+from services.sync.reconcile import handlers, store
 from services.sync.reconcile.rules import Span
+from shared.contracts.requests.sync_work import Reconcile, RetryHeld
 from shared.database.engine import conninfo
 from shared.runtime.clock import utc_now
-from tests.integration.services.sync.conftest import Build, World, ago
+from tests.integration.services.sync.conftest import ADA, Build, World, ago
 from tests.integration.services.sync.invariant.history import lago_seed
-from tests.integration.services.sync.reconcile.test_reconcile import billed, lose, settle
+from tests.integration.services.sync.reconcile.test_reconcile import billed, lose, replace_seq, settle
+from tests.integration.services.sync.test_held import do
 
 
 async def turn(world: World) -> list[tuple[bool, int, int]]:
@@ -130,3 +133,57 @@ async def test_two_customers_of_one_id_are_told_apart_in_what_was_never_compared
     with psycopg.connect(conninfo(world.admin_url), autocommit=True) as admin:
         admin.execute("UPDATE sync.ledger_entry SET external_customer_id = 'cus_ada' WHERE transaction_pk = %s", (pk,))
     assert await differences_of_the_first(world) == [("sent_not_counted", -700)]
+
+
+def differing_periods(world: World) -> float | None:
+    return world.service.registry.get_sample_value("reconcile_differing_periods")
+
+
+@pytest.mark.parametrize("on_request", [False, True])
+async def test_what_was_repaired_in_a_period_that_is_over_is_seen(build_world: Build, on_request: bool) -> None:  # noqa: FBT001
+    """Whoever does what was proposed finds that period equal, at its next turn or when asking; the rest is billed."""
+    world = await build_world(lago=LagoSettings(seed=lago_seed(utc_now())), late_policy="bill_in_current_period")
+    await world.link("A")
+    pk = world.charge("A", 3_000, start_at=ago(hours=1)).pk
+    await settle(world)
+    assert await turn(world) == [(True, 3_000, 3_000)]
+    async with world.service.database.write() as tx:
+        await tx.exec_driver_sql(f"UPDATE sync.session SET stop_wh = stop_wh + 400 WHERE transaction_pk = {pk}")
+    one = world.steve.state.transactions[pk]
+    one.stops[0].value = str(int(one.start_value) + 3_400)
+    world.clock.advance(days=7)
+    assert await turn(world) == [(False, 3_400, 3_000), (True, 0, 0)]
+    assert differing_periods(world) == 1
+    changed = await do(world, RetryHeld(sessions=[f"main:{pk}"]))
+    assert changed.sessions == [f"main:{pk}"]
+    await settle(world)
+    if on_request:
+        request = Reconcile(external_subscription_id="sub_ada")
+        now, before = (await world.rooms.reconciler.reconcile(request, ADA)).rows
+        assert (now.equal, now.counted_wh, before.equal, before.counted_wh) == (True, 400, True, 3_000)
+        assert now.period_from > before.period_to
+        [again] = (await world.rooms.reconciler.reconcile(request, ADA)).rows
+        assert again.period_from == now.period_from
+    assert await turn(world) == [(True, 3_000, 3_000), (True, 400, 400)]
+    assert differing_periods(world) == 0
+    assert len(await world.events("reconcile.mismatch_found")) == 1
+
+
+async def test_of_many_periods_that_differ_each_has_its_turn(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are over are compared again a few at a time; one that stays as it is hides no other."""
+    monkeypatch.setattr(handlers, "MOST_AGAIN", 1)
+    await world.link("A")
+    for wh in (1_000, 2_000):
+        # Ended a moment ago, so that it is of the period that has just begun.
+        pk = world.charge("A", wh, start_at=world.clock().replace(microsecond=0)).pk
+        world.clock.advance(minutes=6)
+        await settle(world)
+        lost = lose(world, pk)
+        lifecycle.upgrade(world.lago.state, "sub_ada", "ev")
+        await turn(world)
+    found = await turn(world)
+    assert found == [(False, 1_000, 0), (False, 2_000, 0), (True, 0, 0)]
+    world.lago.state.add_events([replace_seq(lost)])
+    await turn(world)
+    assert await turn(world) == [(False, 1_000, 0), (True, 2_000, 2_000), (True, 0, 0)]
+    assert len(await world.events("reconcile.mismatch_found")) == 2
