@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import psycopg
 from dotenv import dotenv_values
@@ -20,6 +20,7 @@ from shared.database.migrations import Owner
 # Passed on so that Python, TLS and tracing work as they do in the launcher.
 PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "SSL_CERT_FILE", "SSL_CERT_DIR", "NO_COLOR", "TERM")
 DATABASE_ADMIN: Final = "EXPRESSYNC_DATABASE_ADMIN_URL"
+_WHO: Final = ("user", "password", "passfile")
 AMQP: Final = "EXPRESSYNC_AMQP_URL"
 
 
@@ -68,10 +69,13 @@ def given_owner(service: str, given: Mapping[str, str]) -> Owner | None:
 
 
 def role_url(admin_url: str, owner: Owner) -> str:
-    """The address of the administrator's database, as the owner's role."""
+    """The address of the administrator's database, as the owner's role, and nothing of who the administrator is."""
     parts = urlsplit(admin_url)
     place = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{owner.role}:{quote(owner.password or '', safe='')}@{place}"))
+    # Libpq takes it from the query, too, and there first.
+    query = "&".join(one for one in parts.query.split("&") if unquote(one.partition("=")[0]) not in _WHO)
+    netloc = f"{owner.role}:{quote(owner.password or '', safe='')}@{place}"
+    return urlunsplit(parts._replace(netloc=netloc, query=query))
 
 
 def reached_at(host: str) -> str:

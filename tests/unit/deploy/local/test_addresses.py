@@ -1,8 +1,10 @@
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
-from deploy.local.environment import reached_at
+from deploy.local.environment import reached_at, role_url
 from deploy.local.infra.errors import InfraError
 from deploy.local.infra.external import external_postgres, external_rabbitmq, without_password
+from shared.database.migrations import Owner
 
 SECRET = "hunter2"
 
@@ -56,6 +58,27 @@ def test_addresses_that_libpq_and_sqlalchemy_take_are_taken(url: str) -> None:
 def test_an_address_is_shown_without_its_password(url: str, shown: str) -> None:
     """Wherever the password stands in it, and nothing at all where that cannot be told."""
     assert without_password(url) == shown
+
+
+@pytest.mark.parametrize(
+    "admin",
+    [
+        f"postgresql://postgres:{SECRET}@h:5432/x?sslmode=require",
+        f"postgresql://h:5432/x?user=postgres&sslmode=require&password={SECRET}",
+        f"postgresql://u@h:5432/x?sslmode=require&%75ser=postgres&passfile=/root/.pgpass&password={SECRET}",
+    ],
+)
+def test_a_service_signs_in_as_its_own_role_wherever_the_address_names_the_administrator(admin: str) -> None:
+    """Before the host, or in the query, which counts more: of who the administrator is, a service is told nothing."""
+    url = role_url(admin, Owner("sync", schema="sync", role="expressync_sync", password="own/pass&word"))
+    assert conninfo_to_dict(url) == {
+        "user": "expressync_sync",
+        "password": "own/pass&word",
+        "host": "h",
+        "port": "5432",
+        "dbname": "x",
+        "sslmode": "require",
+    }
 
 
 @pytest.mark.parametrize(
