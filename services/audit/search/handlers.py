@@ -3,8 +3,9 @@
 from typing import Final
 
 from services.audit.search import store
+from shared.contracts.cursor import read_number
 from shared.contracts.identity import Cause
-from shared.contracts.problem import Invalid, NotFound
+from shared.contracts.problem import NotFound
 from shared.contracts.request import MAX_REPLY_BYTES
 from shared.contracts.requests.audit import EntryPage, EntryView, GetEntry, SearchEntries
 from shared.database.engine import Database
@@ -22,9 +23,7 @@ class Search:
 
         :raises Invalid: on a cursor that did not come from a previous page.
         """
-        if request.cursor is not None and not request.cursor.isdigit():
-            raise Invalid(f"The cursor {request.cursor!r} is none of ours; start again without one.")
-        before = int(request.cursor) if request.cursor else None
+        before = read_number(request.cursor) if request.cursor is not None else None
         async with self._database.read() as tx:
             found = await store.search(tx, request, before=before)
         entries = fitting(found)

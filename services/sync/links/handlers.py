@@ -20,6 +20,7 @@ from services.sync.links.problems import (
 )
 from services.sync.upstreams.errors import UpstreamError
 from shared.bus.outbox import Outbox
+from shared.contracts.cursor import read_number
 from shared.contracts.events.sync import CardLinked, CardRelinked, CardUnlinked
 from shared.contracts.identity import Cause
 from shared.contracts.problem import Problem
@@ -289,7 +290,8 @@ class Links:
         )
 
     async def search_customers(self, request: SearchCustomers, _: Cause) -> CustomerPage:
-        page = int(request.cursor) if request.cursor and request.cursor.isdigit() else 1
+        """:raises Invalid: on a cursor that did not come from a page before."""
+        page = read_number(request.cursor) if request.cursor is not None else 1
         try:
             found = await self._lago.customers(request.text, page=page, per_page=request.limit)
             customers = []

@@ -7,8 +7,9 @@ from uuid import UUID
 from services.sync.runs import cadence, store
 from services.sync.runs.cadence import Intervals
 from services.sync.runs.runner import USUAL
+from shared.contracts.cursor import not_ours, read_number
 from shared.contracts.identity import Cause
-from shared.contracts.problem import Invalid, NotFound
+from shared.contracts.problem import NotFound
 from shared.contracts.requests.sync_work import (
     CadenceView,
     GetRun,
@@ -79,13 +80,12 @@ class Runs:
 
     async def get_run(self, request: GetRun, _: Cause) -> RunDetail:
         """:raises RunUnknown:"""
-        if request.cursor is not None and not request.cursor.isdigit():
-            raise Invalid(f"The cursor {request.cursor!r} is none of ours; start again without one.")
+        after = read_number(request.cursor) if request.cursor is not None else None
         async with self._database.read() as tx:
             row = await store.get(tx, request.run_id)
             if row is None:
                 raise RunUnknown(request.run_id)
-            sessions = await store.sessions(tx, row.steve_id, request)
+            sessions = await store.sessions(tx, row.steve_id, request, after=after)
         more = len(sessions) == request.limit
         following = sessions[-1].session.rpartition(":")[2] if more else None
         return RunDetail(run=store.view(row), sessions=sessions, next_cursor=following)
@@ -115,4 +115,4 @@ def _cursor(text: str) -> tuple[datetime, UUID]:
     try:
         return datetime.fromisoformat(moment), UUID(run_id)
     except ValueError as error:
-        raise Invalid(f"The cursor {text!r} is none of ours; start again without one.") from error
+        raise not_ours(text) from error

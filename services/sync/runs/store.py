@@ -192,7 +192,7 @@ async def get(tx: Read, run_id: UUID) -> Any:  # noqa: ANN401 - the row, or None
     return (await tx.execute(sa.select(run).where(run.c.run_id == run_id))).first()
 
 
-async def sessions(tx: Read, steve_id: str, request: GetRun) -> list[RunSessionView]:
+async def sessions(tx: Read, steve_id: str, request: GetRun, *, after: int | None) -> list[RunSessionView]:
     statement = (
         sa.select(run_session)
         .where(run_session.c.run_id == request.run_id)
@@ -201,8 +201,8 @@ async def sessions(tx: Read, steve_id: str, request: GetRun) -> list[RunSessionV
     )
     if request.outcome is not None:
         statement = statement.where(run_session.c.outcome == request.outcome)
-    if request.cursor is not None:
-        statement = statement.where(run_session.c.transaction_pk > int(request.cursor))
+    if after is not None:
+        statement = statement.where(run_session.c.transaction_pk > after)
     return [
         RunSessionView(session=session_id(steve_id, row.transaction_pk), outcome=row.outcome, detail=row.detail)
         for row in await tx.execute(statement)

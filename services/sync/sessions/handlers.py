@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from services.sync.sessions import store
+from shared.contracts.cursor import is_number, not_ours, read_number
 from shared.contracts.identity import Cause
 from shared.contracts.problem import Invalid, NotFound
 from shared.contracts.requests.sync import GetSession, SearchSessions, SessionPage, SessionView
@@ -21,7 +22,7 @@ class SessionUnknown(NotFound):
 def parse_session(session: str) -> tuple[str, int]:
     """`<steve_id>:<transaction pk>`. :raises SessionUnknown: for what is not written so."""
     steve_id, colon, pk = session.rpartition(":")
-    if not (colon and steve_id and pk.isascii() and pk.isdigit()):
+    if not (colon and steve_id and is_number(pk)):
         raise SessionUnknown(session)
     return steve_id, int(pk)
 
@@ -30,9 +31,9 @@ def read_cursor(cursor: str) -> tuple[datetime, int]:
     """:raises Invalid: on a cursor that did not come from a page before."""
     moment, _, pk = cursor.rpartition("/")
     try:
-        return datetime.fromisoformat(moment), int(pk)
-    except ValueError as error:
-        raise Invalid(f"The cursor {cursor!r} is none of ours; start again without one.") from error
+        return datetime.fromisoformat(moment), read_number(pk)
+    except (ValueError, Invalid) as error:
+        raise not_ours(cursor) from error
 
 
 class SessionQueries:

@@ -216,9 +216,10 @@ async def _pages(audit: Auditing) -> list[EntryView]:
 
 async def test_a_foreign_cursor_and_an_unknown_event_are_refused_in_words(audit: Auditing) -> None:
     """A made-up cursor is invalid, an event that is not recorded is not found; both say what to do."""
-    with pytest.raises(RemoteProblem, match="start again without one") as invalid:
-        await audit.search(cursor="abc")
-    assert invalid.value.status == 422
+    for made_up in ("abc", "²", "9" * 20):
+        with pytest.raises(RemoteProblem, match="start again without one") as invalid:
+            await audit.search(cursor=made_up)
+        assert invalid.value.status == 422
     with pytest.raises(RemoteProblem, match="still be on its way") as missing:
         await audit.get(uuid4())
     assert missing.value.status == 404
