@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, Counter
 from sqlalchemy.dialects.postgresql import insert
 
 from shared.bus.parking import parked_message
-from shared.bus.publisher import CONFIRM_TIMEOUT_S, Publisher, watch
+from shared.bus.publisher import CONFIRM_TIMEOUT_S, Publisher, on_loss, watch
 from shared.bus.topology import MAX_ATTEMPTS, Topology, events_queue, hears, parked_queue
 from shared.contracts.event import Envelope, Event, MalformedMessageError, open_envelope, open_event
 from shared.database.engine import Database, Write, is_unavailable
@@ -62,6 +62,8 @@ class Consumer:
         self._database, self._url, self._service, self._topology = database, amqp_url, service, topology
         self._inbox = metadata.tables[f"{metadata.schema}.inbox"]
         self._queue = events_queue(service)
+        # Declared with the topology already, with arguments that this class does not know.
+        self._work = RabbitQueue(self._queue, durable=True, queue_type=QueueType.QUORUM, declare=False)
         self._handlers: dict[type[Event], list[tuple[Callable[[Any], bool], Handler]]] = {}
         self._any: list[AnyHandler] = []
         self._publisher: Publisher | None = None
@@ -106,6 +108,8 @@ class Consumer:
             try:
                 async with asyncio.timeout(10):
                     connection = await broker.connect()
+                    # The channel that is consumed on. Left alone, it would look for a deleted queue for ever.
+                    await on_loss((await broker.declare_queue(self._work)).channel, self._broken)
                     await broker.start()
                 self.connected = True
                 # Not FastStream's ping: it looks at a flag, which stays set while the broker is silent.
@@ -146,9 +150,7 @@ class Consumer:
             on_close=[lambda *_: self._broken.set()],
             logger=None,
         )
-        # Declared with the topology already, with arguments that this class does not know.
-        queue = RabbitQueue(self._queue, durable=True, queue_type=QueueType.QUORUM, declare=False)
-        broker.subscriber(queue, ack_policy=AckPolicy.MANUAL)(self._handle)
+        broker.subscriber(self._work, ack_policy=AckPolicy.MANUAL)(self._handle)
         return broker
 
     async def _handle(self, message: RabbitMessage) -> None:

@@ -6,7 +6,7 @@ from typing import Final, Self, cast
 
 import aio_pika
 import aiormq
-from aio_pika.abc import AbstractConnection
+from aio_pika.abc import AbstractChannel, AbstractConnection
 
 from shared.bus.topology import Topology
 
@@ -29,6 +29,15 @@ async def connect(amqp_url: str, name: str) -> AbstractConnection:
         return await aio_pika.connect(amqp_url, client_properties={"connection_name": name}, heartbeat=HEARTBEAT_S)
 
 
+async def on_loss(channel: AbstractChannel, lost: asyncio.Event) -> None:
+    """Set `lost` when the channel closes, or the broker ends what is consumed on it: the queue was deleted, or went
+    with a node of the cluster. Nothing closes then, and nothing comes any more.
+    """
+    channel.close_callbacks.add(lambda *_: lost.set())
+    underlay = cast("aiormq.Channel", await channel.get_underlay_channel())
+    underlay.on_consumer_cancel_callbacks.add(lambda _: lost.set())
+
+
 async def watch(connection: AbstractConnection, closed: asyncio.Event, stop: asyncio.Event) -> None:
     """Return at `stop`. A broker that falls silent is noticed here within seconds; heartbeats take half a minute.
 
@@ -41,7 +50,7 @@ async def watch(connection: AbstractConnection, closed: asyncio.Event, stop: asy
             if stop.is_set():
                 return
             if closed.is_set():
-                raise ConnectionError("the broker went away")
+                raise ConnectionError("the broker went away, or a queue did")
             await check(connection)
     finally:
         for wait in waits:

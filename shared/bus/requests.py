@@ -10,7 +10,7 @@ import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractExchange, AbstractIncomingMessage
 from pydantic import BaseModel, ValidationError
 
-from shared.bus.publisher import connect, watch
+from shared.bus.publisher import connect, on_loss, watch
 from shared.bus.topology import REQUESTS, Topology, requests_queue
 from shared.contracts.identity import Actor
 from shared.contracts.problem import RemoteProblem
@@ -56,7 +56,7 @@ class Requester:
             connection.close_callbacks.add(lambda *_: closed.set())
             # A request that no queue takes is dropped by the broker and times out here: unknown, as it should be.
             channel = await connection.channel(publisher_confirms=False)
-            channel.close_callbacks.add(lambda *_: closed.set())
+            await on_loss(channel, closed)
             await self._topology.declare(channel)
             replies = await channel.declare_queue(exclusive=True, auto_delete=True)
             await replies.consume(self._receive, no_ack=True)
@@ -176,7 +176,7 @@ class RequestServer:
         try:
             connection.close_callbacks.add(lambda *_: closed.set())
             channel = await connection.channel(publisher_confirms=False)
-            channel.close_callbacks.add(lambda *_: closed.set())
+            await on_loss(channel, closed)
             await channel.set_qos(prefetch_count=self._concurrency)
             await self._topology.declare(channel)
 

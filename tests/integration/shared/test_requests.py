@@ -286,3 +286,31 @@ async def test_a_request_that_waits_for_its_turn_at_a_stop_is_left_to_the_next(b
         await until(all_finished)
         stop_next.set()
     assert begun == [("first", "short"), ("first", "long"), ("next", "third")]
+
+
+async def test_queues_that_are_deleted_under_a_service_are_made_and_listened_to_again(
+    database: TestDatabase, broker: str
+) -> None:
+    """The broker ends what is consumed then, and closes nothing. The service comes to ask, answer and hear again."""
+    async with running(database.admin_url, broker, wire=answering) as toy, await aio_pika.connect(broker) as connection:
+        channel = await connection.channel()
+        requester = toy.service.requester
+        assert isinstance(requester._exchange, aio_pika.Exchange)
+        await requester._exchange.channel.queue_delete(requester._replies)
+        await channel.queue_delete(requests_queue(NAME))
+
+        async def answered() -> bool:
+            try:
+                return await requester.ask(Echo(text="x"), actor=ACTOR, deadline_s=1) == Toy(text="x")
+            except NoAnswerError:
+                return False
+
+        async def heard() -> bool:
+            await toy.publish(1)
+            return bool(await toy.rows())
+
+        await until(answered)
+        # Not before: whoever starts again declares all.
+        await channel.queue_delete(events_queue(NAME))
+        await until(heard, every_s=0.3)
+        assert toy.service.consumer.connected
