@@ -284,7 +284,7 @@ async def results(
     return list((await tx.execute(statement)).all())
 
 
-async def differing_before(tx: Read, subscription_id: str, before: datetime, *, limit: int) -> list[sa.Row[Any]]:
+async def differing_before(tx: Read, subscription_id: str, before: datetime, *, limit: int) -> list[Any]:
     """Periods that began before and do not add up, as they were compared last, the longest ago first."""
     statement = (
         sa.select(result.c.period_from, result.c.period_to)
