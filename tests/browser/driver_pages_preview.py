@@ -10,7 +10,7 @@ import json
 import queue
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from services.preauth.login.screens.render import HEADERS, LEAVING, Screens
 from services.preauth.login.screens.view import Scan
+from shared.web.pages import FOR_EVER
 from tests.browser.driver_pages_samples import KIOSK, PHONE, SAMPLES, Sample
 from tests.browser.preview import SCHEMES, WIDTHS, chromium, findings, opened, overflow
 
@@ -128,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
             if asset is None:
                 self._send(HTTPStatus.NOT_FOUND, "text/plain", b"no such asset")
             else:
-                self._send(HTTPStatus.OK, asset.kind, asset.content)
+                self._send(HTTPStatus.OK, asset.kind, asset.content, {"Cache-Control": FOR_EVER})
         elif path == f"/api/pairings/{PAIRING}/events":
             self._events()
         elif path == f"/api/pairings/{PAIRING}":
@@ -211,9 +212,9 @@ class _Handler(BaseHTTPRequestHandler):
         kind = "application/json" if status < HTTPStatus.BAD_REQUEST else "application/problem+json"
         self._send(status, kind, json.dumps(body).encode())
 
-    def _send(self, status: int, kind: str, body: bytes) -> None:
+    def _send(self, status: int, kind: str, body: bytes, headers: Mapping[str, str] = HEADERS) -> None:
         self.send_response(status)
-        for name, text in HEADERS.items():
+        for name, text in headers.items():
             self.send_header(name, text)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))

@@ -9,7 +9,7 @@ import contextlib
 import queue
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -18,7 +18,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from services.admin_api.console.render import Pages
-from shared.web.pages import SECURITY_HEADERS
+from shared.web.pages import FOR_EVER, SECURITY_HEADERS
 from tests.browser.chromium import find
 from tests.browser.samples.base import NOW, Sample
 from tests.browser.samples.every import SAMPLES
@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
         if asset is None:
             self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"no such asset")
         else:
-            self._answer(HTTPStatus.OK, asset.kind, asset.content)
+            self._answer(HTTPStatus.OK, asset.kind, asset.content, {"Cache-Control": FOR_EVER})
 
     def _live(self) -> None:
         rows: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -93,9 +93,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.flush()
         self.server.listeners.remove(rows)
 
-    def _answer(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+    def _answer(
+        self, status: HTTPStatus, kind: str, body: bytes, headers: Mapping[str, str] = SECURITY_HEADERS
+    ) -> None:
         self.send_response(status)
-        for name, text in SECURITY_HEADERS.items():
+        for name, text in headers.items():
             self.send_header(name, text)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
@@ -179,6 +181,24 @@ def overflow(page: Page) -> list[str]:
     }"""
     found: list[str] = page.evaluate(script)
     return found
+
+
+def faults(page: Page, complaints: list[str], addresses: Iterable[str], *, all_by_axe: bool) -> list[str]:
+    """What is wrong with these pages. `all_by_axe`: half a second each; else axe looks at those only that show a kind
+    of element which none before showed.
+    """
+    script = """() => [...document.body.querySelectorAll('*')].filter(each => each.checkVisibility())
+      .map(each => [each.tagName, each.getAttribute('class'), each.dataset.state, each.role].join(' '))"""
+    wrong: list[str] = []
+    seen: set[str] = set()
+    for address in addresses:
+        page.goto(address)
+        kinds = set(page.evaluate(script))
+        found = findings(page) if all_by_axe or not kinds <= seen else []
+        seen |= kinds
+        wrong += [f"{address}: {line}" for line in (*found, *overflow(page), *complaints)]
+        complaints.clear()
+    return wrong
 
 
 def shoot(samples: list[Sample], folder: Path, widths: list[int], schemes: list[str], *, axe: bool) -> int:

@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.driver_pages_preview import Preview, serving
 from tests.browser.driver_pages_samples import SAMPLES
-from tests.browser.preview import chromium, findings, opened, overflow
+from tests.browser.preview import chromium, faults, opened
 
 pytestmark = pytest.mark.browser
 
@@ -25,23 +25,22 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.mark.parametrize(
-    ("width", "scheme"),
+    ("width", "scheme", "all_by_axe"),
     [
-        pytest.param(1280, "light", marks=pytest.mark.full),
-        (390, "dark"),
-        pytest.param(768, "dark", marks=pytest.mark.full),
-        pytest.param(390, "light", marks=pytest.mark.full),
+        (390, "dark", False),
+        pytest.param(390, "dark", True, marks=pytest.mark.full),
+        pytest.param(1280, "light", True, marks=pytest.mark.full),
+        pytest.param(768, "dark", True, marks=pytest.mark.full),
+        pytest.param(390, "light", True, marks=pytest.mark.full),
     ],
 )
-def test_every_page_is_accessible_and_fits(browser: Browser, preview: Preview, width: int, scheme: str) -> None:
+def test_every_page_is_accessible_and_fits(
+    browser: Browser, preview: Preview, width: int, scheme: str, *, all_by_axe: bool
+) -> None:
     """Axe finds nothing on any page in any state, nothing is wider than the screen, and nothing breaks the policy."""
-    wrong: list[str] = []
+    addresses = [preview.address + sample.address for sample in SAMPLES.values()]
     with opened(browser, width, scheme) as (page, complaints):
-        for sample in SAMPLES.values():
-            page.goto(preview.address + sample.address)
-            wrong += [f"{sample.name}: {line}" for line in (*findings(page), *overflow(page), *complaints)]
-            complaints.clear()
-    assert wrong == []
+        assert faults(page, complaints, addresses, all_by_axe=all_by_axe) == []
 
 
 @pytest.mark.parametrize("name", ["scan-wait", "kiosk-wait"])
