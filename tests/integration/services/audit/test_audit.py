@@ -7,19 +7,21 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import aio_pika
+import psycopg
 import pytest
 
 from services.audit.main import build
 from services.audit.settings import AuditSettings
+from shared.bus import queues
 from shared.bus.parking import list_parked
-from shared.bus.topology import EVENTS
+from shared.bus.topology import EVENTS, events_queue, parked_queue
 from shared.contracts.event import CONTENT_TYPE, seal
 from shared.contracts.events.sync import CardDiscovered
 from shared.contracts.identity import Actor, Cause
 from shared.contracts.problem import RemoteProblem
 from shared.contracts.requests.audit import EntryPage, EntryView, GetEntry, SearchEntries
 from shared.runtime.service import Service
-from tests.databases import fresh_database
+from tests.databases import TestDatabase, fresh_database
 from tests.infra import Infra
 from tests.waiting import until
 
@@ -30,8 +32,25 @@ OPERATOR = Actor(kind="operator", id="maria")
 class Auditing:
     """A running audit and the means to tell it something and to ask it."""
 
-    def __init__(self, service: Service, amqp_url: str) -> None:
-        self._service, self.amqp_url = service, amqp_url
+    def __init__(self, service: Service, database: TestDatabase, amqp_url: str) -> None:
+        self._service, self._database, self.amqp_url = service, database, amqp_url
+        self._told = 0
+
+    async def forget(self) -> None:
+        """What is on its way arrives first."""
+        await until(self._all_settled)
+        async with await psycopg.AsyncConnection.connect(self._database.admin_url, autocommit=True) as connection:
+            await connection.execute("DELETE FROM audit.entry")
+            await connection.execute("DELETE FROM audit.inbox")
+        async with await aio_pika.connect(self.amqp_url) as broker:
+            channel = await broker.channel()
+            await (await channel.get_queue(parked_queue(events_queue("audit")))).purge()
+
+    async def _all_settled(self) -> bool:
+        settled = ("handled", "repeated", "parked")
+        registry = self._service.registry
+        done = [registry.get_sample_value("inbox_messages_total", {"outcome": outcome}) or 0 for outcome in settled]
+        return sum(done) == self._told
 
     async def tell(self, body: bytes, *, key: str = "card.discovered") -> None:
         async with await aio_pika.connect(self.amqp_url) as connection:
@@ -39,6 +58,7 @@ class Auditing:
             exchange = await channel.get_exchange(EVENTS)
             message = aio_pika.Message(body, message_id=str(uuid4()), content_type=CONTENT_TYPE)
             await exchange.publish(message, key)
+        self._told += 1
 
     async def search(self, **filters: Any) -> EntryPage:  # noqa: ANN401 - whatever SearchEntries takes
         return await self._service.requester.ask(SearchEntries(**filters), actor=OPERATOR)
@@ -54,12 +74,6 @@ class Auditing:
         return await until(enough)
 
 
-@pytest.fixture
-async def audit(infra: Infra, broker: str) -> AsyncIterator[Auditing]:
-    async with auditing(infra, broker) as running:
-        yield running
-
-
 @asynccontextmanager
 async def auditing(infra: Infra, broker: str) -> AsyncIterator[Auditing]:
     with fresh_database(infra.postgres.url, ["audit"]) as database:
@@ -72,9 +86,25 @@ async def auditing(infra: Infra, broker: str) -> AsyncIterator[Auditing]:
             return service.consumer.connected and service.requester.connected
 
         await until(up)
-        yield Auditing(service, broker)
+        yield Auditing(service, database, broker)
         stop.set()
         await task
+
+
+@pytest.fixture(scope="module")
+async def running(infra: Infra) -> AsyncIterator[Auditing]:
+    broker = (await asyncio.to_thread(lambda: infra.rabbitmq)).url
+    await queues.remove(broker)
+    async with auditing(infra, broker) as audit:
+        yield audit
+    await queues.remove(broker)
+
+
+@pytest.fixture
+async def audit(running: Auditing) -> Auditing:
+    """The same for all, which has recorded nothing yet."""
+    await running.forget()
+    return running
 
 
 def event(number: int, *, at: datetime = AT, actor: Actor = OPERATOR, correlation_id: UUID | None = None) -> bytes:
