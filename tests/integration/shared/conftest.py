@@ -21,7 +21,7 @@ from shared.database.engine import Write
 from shared.database.tables import service_metadata
 from shared.runtime.service import Service, assemble
 from shared.runtime.settings import ServiceSettings
-from tests.databases import TestDatabase, fresh_database
+from tests.databases import Template, TestDatabase, fresh_database
 from tests.infra import Infra
 from tests.waiting import until
 
@@ -73,11 +73,19 @@ def toy_metadata() -> tuple[sa.MetaData, sa.Table]:
     return metadata, handled
 
 
+@pytest.fixture(scope="package")
+def toys(infra: Infra) -> Iterator[Template]:
+    with fresh_database(infra.postgres.url) as original:
+        create_toy_schema(original.admin_url)
+        template = Template(original)
+        yield template
+        template.close()
+
+
 @pytest.fixture
-def database(infra: Infra) -> Iterator[TestDatabase]:
-    with fresh_database(infra.postgres.url) as fresh:
-        create_toy_schema(fresh.admin_url)
-        yield fresh
+def database(toys: Template) -> Iterator[TestDatabase]:
+    with toys.copy() as copy:
+        yield copy
 
 
 def create_toy_schema(admin_url: str) -> None:
