@@ -97,7 +97,7 @@ def key(value: str | None = None) -> dict[str, str]:
 
 def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
     """The problem detail, after a look at whether it is one."""
-    assert answer.status_code == status, answer.text
+    assert answer.status_code == status, f"{answer.request.method} {answer.request.url}: {answer.text}"
     assert answer.headers["content-type"] == "application/problem+json"
     body: dict[str, Any] = answer.json()
     assert (body["status"], body["code"]) == (status, code), body

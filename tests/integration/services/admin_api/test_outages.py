@@ -27,6 +27,7 @@ from tests.waiting import until
 
 NOWHERE_AMQP = "amqp://nobody:nothing@127.0.0.1:9/"
 NOWHERE_DATABASE = "postgresql://nobody:nothing@127.0.0.1:9/nothing"
+WAIT_S = 0.5
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,8 @@ async def alone(database_url: str) -> AsyncIterator[tuple[str, str, Service]]:
     """The service without a broker: its address, its private address, itself."""
     settings = AdminApiSettings(database_url=database_url, amqp_url=NOWHERE_AMQP, port=0, ops_port=0)
     service = build(settings, passwords=Passwords(CHEAP))
+    # How long who asks waits for a database that is not there: each asks in vain, one after the other.
+    service.database.pool.timeout = WAIT_S
     http, ops = (
         next(part for part in service.parts if isinstance(part, HttpServer) and part.name == name)
         for name in ("http", "ops")
