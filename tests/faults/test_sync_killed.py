@@ -50,7 +50,7 @@ async def test_sync_is_killed_while_a_charger_is_called(story: Story) -> None:
     async def called() -> bool:
         return calls_made() == 1
 
-    asking = asyncio.create_task(story.requester.ask(start, actor=OPERATOR, key="start", deadline_s=10))
+    asking = asyncio.create_task(story.requester.ask(start, actor=OPERATOR, key="start", deadline_s=5))
     await until(called, within_s=30)
     await sync.kill()
     with pytest.raises(NoAnswerError):

@@ -7,6 +7,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from tests import databases
 from tests.databases import Template, TestDatabase, template_database
 from tests.infra import Infra
 
@@ -88,8 +89,11 @@ def test_a_database_that_was_changed_is_no_other_tests(template: Template, chang
         assert following != changed
 
 
-def test_a_database_that_somebody_still_uses_is_no_other_tests(template: Template) -> None:
+def test_a_database_that_somebody_still_uses_is_no_other_tests(
+    template: Template, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What a test left running would write into the next one's."""
+    monkeypatch.setattr(databases, "LEFT_WITHIN_S", 0.1)
     with template.copy() as used:
         left = psycopg.connect(used.admin_url)
     with left, template.copy() as following:

@@ -151,7 +151,7 @@ async def test_without_an_outcome_it_is_unknown_and_not_done_again(
     """When we fall between the effect and its record, the key says that nobody knows, for its 7 days."""
     bell.takes_s = 0.3
     async with running(database.admin_url, broker, wire=bell.wire) as toy:
-        asking = asyncio.create_task(ask(toy, text, deadline_s=2))
+        asking = asyncio.create_task(ask(toy, text, deadline_s=1))
 
         async def begun() -> bool:
             return bool(bell.rings)
