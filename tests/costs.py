@@ -1,12 +1,10 @@
 """What thousands of tests would each pay for anew, and none of them is about."""
 
-import functools
 import ssl
 import sys
 from pathlib import Path
 from typing import Any, Final
 
-import certifi
 import pytest
 import structlog
 from sqlalchemy.dialects.postgresql.psycopg import PGDialectAsync_psycopg
@@ -14,25 +12,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import LRUCache
 
 from shared.database import engine
+from tests.authorities import create_once
 
 # Much of these tests is waiting for processes: spread over the others, they leave the cores to them. The longest come
 # first, and all some time before the end, so that none is what the others wait for.
 SLOW: Final = ("e2e", "faults", "integration/deploy", "integration/local_infra")
 QUICK: Final = ("integration", "browser", "contract", "unit")
 SLOW_UNTIL: Final = 0.8
-
-
-_create = ssl.create_default_context
-
-
-@functools.cache
-def _public_authorities() -> ssl.SSLContext:
-    return _create(cafile=certifi.where())
-
-
-def _create_once(*given: Any, **named: Any) -> ssl.SSLContext:  # noqa: ANN401 - whatever ssl takes
-    """Httpx reads all public certificate authorities for each client, 40 ms each time, also for plain HTTP."""
-    return _public_authorities() if not given and named == {"cafile": certifi.where()} else _create(*given, **named)
 
 
 _compiled: Final[LRUCache[Any, Any]] = LRUCache(5_000)
@@ -52,7 +38,7 @@ def _alike(one: object) -> int:
 
 
 def pytest_configure() -> None:
-    ssl.create_default_context = _create_once
+    ssl.create_default_context = create_once
     vars(engine)["create_async_engine"] = _create_engine_that_shares
     # What was put into SQL for one engine is as good for another: they are told apart by this only.
     PGDialectAsync_psycopg.__eq__ = _is_alike  # type: ignore[method-assign]

@@ -21,6 +21,7 @@ import runpy
 import select
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -31,6 +32,8 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 import psutil
+
+from tests.authorities import create_once, public_authorities
 
 ROOT: Final = Path(__file__).parents[1]
 PR_SET_PDEATHSIG: Final = 1
@@ -43,6 +46,8 @@ LIBRARIES: Final = (
     "aio_pika",
     "fastapi",
     "faststream.rabbit",
+    # Httpx imports it when the first client is made.
+    "httpcore",
     "httpx",
     "prometheus_client",
     "psycopg_pool",
@@ -245,6 +250,9 @@ def _prepare(needs: Sequence[str]) -> None:
                 if not inside.endswith("__main__"):
                     importlib.import_module(inside)
             gc.freeze()
+    # What each of them would read again for each client of httpx.
+    public_authorities()
+    ssl.create_default_context = create_once
     assert threading.active_count() == 1, threading.enumerate()
 
 
