@@ -17,7 +17,7 @@ from services.sync.sessions import rules as anomalies
 from services.sync.sessions.handlers import SessionUnknown, parse_session, read_cursor
 from services.sync.sessions.identity import AnotherSteveError
 from services.sync.sessions.rules import unbilled
-from services.sync.sessions.store import view
+from services.sync.sessions.store import NOT_PUT_OFF, view
 from services.sync.upstreams.errors import UpstreamError
 from shared.bus.outbox import Outbox
 from shared.contracts.event import Event
@@ -227,7 +227,8 @@ class HeldQueue:
             moved += _moved(row, values)
             note = {"note": request.note} if request.note else {}
             billing = unbilled(stopped=row.stopped_at is not None)
-            await store.update(tx, key, **values, **note, **NOT_HELD, billing=billing, settle_at=now, settle_attempts=0)
+            values |= {**NOT_HELD, **NOT_PUT_OFF, "billing": billing, "settle_at": now}
+            await store.update(tx, key, **values, **note)
             events.append(_released(row))
             after_commit(tx, self._settle)
         # What else stands against it holds it again, and is told then.

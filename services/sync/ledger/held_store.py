@@ -11,7 +11,7 @@ from services.sync.lago.tables import subscription
 from services.sync.ledger.store import CLAIMED, Entry
 from services.sync.ledger.tables import entry
 from services.sync.sessions.rules import unbilled
-from services.sync.sessions.store import viewed
+from services.sync.sessions.store import NOT_PUT_OFF, viewed
 from services.sync.sessions.tables import session
 from shared.contracts.request import MAX_ROWS
 from shared.contracts.requests.sync_work import SearchHeld
@@ -145,7 +145,7 @@ async def retry(tx: Write, keys: Collection[Key], at: datetime) -> None:
     await tx.execute(
         sa.update(session)
         .where(_KEY.in_(_those(keys)))
-        .values(billing=billing, ignored_wh=None, settle_at=at, settle_attempts=0)
+        .values(billing=billing, ignored_wh=None, settle_at=at, **NOT_PUT_OFF)
     )
 
 
@@ -161,7 +161,7 @@ async def retry_class(tx: Write, reason: str | None, at: datetime) -> tuple[int,
     done = (
         sa.update(session)
         .where(session.c.steve_id == taken.c.steve_id, session.c.transaction_pk == taken.c.transaction_pk)
-        .values(settle_at=at, settle_attempts=0)
+        .values(settle_at=at, **NOT_PUT_OFF)
         .returning(session.c.steve_id, session.c.transaction_pk)
         .cte("done")
     )

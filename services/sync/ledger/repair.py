@@ -11,6 +11,7 @@ from services.sync.ledger import store as ledger
 from services.sync.ledger.held_store import Key
 from services.sync.ledger.readback import ReadBack
 from services.sync.sessions.rules import unbilled
+from services.sync.sessions.store import NOT_PUT_OFF
 from services.sync.upstreams.errors import UpstreamError
 from shared.database.engine import Database, Write
 from shared.runtime.clock import Clock
@@ -76,6 +77,6 @@ class Repair:
             return NOTHING.format(billing=row.billing)
         values: dict[str, Any] = {"billing": unbilled(stopped=row.stopped_at is not None)}
         if differs:
-            values |= {"last_seq": seq, "billed_wh": billed_wh, "settle_at": now, "settle_attempts": 0}
+            values |= {"last_seq": seq, "billed_wh": billed_wh, "settle_at": now, **NOT_PUT_OFF}
         await store.update(tx, key, **values)
         return None

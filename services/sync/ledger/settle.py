@@ -38,6 +38,7 @@ _STATE: Final = (
     "billing",
     "settle_at",
     "settle_attempts",
+    "busy_tries",
     "hold_reason",
     "hold_explanation",
     "held_at",
@@ -133,11 +134,12 @@ class Settler:
         async with self._database.write() as tx:
             now = self._clock()
             for row in await sessions.due(tx, now, limit=1, only=which):
-                if row.settle_attempts >= MOST_TRIES:
+                if row.busy_tries >= MOST_TRIES:
                     await self._fail(tx, row, error, now)
                     return [which]
-                values = {"steve_id": which[0], "transaction_pk": which[1], **_later(row, now)}
-                await sessions.update_sessions(tx, ("settle_at", "settle_attempts"), [values])
+                values = _later(row, now, tries=row.busy_tries) | {"busy_tries": row.busy_tries + 1}
+                key = {"steve_id": which[0], "transaction_pk": which[1]}
+                await sessions.update_sessions(tx, tuple(values), [key | values])
         return []
 
     async def _set_aside(self, which: Key, error: Exception) -> None:
@@ -214,7 +216,7 @@ class Settler:
             "steve_id": row.steve_id,
             "transaction_pk": row.transaction_pk,
             "settle_at": None,
-            "settle_attempts": 0,
+            **sessions.NOT_PUT_OFF,
         }
         if owner is not None and row.owner_subscription is None:
             values |= {
@@ -228,7 +230,7 @@ class Settler:
                 if name not in unknown:
                     outcome.waits.add(name)
                     return
-                values |= _later(row, now)
+                values |= _later(row, now, tries=row.settle_attempts) | {"busy_tries": row.busy_tries}
             case Hold():
                 # Of an entry that is held is told first; what stands against the rest is found when that is retried.
                 if stuck is None:
@@ -351,9 +353,9 @@ class Settler:
         }
 
 
-def _later(row: Any, now: datetime) -> dict[str, Any]:  # noqa: ANN401 - a row of session
-    """Due again after a pause, a longer one each time."""
-    pause = min(ASK_AGAIN * 2 ** min(row.settle_attempts, 8), LONGEST_WAIT)
+def _later(row: Any, now: datetime, *, tries: int) -> dict[str, Any]:  # noqa: ANN401 - a row of session
+    """Due again after a pause, a longer one the more tries there were."""
+    pause = min(ASK_AGAIN * 2 ** min(tries, 8), LONGEST_WAIT)
     return {"settle_at": now + pause, "settle_attempts": row.settle_attempts + 1}
 
 

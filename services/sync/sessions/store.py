@@ -17,6 +17,8 @@ from shared.contracts.requests.sync import Billing, SearchSessions, SessionView
 from shared.database.engine import Read, Write
 
 KEY: Final = ("steve_id", "transaction_pk")
+# The columns of one whose settling was not put off.
+NOT_PUT_OFF: Final = {"settle_attempts": 0, "busy_tries": 0}
 
 _BY_PK: Final = sa.select(session).where(bulk.among(session))
 

@@ -43,7 +43,9 @@ session = sa.Table(
     # Billing. settle_at: when to decide (again) what to bill; NULL: nothing to decide.
     sa.Column("billing", sa.Text, nullable=False),
     sa.Column("settle_at", sa.DateTime(timezone=True)),
+    # How often that was put off, and how often in a row because the database was busy with other work.
     sa.Column("settle_attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("busy_tries", sa.Integer, nullable=False, server_default="0"),
     sa.Column("hold_reason", sa.Text),
     sa.Column("hold_explanation", sa.Text),
     sa.Column("held_at", sa.DateTime(timezone=True)),

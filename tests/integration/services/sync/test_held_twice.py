@@ -181,6 +181,33 @@ async def test_a_session_in_whose_way_others_are_waits_and_is_not_held(world: Wo
     assert (await world.session(pks[0])).settle_attempts == 0
 
 
+async def test_a_session_that_waited_for_lago_waits_for_others_all_the_same(world: World) -> None:
+    """Lago was silent for a quarter of an hour, which is no fault: when the database then gives up what is made of it
+    once, it waits for a moment and is billed.
+    """
+    await world.link("A")
+    pk = world.charge("A", 1_000).pk
+    world.clock.advance(minutes=10)
+    world.lago.faults.add("http_503", path="/api/v1/subscriptions")
+    for _ in range(settle.MOST_TRIES):
+        await world.turn()
+        world.clock.advance(seconds=settle.LONGEST_WAIT.total_seconds())
+    assert (await world.session(pk)).settle_attempts == settle.MOST_TRIES
+    world.lago.faults.clear()
+    world.rooms.lago._caller._breaker.succeeded()
+    with psycopg.connect(conninfo(world.admin_url), autocommit=True) as admin:
+        await asyncio.to_thread(admin.execute, BUSY.format(code="40P01", pk=pk))
+        await world.turn()
+        await asyncio.to_thread(admin.execute, "DROP TRIGGER busy ON sync.ledger_entry")
+    row = await world.session(pk)
+    assert (row.billing, row.hold_reason) == ("pending", None)
+    world.clock.advance(seconds=6)
+    await world.turn()
+    assert world.counted() == (1_000, 1)
+    assert await world.events("transaction.held") == []
+    assert (row.busy_tries, (await world.session(pk)).busy_tries) == (1, 0)
+
+
 async def test_a_session_that_always_takes_too_long_is_held_in_the_end(world: World) -> None:
     """What is too slow by itself is cut off as what stands in others' way is: after a quarter of an hour it is held,
     which is told once, and it is still tried, so that it is billed when that helps.
