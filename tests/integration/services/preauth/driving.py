@@ -68,3 +68,9 @@ async def read_events(
             if found and found[-1][0] >= "3":
                 break
     return found
+
+
+def from_address(client: httpx.AsyncClient, address: str) -> httpx.AsyncClient:
+    """The client as if it called from there: the proxy in front says so."""
+    client.headers["X-Forwarded-For"] = address
+    return client

@@ -1,12 +1,10 @@
-"""Presence at the charger: kiosks, QR codes and PINs, what each is good for, and how often."""
+"""Presence at the charger: kiosks, QR codes and PINs, and what each is good for."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
 
 from shared.contracts.requests.preauth import (
@@ -17,10 +15,20 @@ from shared.contracts.requests.preauth import (
     RevokeKiosk,
     SetCardPin,
 )
-from tests.databases import TestDatabase, locked
-from tests.integration.services.preauth.driving import CARD, CP, arm, browser, kiosk_of, log_in, qr_of, scan
+from tests.databases import TestDatabase
+from tests.integration.services.preauth.driving import (
+    CARD,
+    CP,
+    arm,
+    browser,
+    from_address,
+    kiosk_of,
+    log_in,
+    qr_of,
+    scan,
+)
 from tests.integration.services.preauth.sync_double import SyncDouble
-from tests.integration.services.preauth.world import Preauth, cause, running
+from tests.integration.services.preauth.world import Preauth, running
 
 
 @pytest.fixture
@@ -194,132 +202,6 @@ async def test_who_stands_there_takes_a_waiting_scan_over(preauth: Preauth, sync
     assert (gone["data"]["pairing_id"], gone["data"]["why"], gone["actorkind"]) == (taken, "gave_way", "kiosk")
 
 
-async def test_a_revoked_kiosk_takes_no_card(preauth: Preauth, sync: SyncDouble) -> None:
-    """What a stolen screen armed ends with its key: the next tap charges, and what was scanned completes no login.
-
-    Another kiosk's scan goes on.
-    """
-    sync.know(CARD)
-    async with browser(preauth) as stolen, browser(preauth) as other:
-        made = await kiosk_of(preauth, stolen, CP, "CP-8", "CP-9")
-        await kiosk_of(preauth, other, "CP-10")
-        armed = (await arm(stolen)).json()["pairing_id"]
-        scanned, done = await scan(preauth, stolen, charger="CP-8"), await scan(preauth, stolen, charger="CP-9")
-        assert (await log_in(stolen, done)).status_code == 200
-        assert (await arm(other, "CP-10")).status_code == 201
-        await preauth.done(RevokeKiosk(kiosk_id=made["kiosk"]["kiosk_id"]))
-        assert await preauth.tap(CARD, CP) is None
-        codes = [(await log_in(stolen, one)).json()["code"] for one in (armed, scanned, done)]
-        assert codes == ["scan_over"] * 3
-        assert (await stolen.get("/me")).status_code == 401
-        assert await preauth.tap(CARD, "CP-10") == "BLOCKED"
-    [gone] = preauth.events("pairing.cancelled")
-    assert (gone["data"]["pairing_id"], gone["data"]["why"]) == (armed, "kiosk_revoked")
-    assert (gone["actorkind"], gone["actorid"]) == ("operator", "maria")
-    [refused] = preauth.events("scan.login_refused")
-    assert (refused["data"]["pairing_id"], refused["data"]["reason"]) == (scanned, "kiosk_revoked")
-    [ended] = preauth.rows("SELECT end_reason, ended_at FROM driver_session")
-    assert ended["end_reason"] == "kiosk_revoked"
-    [out] = preauth.events("driver.signed_out")
-    assert (out["data"]["reason"], out["actorkind"], out["actorid"]) == ("kiosk_revoked", "operator", "maria")
-
-
-async def test_a_session_elsewhere_outlives_a_revoked_kiosk(preauth: Preauth, sync: SyncDouble) -> None:
-    """The same card is signed in at two screens: the one that stays keeps its driver, also where the other goes."""
-    sync.know(CARD)
-    async with browser(preauth) as stolen, browser(preauth) as other:
-        made = await kiosk_of(preauth, stolen)
-        await kiosk_of(preauth, other, "CP-8")
-        assert (await log_in(stolen, await scan(preauth, stolen))).status_code == 200
-        assert (await log_in(other, await scan(preauth, other, charger="CP-8"))).status_code == 200
-        await preauth.done(RevokeKiosk(kiosk_id=made["kiosk"]["kiosk_id"]))
-        assert [(await page.get("/me")).status_code for page in (stolen, other)] == [401, 200]
-
-
-async def test_a_login_beside_a_revocation_waits_for_it(preauth: Preauth, sync: SyncDouble) -> None:
-    """The match became a scan after the revocation had looked for scans: its login is decided when that is done."""
-    sync.know(CARD)
-    waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    async with browser(preauth) as kiosk:
-        made = await kiosk_of(preauth, kiosk)
-        pairing_id = await scan(preauth, kiosk)
-        preauth.run("UPDATE pairing SET state = 'matched'")
-        async with preauth.service.database.write() as tx:
-            await preauth.drivers.kiosks.revoke_kiosk(tx, RevokeKiosk(kiosk_id=made["kiosk"]["kiosk_id"]), cause())
-            preauth.run("UPDATE pairing SET state = 'intercepted'")
-            completing = asyncio.create_task(log_in(kiosk, pairing_id))
-            await preauth.until(waiting)
-        assert (await completing).json()["code"] == "scan_over"
-    assert preauth.rows("SELECT 1 FROM driver_session") == []
-
-
-async def test_a_kiosk_revoked_during_the_match_completes_no_login(preauth: Preauth, sync: SyncDouble) -> None:
-    """A card that was matched at the moment of the revocation is told Blocked, and nobody is signed in by it."""
-    sync.know(CARD)
-    async with browser(preauth) as stolen:
-        made = await kiosk_of(preauth, stolen)
-        pairing_id = await scan(preauth, stolen)
-        preauth.run("UPDATE pairing SET state = 'matched'")
-        await preauth.done(RevokeKiosk(kiosk_id=made["kiosk"]["kiosk_id"]))
-        preauth.run("UPDATE pairing SET state = 'intercepted'")
-        assert (await log_in(stolen, pairing_id)).json()["code"] == "scan_over"
-    assert preauth.rows("SELECT 1 FROM driver_session") == []
-
-
-async def test_a_rotated_code_takes_no_card(preauth: Preauth, sync: SyncDouble) -> None:
-    """What was armed with the old code ends when the charger gets a new one; a kiosk's scan there goes on."""
-    sync.know(CARD)
-    await preauth.done(SetCardPin(id_tag=CARD, pin="2468"))
-    key, other = await qr_of(preauth), await qr_of(preauth, "CP-8")
-    async with browser(preauth) as thief, browser(preauth) as neighbour, browser(preauth) as kiosk:
-        await kiosk_of(preauth, kiosk)
-        armed = (await arm(thief, key=key)).json()["pairing_id"]
-        assert (await arm(neighbour, "CP-8", key=other)).status_code == 201
-        await qr_of(preauth)
-        assert await preauth.tap(CARD, CP) is None
-        assert (await log_in(thief, armed, pin="2468")).json()["code"] == "scan_over"
-        assert await preauth.tap(CARD, "CP-8") == "BLOCKED"
-        assert (await arm(kiosk)).status_code == 201
-        await qr_of(preauth)
-        assert await preauth.tap(CARD, CP) == "BLOCKED"
-        await qr_of(preauth, "CP-8")
-    [gone] = preauth.events("pairing.cancelled")
-    assert (gone["data"]["pairing_id"], gone["data"]["why"]) == (armed, "qr_rotated")
-    [refused] = preauth.events("scan.login_refused")
-    assert (refused["data"]["charge_box_id"], refused["data"]["reason"]) == ("CP-8", "qr_rotated")
-
-
-async def test_a_code_rotated_during_the_match_completes_no_login(preauth: Preauth, sync: SyncDouble) -> None:
-    """A card that was matched at the moment of the rotation signs nobody in by the old code; by the new one it does."""
-    sync.know(CARD)
-    await preauth.done(SetCardPin(id_tag=CARD, pin="2468"))
-    async with browser(preauth) as thief:
-        pairing_id = await scan(preauth, thief, key=await qr_of(preauth))
-        preauth.run("UPDATE pairing SET state = 'matched'")
-        key = await qr_of(preauth)
-        preauth.run("UPDATE pairing SET state = 'intercepted'")
-        assert (await log_in(thief, pairing_id, pin="2468")).json()["code"] == "scan_over"
-        assert preauth.rows("SELECT 1 FROM driver_session") == []
-    async with browser(preauth) as driver:
-        preauth.clock.ahead += timedelta(minutes=11)
-        assert (await log_in(driver, await scan(preauth, driver, key=key), pin="2468")).status_code == 200
-
-
-async def test_a_scan_begun_beside_a_revocation_ends_with_it(preauth: Preauth) -> None:
-    """A kiosk that is revoked while it arms is revoked after that, so that its scan is found and cancelled."""
-    waiting = "SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
-    async with browser(preauth) as kiosk:
-        made = await kiosk_of(preauth, kiosk)
-        async with locked(preauth.database, b"preauth.pairing", b"SHARE ROW EXCLUSIVE"):
-            arming = asyncio.create_task(arm(kiosk))
-            await preauth.until(f"{waiting} HAVING count(*) = 1")
-            revoking = asyncio.create_task(preauth.done(RevokeKiosk(kiosk_id=made["kiosk"]["kiosk_id"])))
-            await preauth.until(f"{waiting} HAVING count(*) = 2")
-        assert (await arming).status_code == 201
-        await revoking
-    assert preauth.rows("SELECT state, result FROM pairing") == [{"state": "cancelled", "result": "kiosk_revoked"}]
-
-
 @pytest.mark.parametrize("presence", ["operator", "qr"])
 async def test_a_second_tap_is_not_taken_for_the_next_drivers_scan(
     preauth: Preauth, sync: SyncDouble, presence: str
@@ -407,154 +289,3 @@ async def test_the_pin_binds_the_owners_browser(preauth: Preauth, sync: SyncDoub
         third = await scan(preauth, phone, key=key)
         assert (await log_in(phone, third)).json()["code"] == "pin_needed"
     assert len(preauth.events("card.pin_changed")) == 2
-
-
-async def armed_and_cancelled(client: httpx.AsyncClient, charger: str = CP, **more: str) -> httpx.Response:
-    answer = await arm(client, charger, **more)
-    if answer.status_code == 201:
-        assert (await client.delete(f"/api/pairings/{answer.json()['pairing_id']}")).status_code == 204
-    return answer
-
-
-async def test_a_charger_has_a_budget_and_says_when_it_is_free_again(database: TestDatabase, tmp_path: Path) -> None:
-    """Beyond its budget a charger takes no more scans until the oldest of them is ten minutes old."""
-    async with running(database, tmp_path, cooldown_s=0, scans_per_charger=3) as preauth, browser(preauth) as kiosk:
-        await kiosk_of(preauth, kiosk, CP, "other")
-        for _ in range(3):
-            assert (await armed_and_cancelled(kiosk)).status_code == 201
-            preauth.clock.ahead += timedelta(seconds=60)
-        refused = await arm(kiosk)
-        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_scans")
-        assert 415 < refused.json()["retry_after_s"] <= 420
-        assert refused.headers["retry-after"] == str(refused.json()["retry_after_s"])
-        assert (await armed_and_cancelled(kiosk, "other")).status_code == 201
-        preauth.clock.ahead += timedelta(seconds=420)
-        assert (await armed_and_cancelled(kiosk)).status_code == 201
-        assert (await arm(kiosk)).status_code == 429
-
-
-async def test_a_stolen_code_uses_up_nobody_elses_budget(database: TestDatabase, tmp_path: Path) -> None:
-    """What is armed with the code is counted for itself: the kiosk and operators do not notice."""
-    async with (
-        running(database, tmp_path, cooldown_s=0, scans_per_charger=3, scans_per_source=100) as preauth,
-        browser(preauth) as thief,
-        browser(preauth) as kiosk,
-    ):
-        key = await qr_of(preauth)
-        await kiosk_of(preauth, kiosk)
-        for _ in range(3):
-            assert (await armed_and_cancelled(thief, key=key)).status_code == 201
-        assert (await arm(thief, key=key)).status_code == 429
-        for _ in range(3):
-            assert (await armed_and_cancelled(kiosk)).status_code == 201
-        assert (await arm(kiosk)).status_code == 429
-        await preauth.done(ArmPairing(charge_box_id=CP, purpose="find_card"))
-
-
-def from_address(client: httpx.AsyncClient, address: str) -> httpx.AsyncClient:
-    client.headers["X-Forwarded-For"] = address
-    return client
-
-
-async def test_a_stranger_holds_a_charger_for_one_window_only(database: TestDatabase, tmp_path: Path) -> None:
-    """Two who hold the same code wait for each other, but who comes back and back gives way to who had fewer turns.
-
-    Under another cookie one is the same stranger.
-    """
-    async with (
-        running(database, tmp_path, cooldown_s=0, trusted_proxies="127.0.0.0/8") as preauth,
-        browser(preauth) as thief,
-        browser(preauth) as again,
-        browser(preauth) as driver,
-    ):
-        key = await qr_of(preauth)
-        for one in (thief, again):
-            from_address(one, "198.51.100.7")
-        from_address(driver, "203.0.113.9")
-        assert (await arm(thief, key=key)).status_code == 201
-        assert (await arm(driver, key=key)).json()["code"] == "pairing_already_armed"
-        preauth.clock.ahead += timedelta(seconds=91)
-        held = (await arm(again, key=key)).json()["pairing_id"]
-        assert (await arm(driver, key=key)).status_code == 201
-        assert (await again.get(f"/api/pairings/{held}")).json()["result"] == "gave_way"
-        assert (await arm(thief, key=key)).json()["code"] == "pairing_already_armed"
-        # Nor is it the other's for ever: as many turns each, and they wait for each other again.
-        preauth.clock.ahead += timedelta(seconds=91)
-        assert (await arm(driver, key=key)).status_code == 201
-        assert (await arm(thief, key=key)).json()["code"] == "pairing_already_armed"
-
-
-async def test_a_budget_that_strangers_used_up_leaves_others_their_part(database: TestDatabase, tmp_path: Path) -> None:
-    """Whoever uses up a charger's budget for its code, from two addresses, is refused; a third has a part of it."""
-    more: dict[str, Any] = {"scans_per_charger": 6, "trusted_proxies": "127.0.0.0/8"}
-    async with running(database, tmp_path, cooldown_s=0, **more) as preauth:
-        key = await qr_of(preauth)
-
-        async def from_(address: str) -> int:
-            async with browser(preauth) as client:
-                return (await armed_and_cancelled(from_address(client, address), key=key)).status_code
-
-        assert [await from_(f"198.51.100.{n % 2}") for n in range(7)] == [201] * 6 + [429]
-        assert [await from_("203.0.113.9") for _ in range(3)] == [201, 201, 429]
-        assert await from_("198.51.100.1") == 429
-
-
-async def test_a_kiosk_has_a_budget_over_all_its_chargers(database: TestDatabase, tmp_path: Path) -> None:
-    """A kiosk that arms one charger after the other is slowed down; another kiosk is not."""
-    async with (
-        running(database, tmp_path, cooldown_s=0, scans_per_kiosk=2) as preauth,
-        browser(preauth) as one,
-        browser(preauth) as two,
-    ):
-        await kiosk_of(preauth, one, "A", "B", "C")
-        await kiosk_of(preauth, two, "C")
-        statuses = [(await armed_and_cancelled(one, charger)).status_code for charger in "ABC"]
-        assert statuses == [201, 201, 429]
-        assert (await arm(two, "C")).status_code == 201
-
-
-async def test_a_source_has_a_budget_over_all_chargers(database: TestDatabase, tmp_path: Path) -> None:
-    """Whoever holds many codes is counted by where the requests come from: one IPv6 network is one source."""
-    more: dict[str, Any] = {"scans_per_source": 2, "trusted_proxies": "127.0.0.0/8"}
-    async with running(database, tmp_path, cooldown_s=0, **more) as preauth:
-        keys = {charger: await qr_of(preauth, charger) for charger in "ABCD"}
-
-        async def from_(address: str, charger: str) -> int:
-            async with browser(preauth) as client:
-                client.headers["X-Forwarded-For"] = f"6.6.6.6, {address}, 127.0.0.9"
-                return (await armed_and_cancelled(client, charger, key=keys[charger])).status_code
-
-        assert [await from_(f"2001:db8:1:2::{n}", charger) for n, charger in enumerate("ABC")] == [201, 201, 429]
-        assert await from_("2001:db8:1:3::1", "C") == 201
-        assert [await from_("198.51.100.7", charger) for charger in "ABC"] == [201, 201, 429]
-        assert await from_("::ffff:198.51.100.7", "D") == 429
-        assert await from_("198.51.100.8", "D") == 201
-
-
-@pytest.mark.parametrize("presence", ["kiosk", "qr"])
-async def test_scans_that_are_armed_at_once_share_a_budget(
-    database: TestDatabase, tmp_path: Path, presence: str
-) -> None:
-    """As many as come at the same moment: no more are armed than one after the other would be."""
-    chargers = "ABCDEFGH"
-    async with (
-        running(database, tmp_path, cooldown_s=0, scans_per_kiosk=2, scans_per_source=2) as preauth,
-        browser(preauth) as client,
-    ):
-        if presence == "kiosk":
-            await kiosk_of(preauth, client, *chargers)
-        keys = {charger: {"key": await qr_of(preauth, charger)} if presence == "qr" else {} for charger in chargers}
-        armed = await asyncio.gather(*(arm(client, charger, **keys[charger]) for charger in chargers))
-        assert sorted(one.status_code for one in armed) == [201] * 2 + [429] * 6
-
-
-async def test_a_charger_rests_after_a_scan(database: TestDatabase, tmp_path: Path) -> None:
-    """Soon after a card was taken, the next scan has to wait: the card may still be in front of the reader."""
-    async with running(database, tmp_path, cooldown_s=30) as preauth, browser(preauth) as kiosk:
-        await kiosk_of(preauth, kiosk)
-        await scan(preauth, kiosk)
-        refused = await arm(kiosk)
-        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_scans")
-        assert 25 < refused.json()["retry_after_s"] <= 30
-        preauth.clock.ahead += timedelta(seconds=30)
-        assert (await arm(kiosk)).status_code == 201

@@ -14,7 +14,7 @@ from services.preauth.gateway.ports import Presented
 from shared.contracts.identity import IdTag
 from shared.contracts.requests.preauth import SearchTaps
 from tests.databases import TestDatabase
-from tests.integration.services.preauth.test_evidence import CP, intercepted, judge, session_at, stop, turn
+from tests.integration.services.preauth.happening import CP, intercepted, judge, session_at, stop, turn
 from tests.integration.services.preauth.world import Preauth, running
 from tests.waiting import until
 

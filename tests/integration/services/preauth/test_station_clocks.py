@@ -9,8 +9,8 @@ import pytest
 from services.preauth.decision.projections import session_started, session_stopped
 from shared.contracts.events.sync import TransactionStarted
 from shared.contracts.identity import IdTag
+from tests.integration.services.preauth.happening import CP, happen, intercepted, judge, session_at, stop
 from tests.integration.services.preauth.sync_double import SyncDouble
-from tests.integration.services.preauth.test_evidence import CP, happen, intercepted, judge, session_at, stop
 from tests.integration.services.preauth.world import Preauth
 
 

@@ -11,8 +11,8 @@ from services.preauth.evidence.rules import STOP_AGAIN_AFTER
 from services.preauth.evidence.watchdog import Watchdog
 from shared.contracts.requests.sync import OperationOutcome
 from tests.databases import TestDatabase
+from tests.integration.services.preauth.happening import CP, intercepted, judge, session, stop
 from tests.integration.services.preauth.sync_double import SyncDouble
-from tests.integration.services.preauth.test_evidence import CP, intercepted, judge, session, stop
 from tests.integration.services.preauth.world import Preauth, running
 
 CARD, TRANSACTION = "04A1", 7
