@@ -7,7 +7,7 @@ import pytest
 from deploy.demo.steve.model import Stop, StopActor, Transaction
 from shared.contracts.requests.sync_work import IgnoreHeld, ReleaseHeld, RetryHeld
 from tests.integration.services.sync.conftest import World, ago
-from tests.integration.services.sync.reconcile.test_reconcile import prove, settle, sums
+from tests.integration.services.sync.reconcile.proving import prove, settle, sums
 from tests.integration.services.sync.test_held import do, held
 from tests.integration.services.sync.test_held_entries import clear_conflict, conflict
 

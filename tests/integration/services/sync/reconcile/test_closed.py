@@ -11,7 +11,7 @@ from shared.database.engine import conninfo
 from shared.runtime.clock import utc_now
 from tests.integration.services.sync.conftest import ADA, Build, World, ago
 from tests.integration.services.sync.invariant.history import lago_seed
-from tests.integration.services.sync.reconcile.test_reconcile import billed, lose, replace_seq, settle
+from tests.integration.services.sync.reconcile.proving import billed, lose, replace_seq, settle
 from tests.integration.services.sync.test_held import do
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from shared.contracts.requests.sync_work import RetryHeld
 from tests.integration.services.sync.conftest import World
-from tests.integration.services.sync.reconcile.test_reconcile import billed, kinds, lose, prove, settle
+from tests.integration.services.sync.reconcile.proving import billed, kinds, lose, prove, settle
 from tests.integration.services.sync.test_held import do
 
 
