@@ -25,24 +25,36 @@ from services.preauth.decision.tap import Tap
 from shared.contracts.events.preauth import Told
 from shared.contracts.requests.preauth import ArmPairing
 from shared.runtime.tracing import continued, current_traceparent
-from tests.databases import TestDatabase, fresh_database, locked
-from tests.infra import Infra
+from tests.databases import TestDatabase, fresh_database, locked, refusing
+from tests.infra import Infra, provided
 from tests.integration.services.preauth.world import Preauth, running
 from tests.waiting import until
 
 CP = "CP-7"
 
 
-@pytest.fixture
-def own_database(own_infra: Infra) -> Iterator[TestDatabase]:
-    with fresh_database(own_infra.postgres.url, ["preauth"]) as fresh:
-        yield fresh
+HASTY: dict[str, Any] = {"decide_within_ms": 50, "answer_within_ms": 120}
+
+
+@pytest.fixture(scope="module")
+def breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Infra]:
+    with provided(tmp_path_factory.mktemp("breakable"), given=False, fsync=False) as own:
+        yield own
 
 
 @pytest.fixture
-async def own_preauth(own_database: TestDatabase, tmp_path: Path) -> AsyncIterator[Preauth]:
-    async with running(own_database, tmp_path, decide_within_ms=50, answer_within_ms=120) as one:
+async def hasty(database: TestDatabase, tmp_path: Path) -> AsyncIterator[Preauth]:
+    """One with deadlines nearly as in production."""
+    async with running(database, tmp_path, **HASTY) as one:
         yield one
+
+
+@pytest.fixture
+async def breakable_hasty(breakable: Infra, tmp_path: Path) -> AsyncIterator[Preauth]:
+    """The same at a server that a test may kill and freeze."""
+    with fresh_database(breakable.postgres.url, ["preauth"]) as fresh:
+        async with running(fresh, tmp_path, **HASTY) as one:
+            yield one
 
 
 async def arm(preauth: Preauth, charger: str = CP) -> None:
@@ -90,9 +102,9 @@ async def test_a_match_that_was_not_told_blocked_is_void(preauth: Preauth, told:
     ]
 
 
-async def test_blocked_may_not_be_told_late(own_preauth: Preauth) -> None:
+async def test_blocked_may_not_be_told_late(hasty: Preauth) -> None:
     """After its time Blocked may not be told any more; told all the same, it makes no scan."""
-    preauth = own_preauth
+    preauth = hasty
     await arm(preauth)
     decider = decider_of(preauth)
     decided = await decider.decide(a_tap())
@@ -110,9 +122,16 @@ async def test_an_answer_that_was_never_recorded_is_closed_as_unknown(preauth: P
     await arm(preauth)
     decision = await decider_of(preauth).decide(a_tap())
     assert decision.block
-    # The sweeper goes by the service's clock, and leaves the first seconds after a start to those that still write.
-    preauth.clock.ahead += timedelta(seconds=4)
-    [row] = await preauth.until("SELECT told, in_time FROM tap WHERE told IS NOT NULL", within_s=12)
+    preauth.healthy_for(5)
+    preauth.clock.ahead += timedelta(seconds=2)
+    assert await preauth.taps.sweeper.sweep() == 0
+    # The first seconds after an outage are for those that write down what they told.
+    preauth.healthy_for(0)
+    preauth.clock.ahead += timedelta(seconds=3.1)
+    assert await preauth.taps.sweeper.sweep() == 0
+    assert preauth.rows("SELECT told FROM tap") == [{"told": None}]
+    preauth.healthy_for(5)
+    [row] = await preauth.until("SELECT told, in_time FROM tap WHERE told IS NOT NULL")
     assert row == {"told": "unknown", "in_time": False}
     assert preauth.rows("SELECT state FROM pairing") == [{"state": "void"}]
     assert preauth.events("scan.intercepted") == []
@@ -145,7 +164,9 @@ async def test_a_row_is_closed_while_the_database_stumbles(preauth: Preauth) -> 
     """Every second a statement takes too long to wait for: what a killed process left open is closed all the same."""
     await arm(preauth)
     assert (await decider_of(preauth).decide(a_tap())).block
-    preauth.clock.ahead += timedelta(seconds=4)
+    preauth.clock.ahead += timedelta(seconds=5)
+    # It stumbles twice until then.
+    preauth.healthy_for(3)
 
     async def stumble() -> None:
         while True:
@@ -162,9 +183,9 @@ async def test_a_row_is_closed_while_the_database_stumbles(preauth: Preauth) -> 
         stumbling.cancel()
 
 
-async def test_a_commit_after_the_deadline_is_void(own_preauth: Preauth) -> None:
+async def test_a_commit_after_the_deadline_is_void(hasty: Preauth) -> None:
     """The statement is held up past the deadline: null is told, and when it commits after all, the match is void."""
-    preauth = own_preauth
+    preauth = hasty
     await arm(preauth)
     async with locked(preauth.database, b"preauth.tap"):
         started = time.monotonic()
@@ -259,12 +280,12 @@ async def test_an_answer_that_is_never_told_holds_later_taps_back_for_a_while_on
     assert (await decider.decide(a_tap())).reason is Reason.NOTHING_ARMED
 
 
-async def test_a_frozen_database_delays_nobody(own_infra: Infra, own_preauth: Preauth) -> None:
+async def test_a_frozen_database_delays_nobody(breakable: Infra, breakable_hasty: Preauth) -> None:
     """PostgreSQL stands still: every tap is answered in time, soon at once, and none is lost from the journal."""
-    preauth = own_preauth
+    preauth = breakable_hasty
     for n in range(5):
         await preauth.tap(f"WARM{n}", CP)
-    pid = own_infra.postgres.pid
+    pid = breakable.postgres.pid
     assert pid is not None
     frozen = [pid, *_children(pid)]
     took: list[float] = []
@@ -294,14 +315,14 @@ async def test_a_frozen_database_delays_nobody(own_infra: Infra, own_preauth: Pr
     assert "database_away" in reasons
 
 
-async def test_a_database_restart_is_survived(own_infra: Infra, own_preauth: Preauth) -> None:
+async def test_a_database_restart_is_survived(breakable: Infra, breakable_hasty: Preauth) -> None:
     """PostgreSQL is killed and comes back: taps pass meanwhile, then scans work again, and the journal has them all."""
-    preauth = own_preauth
+    preauth = breakable_hasty
     await preauth.tap("04A0", CP)
-    own_infra.postgres.kill()
+    breakable.postgres.kill()
     for n in range(1, 6):
         assert await preauth.tap(f"04A{n}", CP) is None
-    own_infra.postgres.start()
+    breakable.postgres.start()
     await preauth.until("SELECT 1 FROM tap WHERE told IS NOT NULL HAVING count(*) = 6", within_s=15)
     await arm(preauth, "again")
     assert await preauth.tap("04A9", "again") == "BLOCKED"
@@ -331,8 +352,12 @@ async def test_a_lock_that_lasts_loses_nothing(
         assert preauth.rows("SELECT FROM journal_gap") == []
 
 
-async def test_it_answers_with_database_and_broker_down(tmp_path: Path, database: TestDatabase) -> None:
+async def test_it_answers_with_database_and_broker_down(
+    tmp_path: Path, database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Started with neither, the hook passes every tap, says that it is not ready, and spools for the next process."""
+    # The stop waits for those who wait for a connection.
+    monkeypatch.setattr("shared.database.engine.WAIT_FOR_CONNECTION_S", 0.5)
     nowhere = TestDatabase("postgresql://postgres:x@127.0.0.1:1/x")
     async with running(nowhere, tmp_path, ready=False, bus=True) as preauth:
         assert await preauth.tap("04A1", CP) is None
@@ -343,21 +368,16 @@ async def test_it_answers_with_database_and_broker_down(tmp_path: Path, database
         assert row == {"id_tag": "04A1", "told": "passed", "reason": "database_away"}
 
 
-async def test_a_full_spool_is_a_gap_in_the_journal(
-    own_infra: Infra, own_database: TestDatabase, tmp_path: Path
-) -> None:
+async def test_a_full_spool_is_a_gap_in_the_journal(preauth: Preauth) -> None:
     """What the spool cannot take is counted, and the journal says that taps are missing."""
-    async with running(own_database, tmp_path) as preauth:
-        spool = decider_of(preauth)._spool
-        spool._max_bytes = 400
-        own_infra.postgres.kill()
+    decider_of(preauth)._spool._max_bytes = 400
+    with refusing(preauth.database):
         for n in range(5):
             assert await preauth.tap(f"04A{n}", CP) is None
-        own_infra.postgres.start()
-        [gap] = await preauth.until("SELECT taps FROM journal_gap", within_s=15)
-        kept = len(preauth.rows("SELECT 1 FROM tap"))
-        assert gap["taps"] + kept == 5
-        assert gap["taps"] > 0
+    [gap] = await preauth.until("SELECT taps FROM journal_gap", within_s=15)
+    kept = len(preauth.rows("SELECT 1 FROM tap"))
+    assert gap["taps"] + kept == 5
+    assert gap["taps"] > 0
 
 
 async def test_a_gap_is_journalled_once(database: TestDatabase, tmp_path: Path) -> None:

@@ -141,6 +141,10 @@ class Preauth:
             self._admin.close()
             self._admin = None
 
+    def healthy_for(self, seconds: float) -> None:
+        """As if the database had answered without an outage for that long: the sweeper waits for it."""
+        self.taps.group._healthy_since = time.monotonic() - seconds
+
     def events(self, event_type: str) -> list[dict[str, Any]]:
         """What waits in the outbox (no broker takes it), oldest first."""
         found = self.rows("SELECT body FROM outbox WHERE routing_key = %s ORDER BY id", event_type)
