@@ -29,7 +29,12 @@ class Wait:
     external_subscription_id: str
 
 
-Decision = Bill | Hold | Settled | Wait
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """It is as it was when somebody ignored it."""
+
+
+Decision = Bill | Hold | Settled | Wait | Ignored
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +188,13 @@ def _owe(
     return decision
 
 
-def _against_ignored(row: Any) -> Hold | None:  # noqa: ANN401 - a row of session
-    """Somebody decided that it is not billed, about other energy; until they take it back, nothing is."""
+def _against_ignored(row: Any) -> Hold | Ignored | None:  # noqa: ANN401 - a row of session
+    """Somebody decided that it is not billed; until they take it back, nothing is, and other energy is held."""
     if row.ignored_wh is None:
         return None
     used = anomalies.used_wh(row.start_wh, row.stop_wh)
+    if used == row.ignored_wh:
+        return Ignored()
     what = f"It was ignored with {row.ignored_wh} Wh, and SteVe recorded something else since: {used} Wh by now."
     return Hold("changed_since_ignored", what)
 

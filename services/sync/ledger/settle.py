@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from services.sync.lago.subscriptions import Subscriptions
 from services.sync.ledger import rules, store
-from services.sync.ledger.decide import Decision, Known, Terms, Wait, decide, decide_reading, gather, key
+from services.sync.ledger.decide import Decision, Ignored, Known, Terms, Wait, decide, decide_reading, gather, key
+from services.sync.ledger.held_store import NOT_HELD
 from services.sync.ledger.rules import Bill, Hold, Settled
 from services.sync.ledger.store import Key, Part
 from services.sync.links.rules import Owner
@@ -15,7 +16,13 @@ from services.sync.sessions import store as sessions
 from services.sync.sessions.chain import by_itself
 from services.sync.sessions.rules import unbilled
 from shared.bus.outbox import Outbox
-from shared.contracts.events.sync import TransactionCorrected, TransactionEvent, TransactionHeld, TransactionReleased
+from shared.contracts.events.sync import (
+    TransactionCorrected,
+    TransactionEvent,
+    TransactionHeld,
+    TransactionIgnored,
+    TransactionReleased,
+)
 from shared.contracts.identity import Actor, session_id
 from shared.database.engine import Database, Write, after_commit, is_busy, is_unavailable
 from shared.runtime.clock import Clock
@@ -235,6 +242,8 @@ class Settler:
                 # Of an entry that is held is told first; what stands against the rest is found when that is retried.
                 if stuck is None:
                     self._hold(row, decision, values, now, outcome, energy_wh=known.held_wh(row) + waiting_wh(row))
+            case Ignored():
+                self._ignore(row, values, outcome, energy_wh=known.held_wh(row) + waiting_wh(row))
             case Bill():
                 assert owner is not None  # noqa: S101 - nothing is billed to nobody (decide)
                 self._bill(row, decision, owner, values, outcome, stuck=stuck, now=now)
@@ -304,11 +313,27 @@ class Settler:
         )
 
     @staticmethod
+    def _ignore(row: Any, values: dict[str, Any], outcome: _Outcome, *, energy_wh: int) -> None:  # noqa: ANN401 - a row of session
+        values["billing"] = "ignored"
+        if row.hold_reason is None:
+            return
+        values |= NOT_HELD
+        outcome.events.append(
+            TransactionIgnored(
+                session=session_id(row.steve_id, row.transaction_pk),
+                charge_box_id=row.charge_box_id,
+                id_tag=row.id_tag,
+                reason=row.hold_reason,
+                energy_wh=energy_wh,
+            )
+        )
+
+    @staticmethod
     def _release(row: Any, values: dict[str, Any], outcome: _Outcome) -> None:  # noqa: ANN401 - a row of session
         values["billing"] = unbilled(stopped=row.stopped_at is not None)
         if row.hold_reason is None:
             return
-        values |= {"hold_reason": None, "hold_explanation": None, "held_at": None}
+        values |= NOT_HELD
         outcome.events.append(
             TransactionReleased(
                 session=session_id(row.steve_id, row.transaction_pk),

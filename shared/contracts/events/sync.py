@@ -170,7 +170,10 @@ class TransactionReleased(TransactionEvent):
 
 
 class TransactionIgnored(TransactionEvent):
-    """An operator decided that it is not to be billed. Why stands in a note, which stays in sync."""
+    """An operator decided that it is not to be billed. Why stands in a note, which stays in sync.
+
+    With `changed_since_ignored`, told by the system: it is again as it was when they did.
+    """
 
     type: ClassVar[str] = "transaction.ignored"
     reason: str = Field(description="what it was held for")

@@ -71,6 +71,29 @@ async def test_the_same_energy_stays_ignored_and_is_shown(world: World) -> None:
     assert (row.held_wh, row.ignored_wh) == (0, 500_000)
 
 
+async def test_energy_that_is_corrected_to_what_was_ignored_is_ignored_again(world: World) -> None:
+    """Held while it was another one; then there is nothing to decide, and this is told. Who ignored it can take it back."""
+    await world.link("A")
+    one = world.charge("A", 500_000, stop_actor=StopActor.MANUAL)
+    await world.turn()
+    session = await ignore(world, one)
+    await own_stop(world, one, 501_000)
+    [queued] = (await held(world)).held
+    assert queued.reason == "changed_since_ignored"
+    await own_stop(world, one, 500_000)
+    await world.rooms.poller.reread([one.pk])
+    await settle(world)
+    row = await world.session(one.pk)
+    assert (row.billing, row.hold_reason, row.hold_explanation, row.held_at) == ("ignored", None, None, None)
+    assert (await held(world)).held == []
+    told = (await world.events("transaction.ignored"))[-1]
+    assert (told.actorid, told.data["reason"], told.data["energy_wh"]) == ("sync", "changed_since_ignored", 500_000)
+    assert world.counted() == (0, 0)
+    assert (await do(world, RetryHeld(sessions=[session]))).sessions == [session]
+    await settle(world)
+    assert world.counted() == (500_000, 1)
+
+
 async def test_an_ignored_session_is_taken_back_by_its_name(world: World) -> None:
     """A retry of all leaves it ignored, one by its name decides about it anew and lets nothing pass."""
     await world.link("A")

@@ -195,9 +195,9 @@ class Model:
     def verdict(self, session: Session) -> Verdict:
         """About a session that has stopped, or is ignored."""
         if session.ignored:
-            # Other energy than was ignored is held; that it is the same again by now takes nobody's word for it.
-            again = {"ignored"} if session.wh == session.ignored_wh else set()
-            return Verdict(session.had_wh, frozenset({"changed_since_ignored", *again}))
+            # Other energy than was ignored is held, while it is another one.
+            same = session.wh == session.ignored_wh
+            return Verdict(session.had_wh, frozenset({"ignored" if same else "changed_since_ignored"}))
         verdict = self._verdict(session)
         if session.foreign is not None and session.foreign == self.payer(session):
             return Verdict(session.has_wh, verdict.reasons | {"id_conflict"})
