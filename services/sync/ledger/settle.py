@@ -224,14 +224,8 @@ class Settler:
             "transaction_pk": row.transaction_pk,
             "settle_at": None,
             **sessions.NOT_PUT_OFF,
+            **_newly_owned(row, owner, now),
         }
-        if owner is not None and row.owner_subscription is None:
-            values |= {
-                "owner_customer": owner.external_customer_id,
-                "owner_subscription": owner.external_subscription_id,
-                "owner_id_tag": owner.id_tag,
-                "owner_at": now,
-            }
         match decision:
             case Wait(name):
                 if name not in unknown:
@@ -376,6 +370,13 @@ class Settler:
             "hold_reason": None,
             "due_at": now,
         }
+
+
+def _newly_owned(row: Any, owner: Owner | None, now: datetime) -> dict[str, Any]:  # noqa: ANN401 - a row of session
+    if owner is None or row.owner_subscription is not None:
+        return {}
+    whose = (owner.external_customer_id, owner.external_subscription_id, owner.id_tag, now)
+    return dict(zip(_OWN, whose, strict=True))
 
 
 def _later(row: Any, now: datetime, *, tries: int) -> dict[str, Any]:  # noqa: ANN401 - a row of session

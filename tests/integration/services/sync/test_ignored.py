@@ -72,7 +72,7 @@ async def test_the_same_energy_stays_ignored_and_is_shown(world: World) -> None:
 
 
 async def test_energy_that_is_corrected_to_what_was_ignored_is_ignored_again(world: World) -> None:
-    """Held while it was another one; then there is nothing to decide, and this is told. Who ignored it can take it back."""
+    """Held while it was another one; then there is nothing to decide, which is told. It can still be taken back."""
     await world.link("A")
     one = world.charge("A", 500_000, stop_actor=StopActor.MANUAL)
     await world.turn()
