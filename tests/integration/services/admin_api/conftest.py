@@ -13,7 +13,7 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from argon2 import PasswordHasher
 
-from services.admin_api import main
+from services.admin_api import main, upstreams
 from services.admin_api.access import store
 from services.admin_api.access.operators import Operators
 from services.admin_api.access.passwords import Passwords
@@ -50,6 +50,15 @@ class Clock:
 
     def reset(self) -> None:
         self._ahead = timedelta()
+
+
+@pytest.fixture(scope="package", autouse=True)
+def asks_often() -> Iterator[None]:
+    """It asks on and on how SteVe and Lago stand: tests wait for the next time, and its stop for the end of one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(main, "ASK_EVERY_S", 0.5)
+        patch.setattr(upstreams, "ASK_DEADLINE_S", 1.0)
+        yield
 
 
 @pytest.fixture(scope="package")
@@ -100,10 +109,7 @@ async def service(infra: Infra, database: TestDatabase, owners: Owners, clock: C
         ask_deadline_s=0.6,
         change_deadline_s=1.5,
     )
-    with pytest.MonkeyPatch.context() as patch:
-        # It asks on and on how SteVe and Lago stand, and the tests wait for the next time.
-        patch.setattr(main, "ASK_EVERY_S", 0.5)
-        built = main.build(settings, clock=clock, passwords=Passwords(CHEAP))
+    built = main.build(settings, clock=clock, passwords=Passwords(CHEAP))
     async with running(built) as port:
         operators = Operators(built.database, built.outbox, Passwords(CHEAP), one_time=timedelta(hours=72), clock=clock)
         url = f"http://127.0.0.1:{port}"
