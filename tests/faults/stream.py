@@ -17,7 +17,7 @@ from tests.ports import free_port
 
 CHARGERS = 10
 DEADLINE_MS = 200
-PAUSE_S = 0.05
+PAUSE_S = 0.1
 # What two cores that also start or stop a server add to a deadline. Who waits for what is away waits for seconds.
 BUSY_S = 0.5
 

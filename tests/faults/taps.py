@@ -113,7 +113,7 @@ class Taps:
                 group.create_task(call())
         return self.answers[before:]
 
-    async def during(self, happening: Awaitable[object], *, pause_s: float = 0.05, callers: int = 2) -> list[Answer]:
+    async def during(self, happening: Awaitable[object], *, pause_s: float = 0.1, callers: int = 2) -> list[Answer]:
         """Taps for as long as something takes, at least one; a pause after each leaves the machine to others.
 
         A tap costs all that take part in it 10 ms of a core: with a short pause they have no time for what happens.

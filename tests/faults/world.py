@@ -177,6 +177,7 @@ async def new_world(
         stack.push_async_callback(do, infra.rabbitmq.thaw)
         evidence = Evidence(database.admin_url, services)
         evidence.install()
+        stack.push_async_callback(evidence.close)
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         processes = {}
         for name in services:
