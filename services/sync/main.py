@@ -12,6 +12,7 @@ from services.sync.runs.loop import Loop
 from services.sync.settings import SyncSettings
 from services.sync.tables import metadata
 from services.sync.wiring.cards import CardRooms, wire_cards
+from services.sync.wiring.due import DueRooms, wire_due
 from services.sync.wiring.proof import ProofRooms, wire_proof
 from services.sync.wiring.sessions import SessionRooms, wire_sessions
 from services.sync.wiring.upstreams import Upstreams, wire_upstreams
@@ -32,7 +33,7 @@ YOUNG = 10_000
 
 
 @dataclass(frozen=True)
-class Rooms(Upstreams, CardRooms, SessionRooms, ProofRooms):
+class Rooms(Upstreams, CardRooms, SessionRooms, ProofRooms, DueRooms):
     """What does the work; the service's parts call it in turns, and tests call it turn by turn."""
 
     operations: Operations
@@ -56,6 +57,7 @@ def wire(service: Service, settings: SyncSettings) -> Rooms:
     cards = wire_cards(service, settings, upstreams)
     sessions = wire_sessions(service, settings, upstreams, cards.mirror)
     proof = wire_proof(service, settings, upstreams, sessions)
+    due = wire_due(service, settings)
     operations = wire_operations(service, upstreams)
     linking = Linking(cards.links, sessions.held, service.clock)
     service.dispatcher.command(requests.LinkCard, linking.link_card)
@@ -65,6 +67,7 @@ def wire(service: Service, settings: SyncSettings) -> Rooms:
         **vars(cards),
         **vars(sessions),
         **vars(proof),
+        **vars(due),
         operations=operations,
         linking=linking,
     )
