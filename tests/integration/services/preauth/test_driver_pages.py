@@ -252,6 +252,7 @@ async def test_a_page_whose_database_is_away_may_ask_again(preauth: Preauth) -> 
     """No connection to be had: people get the page that tries again, programs a problem that says so, and afterwards
     the scan stands where it stood. The log says which pages went without, and for what kind of error.
     """
+    preauth.service.database.pool.timeout = 1.0
     async with browser(preauth) as kiosk:
         await kiosk_of(preauth, kiosk)
         pairing_id = (await arm(kiosk)).json()["pairing_id"]

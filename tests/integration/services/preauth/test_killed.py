@@ -8,8 +8,7 @@ from deploy.demo.chargers.settings import ChargerSettings
 from deploy.demo.steve.settings import SteveSettings
 from deploy.demo.steve.simulator import run_steve
 from shared.contracts.requests.preauth import ArmPairing
-from tests.databases import TestDatabase, fresh_database, locked
-from tests.infra import Infra
+from tests.databases import TestDatabase, locked, refusing
 from tests.integration.services.preauth.processes import process
 from tests.integration.services.preauth.world import running
 
@@ -27,7 +26,8 @@ async def test_killed_between_the_answer_and_its_record(database: TestDatabase, 
                 await killed.kill()
         assert other.rows("SELECT state FROM pairing") == [{"state": "matched"}]
         other.clock.ahead += timedelta(seconds=5)
-        await other.until("SELECT 1 FROM pairing WHERE state = 'void'", within_s=15)
+        other.healthy_for(5)
+        await other.until("SELECT 1 FROM pairing WHERE state = 'void'")
         assert other.rows("SELECT told FROM tap WHERE id_tag = '04A1'") == [{"told": "unknown"}]
         assert other.events("scan.intercepted") == []
         assert await other.tap("04A1", CP) is None
@@ -47,7 +47,8 @@ async def test_killed_between_a_charger_and_its_record(database: TestDatabase, t
                 await killed.kill()
         assert other.rows("SELECT state FROM pairing") == [{"state": "matched"}]
         other.clock.ahead += timedelta(seconds=5)
-        await other.until("SELECT 1 FROM pairing WHERE state = 'void'", within_s=15)
+        other.healthy_for(5)
+        await other.until("SELECT 1 FROM pairing WHERE state = 'void'")
         assert other.rows("SELECT told FROM tap WHERE id_tag = '04A1'") == [{"told": "unknown"}]
         assert other.events("scan.intercepted") == []
         async with process(served, url, tmp_path, STEVE_OCPP_URL=steve.ocpp_url) as again:
@@ -56,16 +57,16 @@ async def test_killed_between_a_charger_and_its_record(database: TestDatabase, t
                 assert (await charger.tap(1, "04A1")).charging
 
 
-async def test_killed_with_a_full_spool(own_infra: Infra, tmp_path: Path) -> None:
+async def test_killed_with_a_full_spool(database: TestDatabase, tmp_path: Path) -> None:
     """Taps that passed while the database was away survive the process: the next one writes them down."""
-    with fresh_database(own_infra.postgres.url, ["preauth"]) as database:
-        async with running(database, tmp_path / "other") as other:
-            async with process("hook", database.url("preauth"), tmp_path) as killed:
-                own_infra.postgres.kill()
-                bodies = [other.body(f"04A{n}", CP) for n in range(5)]
-                assert [await killed.tap(body) for body in bodies] == [None] * 5
-                await killed.kill()
-            own_infra.postgres.start()
-        async with running(database, tmp_path) as after:
-            scanned = "SELECT 1 FROM tap WHERE id_tag LIKE '04A%%' AND told = 'passed' HAVING count(*) = 5"
-            await after.until(scanned, within_s=15)
+    async with (
+        running(database, tmp_path / "other") as other,
+        process("hook", database.url("preauth"), tmp_path) as killed,
+    ):
+        with refusing(database):
+            bodies = [other.body(f"04A{n}", CP) for n in range(5)]
+            assert [await killed.tap(body) for body in bodies] == [None] * 5
+            await killed.kill()
+    async with running(database, tmp_path) as after:
+        scanned = "SELECT 1 FROM tap WHERE id_tag LIKE '04A%%' AND told = 'passed' HAVING count(*) = 5"
+        await after.until(scanned, within_s=15)

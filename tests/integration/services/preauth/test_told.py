@@ -113,7 +113,8 @@ async def test_the_sweep_goes_on_while_answers_wait_to_be_written(
     """
     waits = timedelta(seconds=waits_s)
     monkeypatch.setattr(preauth.taps.group, "pending", lambda: {uuid4(): preauth.clock() - waits})
-    monkeypatch.setattr(preauth.taps.group, "healthy_for_s", lambda: 60.0)
+    preauth.healthy_for(60)
+    await preauth.taps.sweeper.sweep()
     await preauth.until("SELECT FROM sweep WHERE swept_until > '2001-01-01'")
     [row] = preauth.rows("SELECT swept_until FROM sweep")
     swept_until = preauth.clock() - max(waits, timedelta(seconds=5))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
 from pydantic import SecretStr
 
 from services.preauth.chargers.jobs import LOOKED_AT_STALE
@@ -70,11 +71,12 @@ async def publish(preauth: Preauth, event: Event) -> None:
 
 
 async def test_a_charger_that_somebody_looks_at_or_changed_is_asked_anew(
-    database: TestDatabase, broker: str, tmp_path: Path
+    database: TestDatabase, broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Asked over the bus about a charger that takes no cards, or told that its configuration was changed, preauth
     asks sync, and the next who looks sees what it told.
     """
+    monkeypatch.setattr("services.preauth.chargers.jobs.ASK_EVERY_S", 0.5)
     charger, clock = Charger(), MovableClock()
     async with (
         on_the_bus(broker, charger, clock) as requester,

@@ -25,7 +25,7 @@ BUSY_MS = 300
 
 @pytest.fixture(scope="module")
 def breakable(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Infra]:
-    with provided(tmp_path_factory.mktemp("breakable"), given=False) as own:
+    with provided(tmp_path_factory.mktemp("breakable"), given=False, fsync=False) as own:
         yield own
 
 

@@ -26,7 +26,7 @@ async def site(database: TestDatabase, tmp_path_factory: pytest.TempPathFactory)
         yield site
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def browser() -> AsyncIterator[Browser]:
     async with async_playwright() as playwright:
         running = await playwright.chromium.launch(**find().launch)
@@ -126,6 +126,7 @@ async def test_a_matched_scan_outlives_the_database(site: Site, browser: Browser
     """The database is away as the page completes its login: the page says so and goes on, and the driver gets in."""
     charger_id, card = site.new_charger(), site.new_card()
     made = await site.one.done(EnrolKiosk(kiosk_name="Hall", charge_box_ids=[charger_id]))
+    site.one.service.database.pool.timeout = 1.0
     away = ExitStack()
 
     async def log_in(route: Route) -> None:
