@@ -11,10 +11,12 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
 
 import psycopg
 import pytest
 
+from deploy.local import processes
 from deploy.local.environment import DATABASE_ADMIN, owners
 from deploy.local.home import SERVICES, Home
 from deploy.local.infra import rabbitmq
@@ -101,12 +103,41 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 
 @pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What falls is started again after shorter pauses, which grow all the same."""
+    monkeypatch.setattr(processes, "RESTART_AFTER_S", 0.1)
+
+
+@pytest.fixture
 def postgres(home: Home) -> Iterator[Postgres]:
     """The private PostgreSQL of a stack that is up."""
-    server = Postgres(home.folder / "postgres")
+    server = Postgres(home.folder / "postgres", fsync=False)
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    server = Postgres(tmp_path_factory.mktemp("shared") / "postgres", fsync=False)
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def admin_url(shared: Postgres) -> Iterator[str]:
+    """An administrator's address of an empty database, on a server that has no other one and no other role."""
+    name = f"launcher_{uuid4().hex[:12]}"
+    _ask(shared.url, f"CREATE DATABASE {name}")
+    yield urlunsplit(urlsplit(shared.url)._replace(path=f"/{name}"))
+    others = "FROM pg_database WHERE NOT datistemplate AND datname <> 'postgres'"
+    for statement in (
+        f"SELECT string_agg(format('DROP DATABASE %I WITH (FORCE)', datname), ';') {others}",
+        "SELECT string_agg(format('DROP ROLE %I', rolname), ';') FROM pg_roles WHERE rolname !~ '^(pg_|postgres$)'",
+    ):
+        for drop in str(_ask(shared.url, statement) or "").split(";"):
+            _ask(shared.url, drop)
 
 
 def test_the_database_of_a_stack_that_is_up_is_migrated_by_a_restart(home: Home, postgres: Postgres) -> None:
@@ -131,6 +162,7 @@ def _said(kept: Kept | Program) -> str:
     return said
 
 
+@pytest.mark.usefixtures("soon")
 def test_a_private_server_that_falls_is_started_again_where_it_was(postgres: Postgres) -> None:
     """The services know it by its address: while another program has its port it is said, and tried again."""
     kept, url, pid = Kept("PostgreSQL", postgres), postgres.url, postgres.pid
@@ -191,6 +223,7 @@ def test_ctrl_c_is_heard_while_the_servers_start_for_the_first_time(
     assert stack.programs == []
 
 
+@pytest.mark.usefixtures("soon")
 def test_a_program_that_cannot_be_started_again_is_tried_again(tmp_path: Path) -> None:
     """For want of memory or of room on the disk, say: the rest of the stack is not ended for it."""
     logs, not_json = tmp_path / "logs", tmp_path / "not.json"
@@ -236,12 +269,12 @@ def _without_rights(url: str) -> str:
     [(_newer, "newer than this program", "9999"), (_without_rights, "could not be made current", "permission denied")],
 )
 def test_a_database_that_refuses_the_schemas_is_told_in_three_lines(
-    home: Home, postgres: Postgres, spoil: Callable[[str], str], what: str, why: str
+    home: Home, admin_url: str, spoil: Callable[[str], str], what: str, why: str
 ) -> None:
     """A newer database and a user without rights end in what, why and what to do, and not in a traceback."""
-    bring_current(postgres.url, owners(home, {}))
+    bring_current(admin_url, owners(home, {}))
     with pytest.raises(InfraError, match=what) as raised:
-        bring_current(spoil(postgres.url), owners(home, {}))
+        bring_current(spoil(admin_url), owners(home, {}))
     assert why in raised.value.why
     assert raised.value.remedy
 
@@ -260,35 +293,35 @@ def _ask(url: str, statement: str) -> object:
 
 
 def test_an_address_that_was_given_says_role_and_password(
-    home: Home, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+    home: Home, admin_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Services that others start sign in with the addresses that were given; a role's own password is left to it."""
-    biller, auditor = _as(postgres.url, "biller:s%40cret%2F1"), _as(postgres.url, "auditor")
-    _ask(postgres.url, "CREATE ROLE auditor LOGIN PASSWORD 'of its own'")
-    monkeypatch.setenv(DATABASE_ADMIN, postgres.url)
+    biller, auditor = _as(admin_url, "biller:s%40cret%2F1"), _as(admin_url, "auditor")
+    _ask(admin_url, "CREATE ROLE auditor LOGIN PASSWORD 'of its own'")
+    monkeypatch.setenv(DATABASE_ADMIN, admin_url)
     monkeypatch.setenv("EXPRESSYNC_SYNC_DATABASE_URL", biller)
     monkeypatch.setenv("EXPRESSYNC_AUDIT_DATABASE_URL", auditor)
     for _ in range(2):
         assert run_migrate(home.base / ".env") == 0
         assert _ask(biller, "SELECT count(*) FROM sync.outbox") == 0
-        assert _ask(_as(postgres.url, "auditor:of%20its%20own"), "SELECT count(*) FROM audit.outbox") == 0
+        assert _ask(_as(admin_url, "auditor:of%20its%20own"), "SELECT count(*) FROM audit.outbox") == 0
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             _ask(biller, "SELECT count(*) FROM audit.outbox")
     known = "SELECT string_agg(rolname, ' ' ORDER BY rolname) FROM pg_roles WHERE rolname LIKE 'expressync%'"
-    assert _ask(postgres.url, known) == "expressync_admin_api expressync_preauth"
+    assert _ask(admin_url, known) == "expressync_admin_api expressync_preauth"
 
 
-def test_an_administrator_who_is_no_superuser_migrates_again(home: Home, postgres: Postgres) -> None:
+def test_an_administrator_who_is_no_superuser_migrates_again(home: Home, admin_url: str) -> None:
     """A hosted PostgreSQL gives no superuser: whoever may create roles may repeat it, and a right too many is taken."""
-    _ask(postgres.url, "CREATE ROLE hosted LOGIN CREATEROLE PASSWORD 'pw'")
-    _ask(postgres.url, "CREATE DATABASE hosted OWNER hosted")
-    url = urlunsplit(urlsplit(_as(postgres.url, "hosted:pw"))._replace(path="/hosted"))
+    _ask(admin_url, "CREATE ROLE hosted LOGIN CREATEROLE PASSWORD 'pw'")
+    _ask(admin_url, "CREATE DATABASE hosted OWNER hosted")
+    hosted = urlunsplit(urlsplit(_as(admin_url, "hosted:pw"))._replace(path="/hosted"))
     for _ in range(2):
-        bring_current(url, owners(home, {}))
-    _ask(postgres.url, "ALTER ROLE expressync_sync SUPERUSER CREATEDB")
-    bring_current(postgres.url, owners(home, {}))
+        bring_current(hosted, owners(home, {}))
+    _ask(admin_url, "ALTER ROLE expressync_sync SUPERUSER CREATEDB")
+    bring_current(admin_url, owners(home, {}))
     rights = "SELECT rolsuper OR rolcreatedb OR rolcreaterole FROM pg_roles WHERE rolname = 'expressync_sync'"
-    assert _ask(postgres.url, rights) is False
+    assert _ask(admin_url, rights) is False
 
 
 @pytest.mark.parametrize(
@@ -299,38 +332,38 @@ def test_an_administrator_who_is_no_superuser_migrates_again(home: Home, postgre
     ],
 )
 def test_a_role_that_is_somebody_elses_too_is_left_alone(
-    home: Home, postgres: Postgres, sync: str, audit: str, why: str
+    home: Home, admin_url: str, sync: str, audit: str, why: str
 ) -> None:
     """A service's role loses every other right: neither the administrator nor two services are cut down to one."""
     given = {
-        "EXPRESSYNC_SYNC_DATABASE_URL": _as(postgres.url, f"{sync}:pw"),
-        "EXPRESSYNC_AUDIT_DATABASE_URL": _as(postgres.url, f"{audit}:pw"),
+        "EXPRESSYNC_SYNC_DATABASE_URL": _as(admin_url, f"{sync}:pw"),
+        "EXPRESSYNC_AUDIT_DATABASE_URL": _as(admin_url, f"{audit}:pw"),
     }
     with pytest.raises(InfraError, match="not touched") as raised:
-        bring_current(postgres.url, owners(home, given))
+        bring_current(admin_url, owners(home, given))
     assert why in raised.value.why
-    assert _ask(postgres.url, "SELECT rolsuper FROM pg_roles WHERE rolname = 'postgres'") is True
-    assert _ask(postgres.url, "SELECT count(*) FROM pg_namespace WHERE nspname = ANY('{sync,audit}')") == 0
+    assert _ask(admin_url, "SELECT rolsuper FROM pg_roles WHERE rolname = 'postgres'") is True
+    assert _ask(admin_url, "SELECT count(*) FROM pg_namespace WHERE nspname = ANY('{sync,audit}')") == 0
 
 
 def test_a_role_that_comes_after_the_tables_is_refused_until_the_old_one_has_its_name(
-    home: Home, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+    home: Home, admin_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It could sign in and do nothing; the old one, renamed, keeps its rights down to the columns."""
-    biller = _as(postgres.url, "biller:pw")
-    monkeypatch.setenv(DATABASE_ADMIN, postgres.url)
+    biller = _as(admin_url, "biller:pw")
+    monkeypatch.setenv(DATABASE_ADMIN, admin_url)
     assert run_migrate(home.base / ".env") == 0
-    _ask(postgres.url, "CREATE ROLE figures")
-    _ask(postgres.url, "GRANT SELECT ON ALL TABLES IN SCHEMA sync TO figures")
+    _ask(admin_url, "CREATE ROLE figures")
+    _ask(admin_url, "GRANT SELECT ON ALL TABLES IN SCHEMA sync TO figures")
     monkeypatch.setenv("EXPRESSYNC_SYNC_DATABASE_URL", biller)
     with pytest.raises(InfraError, match="not touched") as raised:
         run_migrate(home.base / ".env")
     assert "were made for expressync_sync, and biller has no right" in raised.value.why
-    assert _ask(postgres.url, "SELECT count(*) FROM pg_roles WHERE rolname = 'biller'") == 0
+    assert _ask(admin_url, "SELECT count(*) FROM pg_roles WHERE rolname = 'biller'") == 0
 
     rename = 'ALTER ROLE "expressync_sync" RENAME TO "biller"'
     assert rename in raised.value.remedy
-    _ask(postgres.url, rename)
+    _ask(admin_url, rename)
     assert run_migrate(home.base / ".env") == 0
     assert _ask(biller, "SELECT count(*) FROM sync.outbox") == 0
     _ask(biller, "UPDATE sync.ledger_entry SET hold_reason = NULL")
@@ -339,40 +372,38 @@ def test_a_role_that_comes_after_the_tables_is_refused_until_the_old_one_has_its
 
 
 def test_a_database_that_others_work_in_is_refused_untouched(
-    home: Home, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+    home: Home, admin_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They would lose the rights that everybody has; one with nothing but an extension's tables may become ours."""
-    _ask(postgres.url, "CREATE DATABASE shop")
-    url = urlunsplit(urlsplit(postgres.url)._replace(path="/shop"))
-    monkeypatch.setenv(DATABASE_ADMIN, url)
-    _ask(url, "CREATE TABLE orders (id int)")
-    _ask(url, "CREATE SCHEMA sync CREATE TABLE bowls (id int)")
+    monkeypatch.setenv(DATABASE_ADMIN, admin_url)
+    _ask(admin_url, "CREATE TABLE orders (id int)")
+    _ask(admin_url, "CREATE SCHEMA sync CREATE TABLE bowls (id int)")
     with pytest.raises(InfraError, match="not touched") as raised:
         run_migrate(home.base / ".env")
     assert "not ExpresSync's: public.orders, sync.bowls." in raised.value.why
     assert DATABASE_ADMIN in raised.value.remedy
-    assert _ask(url, "SELECT has_database_privilege('public', current_database(), 'CONNECT')") is True
-    assert _ask(url, "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'expressync%'") == 0
+    assert _ask(admin_url, "SELECT has_database_privilege('public', current_database(), 'CONNECT')") is True
+    assert _ask(admin_url, "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'expressync%'") == 0
 
-    _ask(url, "DROP SCHEMA sync CASCADE")
+    _ask(admin_url, "DROP SCHEMA sync CASCADE")
     # As a script of an extension does.
-    _ask(url, "ALTER EXTENSION plpgsql ADD TABLE orders")
+    _ask(admin_url, "ALTER EXTENSION plpgsql ADD TABLE orders")
     assert run_migrate(home.base / ".env") == 0
-    assert _ask(url, "SELECT has_database_privilege('public', current_database(), 'CONNECT')") is False
-    _ask(url, "CREATE TABLE public.figures (id int)")
+    assert _ask(admin_url, "SELECT has_database_privilege('public', current_database(), 'CONNECT')") is False
+    _ask(admin_url, "CREATE TABLE public.figures (id int)")
     assert run_migrate(home.base / ".env") == 0
 
 
-def test_two_services_whose_roles_are_swapped_are_not_given_each_others_tables(home: Home, postgres: Postgres) -> None:
+def test_two_services_whose_roles_are_swapped_are_not_given_each_others_tables(home: Home, admin_url: str) -> None:
     """Each would read what the other one keeps, and not its own."""
-    bring_current(postgres.url, owners(home, {}))
+    bring_current(admin_url, owners(home, {}))
     swapped = {
-        "EXPRESSYNC_SYNC_DATABASE_URL": _as(postgres.url, "expressync_audit:pw"),
-        "EXPRESSYNC_AUDIT_DATABASE_URL": _as(postgres.url, "expressync_sync:pw"),
+        "EXPRESSYNC_SYNC_DATABASE_URL": _as(admin_url, "expressync_audit:pw"),
+        "EXPRESSYNC_AUDIT_DATABASE_URL": _as(admin_url, "expressync_sync:pw"),
     }
     with pytest.raises(InfraError, match="not touched"):
-        bring_current(postgres.url, owners(home, swapped))
-    assert _ask(postgres.url, "SELECT has_schema_privilege('expressync_audit', 'sync', 'USAGE')") is False
+        bring_current(admin_url, owners(home, swapped))
+    assert _ask(admin_url, "SELECT has_schema_privilege('expressync_audit', 'sync', 'USAGE')") is False
 
 
 @pytest.mark.parametrize(
