@@ -73,7 +73,8 @@ async def nothing_left(folder: Path) -> None:
         return not processes_of(folder)
 
     try:
-        await until(gone, within_s=30)
+        # To look costs a tenth of a second.
+        await until(gone, within_s=30, every_s=0.3)
     except AssertionError as error:
         raise AssertionError("\n".join(processes_of(folder))) from error
 

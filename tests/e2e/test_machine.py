@@ -33,7 +33,9 @@ def folder_of_another() -> Iterator[Path]:
 
 
 async def test_an_ordinary_users_demo_ends_with_ctrl_c_and_leaves_no_process(folder_of_another: Path) -> None:
-    """It needs no root; Ctrl-C takes everything down in order; parked messages can be replayed while it runs."""
+    """It needs no root; Ctrl-C takes everything down in order. Meanwhile it can be examined, and parked messages can be
+    replayed.
+    """
     folder = folder_of_another
     demo = Launched(folder, "demo", uid=NOBODY if os.geteuid() == 0 else None)
     try:
@@ -42,6 +44,7 @@ async def test_an_ordinary_users_demo_ends_with_ctrl_c_and_leaves_no_process(fol
         # The address is in it: the login that is kept may be of another installation.
         assert demo.wait_for("expressync login").endswith(f"expressync login --url {console.rstrip('/')}")
         assert (folder / "demo/postgres/data").stat().st_uid == folder.stat().st_uid != 0
+        _examine(folder)
         demo.wait_for("scan.intercepted")
         await _park_something(folder)
         demo.wait_for("The story is over")
@@ -108,30 +111,22 @@ async def _park_something(folder: Path) -> None:
     assert run(folder, "parked", "replay", "no-such-message").returncode == 3
 
 
-async def test_a_demo_is_examined_and_ends_with_its_launcher(folder: Path) -> None:
-    """Without a .env the doctor finds the demo, and reads its settings from its services. Whatever ends the launcher,
-    and be it SIGKILL, takes everything that it started with it.
-    """
-    demo = Launched(folder, "demo")
-    try:
-        demo.wait_for("All four services are ready")
-        code, found = run_json(folder, "doctor")
-        answers = {one["id"]: one["answer"] for one in found}
-        assert (code, answers) == (0, dict.fromkeys(WHAT, "yes")), found
-        why = next(one["why"] for one in found if one["id"] == "settings.source")
-        assert why == "There is no .env; the demo that runs here is looked at."
-        said = json.dumps(found)
-        assert [secret for secret in _secrets(folder / "demo") if secret in said] == []
+def _examine(folder: Path) -> None:
+    """Without a .env the doctor finds the demo, and reads its settings from its services."""
+    code, found = run_json(folder, "doctor")
+    answers = {one["id"]: one["answer"] for one in found}
+    assert (code, answers) == (0, dict.fromkeys(WHAT, "yes")), found
+    why = next(one["why"] for one in found if one["id"] == "settings.source")
+    assert why == "There is no .env; the demo that runs here is looked at."
+    said = json.dumps(found)
+    assert [secret for secret in _secrets(folder / "demo") if secret in said] == []
 
-        # A .env beside it means another installation, to which the demo's services do not belong.
-        (folder / ".env").write_text("EXPRESSYNC_SYNC_STEVE_ID=main\n")
-        code, found = run_json(folder, "doctor")
-        assert (code, next(one["answer"] for one in found if one["id"] == "services.sync")) == (1, "no")
-        demo.signal(signal.SIGKILL)
-        demo.wait()
-    finally:
-        demo.close()
-    await nothing_left(folder)
+    # A .env beside it means another installation, to which the demo's services do not belong.
+    env_file = folder / ".env"
+    env_file.write_text("EXPRESSYNC_SYNC_STEVE_ID=main\n")
+    code, found = run_json(folder, "doctor")
+    assert (code, next(one["answer"] for one in found if one["id"] == "services.sync")) == (1, "no")
+    env_file.unlink()
 
 
 def _secrets(home: Path) -> list[str]:
