@@ -2,6 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
+# Where the environment tells Python to keep nothing that it compiled, as images of it do, each process of tests would
+# rewrite all of them, 7 s of a core. What is kept is in folders that git ignores and `make clean` removes.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: help setup demo up down test test-full check format schemas lock lock-check bench clean
 
 help: ## What can be made

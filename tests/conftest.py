@@ -1,1 +1,1 @@
-pytest_plugins = ["tests.infra", "tests.browser.chromium", "tests.costs", "tests.nursery"]
+pytest_plugins = ["tests.infra", "tests.browser.chromium", "tests.costs", "tests.compiled", "tests.nursery"]
