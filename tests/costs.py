@@ -1,7 +1,9 @@
 """What thousands of tests would each pay for anew, and none of them is about."""
 
+import gc
 import ssl
 import sys
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,6 +58,17 @@ def pytest_configure() -> None:
             structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
         ]
     )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected stays: to look for garbage in it, again and again, takes a second and a half."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(trylast=True)
