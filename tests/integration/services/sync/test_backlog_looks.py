@@ -46,7 +46,7 @@ async def test_a_slow_lago_takes_nothing_from_the_looks(
     hand is billed and counted once, by the run that knows how it ended.
     """
     monkeypatch.setattr(runner, "SLICE_S", 0.3)
-    world = await backlog(build_world)
+    world = await backlog(build_world, 120)
     world.lago.faults.add("slow", 1_500, path=path)
     took, news = [], []
     for number in range(4):
@@ -58,18 +58,18 @@ async def test_a_slow_lago_takes_nothing_from_the_looks(
     assert max(took) < 1.5
     assert [await seen(world, pk) for pk in news] == [True, True, True, False]
     await turn_until_through(world)
-    assert world.counted() == (3_000, 300)
+    assert world.counted() == (1_200, 120)
     counters = [one.counters for one in await runs(world)]
-    assert sum(one.billed for one in counters) == sum(one.seen for one in counters) == 300
+    assert sum(one.billed for one in counters) == sum(one.seen for one in counters) == 120
     assert all(one.state == "finished" for one in await runs(world))
     lines = await world.rows("SELECT transaction_pk FROM sync.run_session WHERE outcome <> 'open'")
-    assert len(lines) == len({one.transaction_pk for one in lines}) == 300
+    assert len(lines) == len({one.transaction_pk for one in lines}) == 120
 
 
 async def test_a_charger_that_tells_something_ends_the_waiting_for_lago(build_world: Build) -> None:
     """What a charger tells does not wait for the slice either."""
-    world = await backlog(build_world)
-    world.lago.faults.add("slow", 3_000, path=BATCH)
+    world = await backlog(build_world, 120)
+    world.lago.faults.add("slow", 2_000, path=BATCH)
     turn = asyncio.create_task(world.rooms.runner.turn())
 
     async def delivering() -> bool:
@@ -83,8 +83,9 @@ async def test_a_charger_that_tells_something_ends_the_waiting_for_lago(build_wo
         run = await turn
     assert run is not None
     assert run.more
+    world.lago.faults.clear()
     await turn_until_through(world)
-    assert world.counted() == (3_000, 300)
+    assert world.counted() == (1_200, 120)
 
 
 async def test_a_run_by_hand_is_one_and_looks_in_between(build_world: Build, monkeypatch: pytest.MonkeyPatch) -> None:

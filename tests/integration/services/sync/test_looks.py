@@ -103,10 +103,11 @@ async def test_a_sweep_makes_way(build_world: Build, monkeypatch: pytest.MonkeyP
     assert world.counted() == (35_000 + 1_000 + 2_000 + slices * 10, 35 + 2 + slices)
 
 
-async def test_a_sweep_ends_its_slice_when_a_charger_tells_something(world: World) -> None:
+async def test_a_sweep_ends_its_slice_when_a_charger_tells_something(build_world: Build) -> None:
     """A sweep of a large SteVe is left at the next page when something happened, and not after its slice."""
+    world = await build_world(page_size=20)
     await world.link("A")
-    for _ in range(1_600):
+    for _ in range(80):
         world.charge("A", 10)
     await world.rooms.runner.turn()
     world.clock.advance(hours=7)
@@ -117,7 +118,7 @@ async def test_a_sweep_ends_its_slice_when_a_charger_tells_something(world: Worl
     await turn
     assert not await swept(world)
     [row] = await world.rows("SELECT sweep_pk FROM sync.session_cursor")
-    assert 0 < row.sweep_pk < 1_600
+    assert 0 < row.sweep_pk < 80
 
 
 async def test_a_sweep_by_hand_is_one_run_and_makes_way_too(
@@ -125,6 +126,8 @@ async def test_a_sweep_by_hand_is_one_run_and_makes_way_too(
 ) -> None:
     """Who asked for a sweep gets one run that is the whole of it, and a new session is seen before it ends."""
     monkeypatch.setattr(runner, "SWEEP_SLICE_S", 0.0)
+    # Nobody settles what it finds here.
+    monkeypatch.setattr(runner, "SETTLES_WITHIN_S", 0.5)
     world = await build_world(page_size=10)
     await world.link("A")
     for _ in range(60):

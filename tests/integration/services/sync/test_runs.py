@@ -112,7 +112,7 @@ async def test_a_run_that_was_taken_over_leaves_the_new_owner_alone(world: World
     """
     await world.link("A")
     world.charge("A", 1_000)
-    world.steve.faults.set("slow", 3_000, path="/steve/api/v1/transactions")
+    world.steve.faults.set("slow", 1_500, path="/steve/api/v1/transactions")
     await start(world)
     first = asyncio.create_task(world.rooms.runner.turn())
     await until_running(world)
@@ -123,6 +123,7 @@ async def test_a_run_that_was_taken_over_leaves_the_new_owner_alone(world: World
         other = asyncio.create_task(second.runner.turn())
         async with asyncio.timeout(10):
             assert await first is None
+        world.steve.faults.clear()
         [row] = await world.rows("SELECT claimed_by, lease_until FROM sync.run_schedule")
         assert row.claimed_by == second.runner._me
         assert row.lease_until is not None
