@@ -19,8 +19,8 @@ SUBSCRIPTIONS: Final[Mapping[str, Sequence[str]]] = {
 }
 OWNERS: Final = ("preauth", "sync", "audit")
 
-# More than the redeliveries of any honest restart (prefetched messages handed back count too), and far below
-# "for ever". RabbitMQ 3.10 has no default, 4.x has 20.
+# So often the broker takes a message back and hands it out again; then it gives the message up for good. The consumer
+# refuses a message long before (`is_to_rest`). RabbitMQ 3.10 has no default, 4.x has 20.
 DELIVERY_LIMIT: Final = 50
 # Looking at a parked message counts as a delivery, and 4.x drops at its limit: so often nobody looks.
 PARKED_DELIVERY_LIMIT: Final = 1_000_000_000
@@ -31,19 +31,20 @@ MAX_ATTEMPTS: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Topology:
-    """Names and times of the queues. Tests shorten `retry_after_ms`.
+    """Names, times and limits of the queues. Tests shorten them.
 
     A queue keeps the arguments that it was made with: where it is declared with others, the broker refuses that (406).
     A key that is taken out of SUBSCRIPTIONS stays bound until somebody unbinds it.
     """
 
     retry_after_ms: int = RETRY_AFTER_MS
+    delivery_limit: int = DELIVERY_LIMIT
 
     def work_arguments(self, queue: str) -> dict[str, Any]:
         """A work queue: quorum; what is refused goes to the retry queue, and nothing is ever dropped."""
         return {
             "x-queue-type": "quorum",
-            "x-delivery-limit": DELIVERY_LIMIT,
+            "x-delivery-limit": self.delivery_limit,
             "x-dead-letter-exchange": "",
             "x-dead-letter-routing-key": retry_queue(queue),
             "x-dead-letter-strategy": "at-least-once",
