@@ -1,6 +1,7 @@
 """Lago's two signatures, against what Lago's own code makes and against what an attacker may try."""
 
 import base64
+import functools
 import hashlib
 import hmac
 import json
@@ -22,7 +23,9 @@ def new_key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 
+@functools.cache
 def private(key: rsa.RSAPrivateKey) -> RSAKey:
+    """To read one takes 50 ms, and each process that collects the tests makes all of these tokens."""
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     return RSAKey.import_key(pem)
 
