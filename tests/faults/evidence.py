@@ -21,7 +21,7 @@ import psycopg
 from psycopg import sql
 from psycopg.rows import dict_row
 
-from shared.bus.topology import events_queue, parked_queue, retry_queue
+from shared.bus.topology import SUBSCRIPTIONS, events_queue, parked_queue, retry_queue
 
 NOTE_COMMITTED = """
 CREATE SCHEMA faults;
@@ -141,15 +141,19 @@ class Evidence:
         return Account(**found, waiting=waiting)
 
 
-async def depth(amqp_url: str, queue: str) -> int:
-    """Messages that wait in a queue and are in nobody's hands."""
+async def depths(amqp_url: str, *queues: str) -> dict[str, int]:
+    """Messages that wait in each queue and are in nobody's hands."""
+    found = {}
     async with await aio_pika.connect(amqp_url, timeout=30) as connection:
         channel = await connection.channel()
-        declared = await channel.declare_queue(queue, passive=True)
-        return declared.declaration_result.message_count or 0
+        for queue in queues:
+            declared = await channel.declare_queue(queue, passive=True)
+            found[queue] = declared.declaration_result.message_count or 0
+    return found
 
 
-async def put_aside(amqp_url: str, service: str) -> dict[str, int]:
+async def put_aside(amqp_url: str) -> dict[str, int]:
     """Messages that were refused or parked: a fault of the infrastructure must not make any."""
-    queue = events_queue(service)
-    return {name: n for name in (retry_queue(queue), parked_queue(queue)) if (n := await depth(amqp_url, name))}
+    queues = [events_queue(service) for service in SUBSCRIPTIONS]
+    found = await depths(amqp_url, *(place(queue) for queue in queues for place in (retry_queue, parked_queue)))
+    return {queue: count for queue, count in found.items() if count}

@@ -8,12 +8,13 @@ import pytest
 from shared.bus.requests import NoAnswerError, Requester
 from shared.bus.topology import requests_queue
 from shared.contracts.requests.preauth import ArmPairing, PairingView
-from tests.faults.evidence import depth, put_aside
+from tests.faults.evidence import depths, put_aside
 from tests.faults.proxy import DOWN, UP, Direction
 from tests.faults.wire import commits
 from tests.faults.world import OPERATOR, World
 from tests.waiting import until
 
+QUEUE = requests_queue("preauth")
 DEADLINE_S = 2.0
 # A busy machine comes a little late.
 NOT_LATER_THAN_S = 3.0
@@ -56,7 +57,7 @@ async def test_a_request_to_a_dead_owner_is_unknown_and_not_done_later(world: Wo
         await unanswered(requester, "CP-DEAD")
         await world.preauth.start()
         await world.preauth.ready()
-        assert await depth(world.rabbitmq.url, requests_queue("preauth")) == 0
+        assert await depths(world.rabbitmq.url, QUEUE) == {QUEUE: 0}
         assert await pairings(world, "CP-DEAD") == 0
         await repeated_it_is_done_once(world, requester, "CP-DEAD")
 
@@ -84,5 +85,5 @@ async def test_an_owner_that_is_killed_in_the_middle_of_a_command(world: World, 
         await world.preauth.ready()
         assert await pairings(world, charger) == done, "it came back by itself"
         await repeated_it_is_done_once(world, requester, charger)
-    assert await depth(world.rabbitmq.url, requests_queue("preauth")) == 0
-    assert await put_aside(world.rabbitmq.url, "preauth") == {}
+    assert await depths(world.rabbitmq.url, QUEUE) == {QUEUE: 0}
+    assert await put_aside(world.rabbitmq.url) == {}

@@ -20,7 +20,7 @@ from shared.contracts.identity import Actor
 from shared.runtime.clock import utc_now
 from shared.runtime.supervisor import Supervisor
 from tests.databases import TestDatabase, fresh_database
-from tests.faults.evidence import Account, Evidence, depth, put_aside
+from tests.faults.evidence import Account, Evidence, depths, put_aside
 from tests.faults.processes import HOOK_KEY, Process, prepare
 from tests.faults.taps import Answer, Taps
 from tests.infra import Infra
@@ -66,7 +66,8 @@ class World:
         return self.services["sync"]
 
     async def waiting_in_audits_queue(self) -> int:
-        return await depth(self.rabbitmq.url, events_queue("audit"))
+        queue = events_queue("audit")
+        return (await depths(self.rabbitmq.url, queue))[queue]
 
     async def settled(self, within_s: float = SETTLED_WITHIN_S) -> Account:
         """Wait until every committed event is recorded and every tap's answer is known, and check all traces."""
@@ -88,8 +89,7 @@ class World:
             raise AssertionError(f"not settled: {last}") from error
         assert account is not None
         account.check()
-        for service in SUBSCRIPTIONS:
-            assert await put_aside(self.rabbitmq.url, service) == {}
+        assert await put_aside(self.rabbitmq.url) == {}
         return account
 
     async def check_journal(self, answers: Sequence[Answer], *, told_unknown: int = 0) -> None:

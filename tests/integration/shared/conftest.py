@@ -151,7 +151,7 @@ async def running(
         return service.consumer.connected and service.relay.connected and service.requester.connected
 
     try:
-        await until(up)
+        await until(up, every_s=0.02)
         yield Running(service, handled)
     finally:
         stop.set()
