@@ -58,7 +58,7 @@ class Container:
         volume.write("port", self.binding["HostPort"])
         if config["Image"].startswith("postgres"):
             volume.write("password", env["POSTGRES_PASSWORD"])
-            self.server: Server = Postgres(folder)
+            self.server: Server = Postgres(folder, fsync=False)
         else:
             # The real image makes its user in an empty volume only: later passwords are not looked at.
             if not (folder / "password").exists():

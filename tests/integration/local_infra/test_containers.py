@@ -9,6 +9,7 @@ from typing import Final
 
 import pytest
 
+from deploy.local.infra import external
 from deploy.local.infra.broker import provide_broker
 from deploy.local.infra.docker import IMAGE, engine_answers
 from deploy.local.infra.errors import InfraError
@@ -119,7 +120,9 @@ def launcher_node(tmp_path: Path) -> None:
         node.start()
         assert (node.url, rabbitmq_answers(url)) == (url, True)
         node.freeze()
-        assert not rabbitmq_answers(url)
+        with pytest.MonkeyPatch.context() as impatient:
+            impatient.setattr(external, "TIMEOUT_S", 0.5)
+            assert not rabbitmq_answers(url)
         node.thaw()
         assert rabbitmq_answers(url)
         node.stop()

@@ -15,12 +15,18 @@ from deploy.local.infra.guarded import wait_until
 from deploy.local.infra.postgres import Postgres
 
 
-@pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[Postgres]:
-    server = Postgres(tmp_path / "postgres")
-    server.start()
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    server = Postgres(tmp_path_factory.mktemp("cluster") / "postgres")
     yield server
     server.remove()
+
+
+@pytest.fixture
+def postgres(cluster: Postgres) -> Postgres:
+    """The module's one, which is running."""
+    cluster.start()
+    return cluster
 
 
 def ask(url: str, query: str) -> object:

@@ -109,13 +109,19 @@ async def test_a_stop_leaves_nothing_but_messages_and_the_url(broker: RabbitNode
     assert await take(url, "kept") == b"over a restart"
 
 
-async def test_a_crash_loses_no_confirmed_message(broker: RabbitNode) -> None:
-    """After SIGKILL of the Erlang machine a message that was confirmed is still there."""
+async def test_a_node_that_died_is_started_again_with_every_confirmed_message(broker: RabbitNode) -> None:
+    """A node that was killed from outside takes its epmd along, and is not running; start brings it back, and a message
+    that was confirmed is still there.
+    """
     await put(broker.url, "crash", b"confirmed")
     await asyncio.to_thread(broker.sync)
-    await asyncio.to_thread(broker.kill)
-    assert not broker.running
+    assert broker.pid is not None
+    processes = tree(broker)
+    os.kill(broker.pid, signal.SIGKILL)
+    await asyncio.to_thread(wait_until, lambda: not broker.running, 5, "the guard to notice")
+    assert not [process for process in processes if process.is_running() and process.status() != "zombie"]
     await asyncio.to_thread(broker.start)
+    assert broker.running
     assert await take(broker.url, "crash") == b"confirmed"
 
 
@@ -131,17 +137,6 @@ async def test_a_frozen_node_answers_nothing_until_it_thaws(broker: RabbitNode) 
         broker.thaw()
         held.settimeout(10)
         assert held.recv(1) == b"\x01"
-
-
-async def test_a_node_that_died_is_started_again(broker: RabbitNode) -> None:
-    """A node that was killed from outside takes its epmd along, is not running, and start brings it back."""
-    assert broker.pid is not None
-    processes = tree(broker)
-    os.kill(broker.pid, signal.SIGKILL)
-    await asyncio.to_thread(wait_until, lambda: not broker.running, 5, "the guard to notice")
-    assert not [process for process in processes if process.is_running() and process.status() != "zombie"]
-    await asyncio.to_thread(broker.start)
-    assert broker.running
 
 
 def test_a_second_node_in_the_same_folder_is_refused(broker: RabbitNode) -> None:

@@ -6,7 +6,6 @@ import io
 import json
 import logging
 import threading
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,6 +30,7 @@ from deploy.demo.story.watch import Watch
 from deploy.local import demo
 from deploy.local.environment import AMQP
 from deploy.local.home import Home
+from deploy.local.infra.errors import InfraError
 from deploy.local.processes import Program
 from deploy.local.stack import Stack
 from shared.bus.topology import Topology
@@ -216,14 +216,28 @@ def test_the_hooks_key_is_in_no_list_of_processes(
     assert [one.name for one in begun if "the-key" in one.environment.values()] == ["steve"]
 
 
-def test_a_program_that_refuses_to_start_is_said_once(unstarted: tuple[demo.Demo, io.StringIO], tmp_path: Path) -> None:
-    """It is tried each second, beside the story, and refuses for the same reason each time."""
+def test_a_program_that_refuses_to_start_is_said_once(
+    unstarted: tuple[demo.Demo, io.StringIO], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again and again, beside the story, and refuses for the same reason each time."""
     watched, page = unstarted
+    keep_up, refused = watched.stack.keep_up, threading.Semaphore(0)
+
+    def counted() -> None:
+        try:
+            keep_up()
+        except InfraError:
+            refused.release()
+            raise
+
+    monkeypatch.setattr(watched.stack, "keep_up", counted)
+    monkeypatch.setattr(demo, "KEEP_UP_EVERY_S", 0.1)
     refusing = Program("sync", "json.tool", {}, tmp_path / "sync.log", arguments=("--nonsense",))
     refusing.start()
     watched.stack.programs.append(refusing)
     with watched.kept_up():
-        time.sleep(4.5)
+        for _ in range(4):
+            assert refused.acquire(timeout=20)
     assert page.getvalue().count("sync refuses to start.") == 1
 
 

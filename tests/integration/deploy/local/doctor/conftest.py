@@ -39,6 +39,14 @@ def target(tmp_path: Path) -> Callable[..., Target]:
     return make
 
 
+@pytest.fixture(scope="session")
+def template(servers: Callable[[str], Server], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The name of a migrated database, of which a copy needs passwords only."""
+    with fresh_database(servers("postgres").url) as url:
+        upgrade(url, owners(Home(tmp_path_factory.mktemp("template"), "live"), {}))
+        yield urlsplit(url).path[1:]
+
+
 @pytest.fixture
 def database(servers: Callable[[str], Server], target: Callable[..., Target]) -> Iterator[Target]:
     """An installation whose database was given and is empty."""
@@ -47,10 +55,12 @@ def database(servers: Callable[[str], Server], target: Callable[..., Target]) ->
 
 
 @pytest.fixture
-def migrated(database: Target) -> Target:
+def migrated(servers: Callable[[str], Server], template: str, target: Callable[..., Target]) -> Iterator[Target]:
     """An installation whose database is ready."""
-    upgrade(database.given[DATABASE_ADMIN], owners(database.home, {}))
-    return database
+    with fresh_database(servers("postgres").url, template) as url:
+        installation = target(**{DATABASE_ADMIN: url})
+        upgrade(url, owners(installation.home, {}))
+        yield installation
 
 
 @pytest.fixture
@@ -60,10 +70,11 @@ def broker(servers: Callable[[str], Server], target: Callable[..., Target]) -> T
 
 
 @contextmanager
-def fresh_database(server_url: str) -> Iterator[str]:
+def fresh_database(server_url: str, template: str = "template1") -> Iterator[str]:
     name = f"doctor_{uuid4().hex[:12]}"
     with psycopg.connect(server_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        create = sql.SQL("CREATE DATABASE {} TEMPLATE {}")
+        connection.execute(create.format(sql.Identifier(name), sql.Identifier(template)))
     yield urlunsplit(urlsplit(server_url)._replace(path=f"/{name}"))
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -2,7 +2,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
@@ -12,10 +11,9 @@ from deploy.local.doctor.database.ask import check
 from deploy.local.doctor.examination import Check, run
 from deploy.local.doctor.target import Target
 from deploy.local.environment import DATABASE_ADMIN, owners
-from deploy.local.home import Home
 from deploy.local.infra.postgres import Postgres
+from deploy.local.infra.server import Server
 from shared.database.migrations import upgrade
-from tests.infra import Infra
 from tests.integration.deploy.local.doctor.conftest import SECRET, answers, by_id
 
 
@@ -197,13 +195,14 @@ async def test_a_private_database_is_told_to_be_down_and_is_not_started(target: 
     assert not postgres.folder.locked
 
 
-async def test_a_database_that_says_nothing_does_not_hold_the_doctor_up(own_infra: Infra, tmp_path: Path) -> None:
+async def test_a_database_that_says_nothing_does_not_hold_the_doctor_up(
+    servers: Callable[[str], Server], database: Target
+) -> None:
     """A frozen server accepts connections and never answers: the check ends by itself, and finds it."""
-    target = Target(Home(tmp_path / "home", "live"), None, {DATABASE_ADMIN: own_infra.postgres.url})
-    own_infra.postgres.freeze()
+    servers("postgres").freeze()
     try:
-        (found, *_) = await run(Check(("database.reachable",), lambda: check(target), deadline_s=10))
+        (found, *_) = await run(Check(("database.reachable",), lambda: check(database), deadline_s=10))
     finally:
-        own_infra.postgres.thaw()
+        servers("postgres").thaw()
     assert found.answer == "no"
     assert "timeout" in found.why
