@@ -32,7 +32,7 @@ from tests.waiting import until
 
 CP, CARD = "CP-7", "04A1"
 DECIDE_MS, ANSWER_MS = 150, 180
-CHARGERS, TAPS, PEOPLE = 20, 150, 30
+CHARGERS, TAPS, PEOPLE = 20, 80, 30
 # What two cores that serve, flood and ask at once add; a tap behind a backlog of frames would wait for seconds.
 BUSY_S = 0.5
 
