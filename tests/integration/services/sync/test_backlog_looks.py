@@ -57,6 +57,7 @@ async def test_a_slow_lago_takes_nothing_from_the_looks(
         news.append(world.charge("A", None, charge_box_id=f"B{number}", start_at=ago(minutes=5)).pk)
     assert max(took) < 1.5
     assert [await seen(world, pk) for pk in news] == [True, True, True, False]
+    world.lago.faults.clear()
     await turn_until_through(world)
     assert world.counted() == (1_200, 120)
     counters = [one.counters for one in await runs(world)]
@@ -100,6 +101,7 @@ async def test_a_run_by_hand_is_one_and_looks_in_between(build_world: Build, mon
     new = world.charge("A", None, charge_box_id="B", start_at=ago(minutes=5)).pk
     await eventually(lambda: seen(world, new))
     assert not turn.done()
+    world.lago.faults.clear()
     await turn
     [run] = await runs(world)
     assert (run.counters.seen, run.counters.billed, run.counters.still_open) == (300, 300, 1)
@@ -145,6 +147,7 @@ async def test_the_first_walk_looks_at_the_chargers_in_between(
 
     await eventually(stopped)
     assert not turn.done()
+    world.steve.faults.clear()
     await turn
     await turn_until_through(world)
     assert world.counted() == (2_070, 201)

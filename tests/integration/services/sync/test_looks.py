@@ -146,6 +146,7 @@ async def test_a_sweep_by_hand_is_one_run_and_makes_way_too(
 
     await eventually(seen)
     assert not turn.done()
+    world.steve.faults.clear()
     await turn
     page = await world.rooms.runs.list_runs(ListRuns(), ADA)
     assert [(one.state, one.segments) for one in page.runs if one.trigger == "operator"] == [("finished", ["sweep"])]
