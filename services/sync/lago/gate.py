@@ -42,7 +42,7 @@ class Gate:
         :raises UpstreamError: it cannot be told now, and could not before.
         """
         kept = OPEN_FOR if self._state == "open" else CLOSED_FOR
-        if self._checked_at is None or self._clock() - self._checked_at >= kept:
+        if self._checked_at is None or abs(self._clock() - self._checked_at) >= kept:
             try:
                 await self._check()
             except UpstreamError:

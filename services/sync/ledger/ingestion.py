@@ -39,7 +39,8 @@ class Ingestion:
 
     def wait(self, now: datetime) -> NotAskedError | None:
         """Why nothing is to be sent now; None: send."""
-        if self._again_at is None or self._again_at <= now:
+        # Where it lies further ahead than any pause, the clock was.
+        if self._again_at is None or not now < self._again_at <= now + timedelta(seconds=LONGEST_PAUSE_S):
             return None
         return NotAskedError("lago", (self._again_at - now).total_seconds())
 
@@ -52,6 +53,9 @@ class Ingestion:
         """It failed on these; returns whether one of them is to blame: it failed before Lago took others, and since
         then Lago failed on nothing else.
         """
+        if self.took_at is not None and self.took_at > now:
+            # By a clock that was ahead: others then seem to have been taken after each failure.
+            self.took_at = None
         mine = {one.key for one in batch}
         others = self._failing - mine
         self._failing |= mine
@@ -86,7 +90,7 @@ class Ingestion:
             self._is_well()
 
     def forget_old(self, now: datetime) -> None:
-        if self._failed_at is not None and now - self._failed_at > FORGET_AFTER:
+        if self._failed_at is not None and abs(now - self._failed_at) > FORGET_AFTER:
             self._is_well()
 
     def _is_well(self) -> None:

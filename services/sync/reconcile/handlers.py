@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -39,6 +40,8 @@ MOST_SESSIONS: Final = 50
 MOMENT: Final = timedelta(microseconds=1)
 # A reply has room for so many: one subscription's, and each of many.
 MOST_DIFFERENCES: Final = 50
+# Of the time that whoever asks has, the rest is for the current period.
+AGAIN_WITHIN_S: Final = 20.0
 FEW_DIFFERENCES: Final = 5
 MOST_KEPT: Final = 500
 # An event that is larger than a broker takes helps nobody.
@@ -88,9 +91,11 @@ class Reconciler:
             if checked is None:
                 raise NothingBilled(one)
             await self._keep(checked, cause)
-            over = await self._again(one, checked.span.start, cause) if checked.equal is not None else []
-            most = FEW_DIFFERENCES if over else MOST_DIFFERENCES
-            return ReconcileResult(rows=[_row(each, most) for each in (checked, *over)], checked_at=now)
+            over = (
+                await self._again(one, checked.span.start, cause, AGAIN_WITHIN_S) if checked.equal is not None else []
+            )
+            rows = [_row(checked, MOST_DIFFERENCES), *(_row(each, FEW_DIFFERENCES) for each in over)]
+            return ReconcileResult(rows=rows, checked_at=now)
         async with self._database.write() as tx:
             await store.find_subjects(tx, now + self._every)
             subjects = await store.subjects(tx, after=request.cursor or "", limit=request.limit)
@@ -137,7 +142,7 @@ class Reconciler:
 
     async def _find(self) -> None:
         now = self._clock()
-        if self._found_at is None or now - self._found_at >= FIND_EVERY:
+        if self._found_at is None or abs(now - self._found_at) >= FIND_EVERY:
             async with self._database.write() as tx:
                 await store.find_subjects(tx, now)
             self._found_at = now
@@ -180,20 +185,24 @@ class Reconciler:
         never = [Span(stamped[0], now.start - MOMENT)] if stamped is not None else []
         return [last, *never] if last is not None else never
 
-    async def _again(self, subscription: str, before: datetime, cause: Cause) -> list[Checked]:
+    async def _again(
+        self, subscription: str, before: datetime, cause: Cause, within_s: float | None = None
+    ) -> list[Checked]:
         """Compare periods that began `before` and differed: they may be repaired by now. Those first that were not
-        looked at for longest, and without an answer what is kept of them stays.
+        looked at for longest, and without an answer what is kept of them stays. `within_s`: whoever asks waits for it.
         """
         async with self._database.read() as tx:
             rows = await store.differing_before(tx, subscription, before, limit=MOST_AGAIN)
-        found = []
-        for row in rows:
-            # It may have been cut short since, by an upgrade.
-            span = Span(row.period_from, min(row.period_to, before - MOMENT))
-            checked = await self._check.closed(subscription, span)
-            if checked is not None:
-                await self._keep(checked, cause)
-                found.append(checked)
+        found: list[Checked] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                for row in rows:
+                    # It may have been cut short since, by an upgrade.
+                    span = Span(row.period_from, min(row.period_to, before - MOMENT))
+                    checked = await self._check.closed(subscription, span)
+                    if checked is not None:
+                        await self._keep(checked, cause)
+                        found.append(checked)
         return found
 
     async def _put_off(self, one: Claimed) -> None:

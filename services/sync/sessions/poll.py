@@ -213,7 +213,7 @@ class Poller:
 
     async def _watched(self) -> list[int]:
         now = self._clock()
-        everything = self._all_watched_at is None or now - self._all_watched_at >= ALL_WATCHED_EVERY
+        everything = self._all_watched_at is None or abs(now - self._all_watched_at) >= ALL_WATCHED_EVERY
         async with self._database.read() as tx:
             if not everything:
                 return await store.watched_closely(tx, self._steve_id, started_after=now - RECENT, limit=MOST_WATCHED)
@@ -224,7 +224,7 @@ class Poller:
     async def _look_for_jump(self, progress: Progress) -> None:
         """Ids may jump further than a look reaches (a restored or moved database)."""
         now = self._clock()
-        if self._jump_at is not None and now - self._jump_at < JUMP_EVERY:
+        if self._jump_at is not None and abs(now - self._jump_at) < JUMP_EVERY:
             return
         self._jump_at = now
         async with self._database.read() as tx:

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from services.sync.lago.tables import subscription
+from services.sync.sessions.store import NOT_PUT_OFF
 from services.sync.sessions.tables import session
 from services.sync.webhooks.tables import webhook
 from shared.contracts.requests.sync import FailedWebhook
@@ -171,6 +172,6 @@ async def settle_now(tx: Write, subscriptions: Collection[str], at: datetime) ->
     result = await tx.execute(
         sa.update(session)
         .where(session.c.steve_id == keys.c.steve_id, session.c.transaction_pk == keys.c.transaction_pk)
-        .values(settle_at=at, settle_attempts=0)
+        .values(settle_at=at, **NOT_PUT_OFF)
     )
     return result.rowcount

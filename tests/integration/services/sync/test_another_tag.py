@@ -203,13 +203,13 @@ async def test_a_tag_that_a_clock_ahead_found_gone_is_gone_since_a_right_one_did
 
 
 @pytest.mark.parametrize("how", ["look", "command", "another tag"])
-@pytest.mark.parametrize("then", [None, "THIRD"])
+@pytest.mark.parametrize("then", [None, "THIRD", "OTHER"])
 async def test_a_parent_that_a_clock_ahead_noted_keeps_no_other_out(world: World, then: str | None, how: str) -> None:
     """The one before it ends as well, whose end is still to come: it pays for nothing more, and no card's mirror waits
-    for that.
+    for that. So it is where SteVe still has the one that was noted.
     """
     await below_adas(world)
-    await world.link("OTHER")
+    await world.link("OTHER", **(BOB_BY_NAME if then == "OTHER" else {}))
     await world.link("THIRD", **BOB_BY_NAME)
     tag = world.steve.state.tag("A")
     assert tag is not None

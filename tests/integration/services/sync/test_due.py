@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from services.sync.steve.client import MOST_PKS
 from tests.integration.services.sync.conftest import World
 from tests.integration.services.sync.webhooks.test_dispatch import told, webhook
 
@@ -20,6 +21,9 @@ async def put_off(world: World) -> tuple[int, int, int]:
     await world.turn()
     world.lago.faults.add("http_503", path=BATCH)
     sent = world.charge("A", 2_000).pk
+    await world.turn()
+    # Twice: then Lago is not asked for a while.
+    world.clock.advance(minutes=2)
     await world.turn()
     world.lago.faults.add("http_503", path=SUBSCRIPTIONS)
     waits = world.charge("A", 4_000).pk
@@ -70,6 +74,27 @@ async def test_a_proof_that_a_clock_ahead_put_off_is_made(world: World) -> None:
     assert await world.rooms.reconciler.run_due() == 0
     await world.rooms.due.bring_forward()
     assert await world.rooms.reconciler.run_due() == 1
+
+
+async def test_what_a_process_remembers_of_a_clock_ahead_is_over(world: World) -> None:
+    """That Lago was not set up, when ids were looked for that jumped, and the last sweep: each is asked for again."""
+    await world.link("A")
+    world.charge("A", 1_000)
+    world.clock.advance(hours=30)
+    metric = world.lago.state.metrics.pop(next(iter(world.lago.state.metrics)))
+    await world.rooms.runner.turn()
+    await world.rooms.poller.poll()
+    assert not await world.rooms.gate.is_open()
+    world.clock.advance(hours=-30)
+    world.lago.state.metrics[metric.code] = metric
+    assert await world.rooms.gate.is_open()
+    world.steve.state.skip_transaction_pks(2 * MOST_PKS)
+    jumped = world.charge("A", None).pk
+    await world.rooms.poller.poll()
+    assert (await world.session(jumped)).billing == "open"
+    await world.rooms.runner.turn()
+    [row] = await world.rows("SELECT swept_at FROM sync.run_schedule")
+    assert row.swept_at <= world.clock()
 
 
 async def test_what_waits_as_it_should_goes_on_waiting(world: World) -> None:
