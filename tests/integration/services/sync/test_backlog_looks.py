@@ -47,7 +47,7 @@ async def test_a_slow_lago_takes_nothing_from_the_looks(
     """
     monkeypatch.setattr(runner, "SLICE_S", 0.3)
     world = await backlog(build_world, 120)
-    world.lago.faults.add("slow", 1_500, path=path)
+    world.lago.faults.add("slow", 2_500, path=path)
     took, news = [], []
     for number in range(4):
         begun = time.monotonic()
@@ -55,7 +55,7 @@ async def test_a_slow_lago_takes_nothing_from_the_looks(
         took.append(time.monotonic() - begun)
         assert run is not None
         news.append(world.charge("A", None, charge_box_id=f"B{number}", start_at=ago(minutes=5)).pk)
-    assert max(took) < 1.5
+    assert max(took) < 2.5
     assert [await seen(world, pk) for pk in news] == [True, True, True, False]
     world.lago.faults.clear()
     await turn_until_through(world)
@@ -110,7 +110,7 @@ async def test_a_run_by_hand_is_one_and_looks_in_between(build_world: Build, mon
 async def test_lago_down_is_waited_for_once_a_turn(build_world: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many sessions wait, the turn waits for them all together, and calls them failed."""
     monkeypatch.setattr(runner, "SETTLES_WITHIN_S", 0.5)
-    monkeypatch.setattr(runner, "LOG_AT_ONCE", 30)
+    monkeypatch.setattr(runner, "LOG_AT_ONCE", 10)
     world = await backlog(build_world, 1)
     await world.rooms.runner.turn()
     for _ in range(300):
@@ -119,7 +119,8 @@ async def test_lago_down_is_waited_for_once_a_turn(build_world: Build, monkeypat
     world.lago.faults.add("down")
     begun = time.monotonic()
     await world.rooms.runner.turn()
-    assert time.monotonic() - begun < 2.5
+    # Half a second for each of the thirty would be fifteen.
+    assert time.monotonic() - begun < 5
     run = (await runs(world))[0]
     assert (run.counters.seen, run.counters.failed) == (300, 300)
 
