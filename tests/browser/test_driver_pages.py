@@ -28,6 +28,7 @@ def server() -> Iterator[Preview]:
 def preview(server: Preview) -> Iterator[Preview]:
     server.desk, server.pages = Desk(), dict(SAMPLES)
     yield server
+    server.desk.read.set()
     server.desk.hang_up()
 
 
@@ -78,6 +79,7 @@ def test_a_tap_becomes_a_login(page: Page, desk: Desk) -> None:
     says(page, "We have it, one moment")
     desk.move("intercepted")
     says(page, "You are in")
+    desk.read.set()
     page.wait_for_url("**/me")
     assert desk.calls("POST", "/api/pairings")[0][2] == {"charge_box_id": "CP-7", "key": "s3cret"}
     assert [each[2] for each in desk.calls("POST", "/login")] == [{}]
@@ -285,6 +287,7 @@ def test_a_page_that_is_reloaded_after_the_match_completes_the_login(page: Page,
     desk.state = "intercepted"
     page.reload()
     says(page, "You are in")
+    desk.read.set()
     page.wait_for_url("**/me")
     assert len(desk.calls("POST", "/login")) == 1
     assert len(desk.calls("POST", "/api/pairings")) == 1
