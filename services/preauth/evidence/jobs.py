@@ -88,7 +88,7 @@ class Evidence:
         if found is None:
             return
         # By its end the card's last tap may be the one that ended it: also by the time that its start is heard of.
-        anew = isinstance(event, TransactionStarted) or found.was_brief
+        anew = isinstance(event, TransactionStarted) or store.may_have_ended_by_then(found, since_seen=True)
         if anew or not await store.is_noted(tx, found, within=self._session_within):
             await store.note_session(tx, found, within=self._session_within)
 

@@ -6,7 +6,7 @@ from uuid import UUID
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as pg
 
-from services.preauth.decision.projections import KNOWN_WITHIN, transaction_id_of
+from services.preauth.decision.projections import KNOWN_WITHIN, LOOKED_WITHIN, transaction_id_of
 from services.preauth.evidence.rules import AHEAD, BELONGS, KNOWN_LATE, Blocked, Judgement, may_have_begun
 from services.preauth.tables import open_session, override_outcome, pairing, rate_told, remote_start, session_stop, tap
 from shared.database.engine import Read, Write
@@ -197,10 +197,7 @@ _SESSION: Final = (
     open_session.c.started_at,
     open_session.c.station_started_at,
     sa.or_(open_session.c.seen_running, open_session.c.stopped_at.is_(None)).label("seen_running"),
-    # The card's tap that ended it, by its station, may pass for one that began it: see `BEFORE_ITS_TAP`.
-    sa.func.coalesce(open_session.c.stopped_at - open_session.c.station_started_at <= BEFORE_ITS_TAP, sa.false()).label(
-        "was_brief"
-    ),
+    (open_session.c.stopped_at - open_session.c.station_started_at).label("lasted"),
 )
 
 
@@ -212,6 +209,14 @@ async def session_named(tx: Read, charge_box_id: str, session: str) -> Row | Non
         open_session.c.session == session,
     )
     return (await tx.execute(statement)).first()
+
+
+def may_have_ended_by_then(found: Row, *, since_seen: bool) -> bool:
+    """Whether the tap that ended it may pass for one that began it: see `BEFORE_ITS_TAP`. Since it was seen: by then it
+    may have run for a while.
+    """
+    longest = BEFORE_ITS_TAP + LOOKED_WITHIN if since_seen else BEFORE_ITS_TAP
+    return found.lasted is not None and found.lasted <= longest
 
 
 async def is_noted(tx: Read, found: Row, *, within: timedelta) -> bool:
@@ -234,12 +239,22 @@ async def note_session(tx: Write, found: Row, *, within: timedelta) -> None:
     """
     before = tap.alias("before")
     times = may_have_begun(found.station_started_at, found.started_at, seen_running=found.seen_running)
-    # Beside a tap of before that it does not stand at, nothing may have begun, unless that of after can be its end.
-    may_be_of_it = sa.or_(
-        before.c.session == found.session,
-        sa.and_(sa.literal(found.was_brief), before.c.session.is_(None), before.c.told == "passed"),
+    anywhere = sa.and_(
+        tap.c.id_tag == found.id_tag,
+        tap.c.charge_box_id == found.charge_box_id,
+        tap.c.received_at > min(times, default=found.started_at) - within,
+        tap.c.received_at <= max(times, default=found.started_at) + BEFORE_ITS_TAP,
     )
     for began_at in times:
+        # Beside a tap of before that it does not stand at, nothing may have begun, unless that of after can be its end.
+        may_be_of_it = sa.or_(
+            before.c.session == found.session,
+            sa.and_(
+                sa.literal(may_have_ended_by_then(found, since_seen=began_at == found.started_at)),
+                before.c.session.is_(None),
+                before.c.told == "passed",
+            ),
+        )
         of_before = sa.exists().where(
             before.c.id_tag == found.id_tag,
             before.c.charge_box_id == found.charge_box_id,
@@ -265,7 +280,7 @@ async def note_session(tx: Write, found: Row, *, within: timedelta) -> None:
             this = sa.and_(tap.c.received_at == row.received_at, tap.c.tap_id == row.tap_id)
             await tx.execute(tap.update().where(this, tap.c.session.is_(None)).values(session=found.session))
             # It stood beside one of before where this one came into the journal late.
-            others = sa.and_(of_this_card, tap.c.kind == row.kind, tap.c.session == found.session, sa.not_(this))
+            others = sa.and_(anywhere, tap.c.kind == row.kind, tap.c.session == found.session, sa.not_(this))
             await tx.execute(tap.update().where(others).values(session=None))
         if followed:
             return

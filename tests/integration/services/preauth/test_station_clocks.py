@@ -213,20 +213,23 @@ async def test_a_long_session_of_a_slow_clock_stands_beside_the_tap_after_its_be
     assert preauth.rows("SELECT session FROM tap ORDER BY received_at") == [{"session": None}, {"session": "steve:1"}]
 
 
-async def test_the_start_of_a_short_session_that_is_heard_of_late_is_put_right_by_its_end(preauth: Preauth) -> None:
+@pytest.mark.parametrize(("seen_after_s", "lasts_s"), [(0, 20), (18, 40)])
+async def test_the_start_of_a_short_session_that_is_heard_of_late_is_put_right_by_its_end(
+    preauth: Preauth, seen_after_s: int, lasts_s: int
+) -> None:
     """By then its card was tapped again, which ended it: that tap looked like the one that it followed."""
     assert await preauth.tap("04A1", CP) is None
     await preauth.until("SELECT FROM tap WHERE told = 'passed'")
     preauth.clock.ahead += timedelta(seconds=5)
     began_at = preauth.clock()
-    preauth.clock.ahead += timedelta(seconds=20)
+    preauth.clock.ahead += timedelta(seconds=lasts_s)
     assert await preauth.tap("04A1", CP) is None
     await preauth.until("SELECT FROM tap WHERE told = 'passed' HAVING count(*) = 2")
     started = TransactionStarted(
         session="steve:1", charge_box_id=CP, id_tag="04A1", connector_id=1, started_at=began_at, start_wh=1000
     )
-    await happen(preauth, started, ahead=began_at - preauth.clock())
-    await stop(preauth, started, energy_wh=10, after_s=20)
+    await happen(preauth, started, ahead=began_at + timedelta(seconds=seen_after_s) - preauth.clock())
+    await stop(preauth, started, energy_wh=10, after_s=lasts_s)
     assert preauth.rows("SELECT session FROM tap ORDER BY received_at") == [{"session": "steve:1"}, {"session": None}]
 
 
