@@ -83,8 +83,9 @@ class Infra:
             _at_once(lambda: queues.remove(url))
         for server in (self._rabbitmq, self._postgres):
             if server is not None:
-                if server.source not in {"url", "docker"}:
-                    # Its data go anyway, and RabbitMQ takes a second to write them down.
+                if server is self._rabbitmq and server.source not in {"url", "docker"}:
+                    # Its data go anyway, and it takes a second to write them down. A PostgreSQL that is killed leaves
+                    # shared memory behind, and is quick.
                     server.kill()
                 server.remove()
         self._postgres = self._rabbitmq = None
