@@ -188,7 +188,8 @@ def faults(page: Page, complaints: list[str], addresses: Iterable[str], *, all_b
     of element which none before showed.
     """
     script = """() => [...document.body.querySelectorAll('*')].filter(each => each.checkVisibility())
-      .map(each => [each.tagName, each.getAttribute('class'), each.dataset.state, each.role].join(' '))"""
+      .map(each => [each.tagName, each.getAttribute('class'), each.dataset.state, each.role, each.type,
+        each.labels?.length, each.hasAttribute('aria-label')].join(' '))"""
     wrong: list[str] = []
     seen: set[str] = set()
     for address in addresses:

@@ -47,7 +47,9 @@ def page(browser: Browser) -> Iterator[Page]:
 def test_every_page_is_accessible_and_fits(
     browser: Browser, preview: Preview, width: int, scheme: str, *, all_by_axe: bool
 ) -> None:
-    """Axe finds nothing on any page in any state, nothing is wider than the screen, and nothing breaks the policy."""
+    """Axe finds nothing on any page in any state, nothing is wider than the screen, and nothing breaks the policy. By
+    default axe looks at pages only that show something new (`.ci/run` has it look at all).
+    """
     # Those with most on them first: axe then has few others to look at.
     fullest = sorted(
         SAMPLES.values(), key=lambda each: -len(preview.pages.render(each.template, each.frame, each.page))

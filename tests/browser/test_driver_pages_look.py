@@ -37,7 +37,9 @@ def browser() -> Iterator[Browser]:
 def test_every_page_is_accessible_and_fits(
     browser: Browser, preview: Preview, width: int, scheme: str, *, all_by_axe: bool
 ) -> None:
-    """Axe finds nothing on any page in any state, nothing is wider than the screen, and nothing breaks the policy."""
+    """Axe finds nothing on any page in any state, nothing is wider than the screen, and nothing breaks the policy. By
+    default axe looks at pages only that show something new (`.ci/run` has it look at all).
+    """
     addresses = [preview.address + sample.address for sample in SAMPLES.values()]
     with opened(browser, width, scheme) as (page, complaints):
         assert faults(page, complaints, addresses, all_by_axe=all_by_axe) == []
