@@ -29,9 +29,9 @@ up: setup ## The four services, against the SteVe and Lago of .env
 down: setup ## Stop what runs, delete the private data of the demo
 	$(BIN)/expressync down
 
-# Three files at a time, in the order of tests/costs.py, each process with servers of its own: much of a test is waiting.
+# Four files at a time, in the order of tests/costs.py, each process with servers of its own: much of a test is waiting.
 # More would fill both cores, and tests of deadlines compare what they see with what the same machine did a moment ago.
-PYTEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test: setup ## The test suite, large cases scaled down
 	$(PYTEST) -m "not full"
