@@ -7,7 +7,7 @@ from uuid import UUID
 
 from services.sync.cards import rules, store
 from services.sync.cards import wanted as policy
-from services.sync.cards.mirror import AnotherTag
+from services.sync.cards.mirror import BY_STEVE, AnotherTag
 from services.sync.cards.problems import (
     AlreadyBlocked,
     BlockedByPolicy,
@@ -41,6 +41,7 @@ from shared.database.engine import Database, Write
 from shared.runtime.clock import Clock, NewId
 
 LOCAL: Final = ("display_name", "cardholder", "card_type", "active", "notes")
+_PARENT: Final = {"parent_id_tag": rules.TOLD["parent_id_tag"]}
 BlockKind = Literal["operator", "policy"]
 TYPES: Final[tuple[CardType, ...]] = ("ev_card", "keytag", "app", "meta")
 
@@ -322,7 +323,24 @@ class Cards:
         }
         if found.ocpp_tag_pk != noted.ocpp_tag_pk:
             await self._another_tag(tx, noted, rules.mirrored(found)["parent_id_tag"], cause)
+        else:
+            await self._found_parent(tx, noted, rules.mirrored(found), now, cause)
         await store.update_card(tx, row.pk, values | more)
+
+    async def _found_parent(self, tx: Write, noted: Any, found: Mapping[str, Any], now: datetime, cause: Cause) -> None:  # noqa: ANN401 - a row of card
+        """Note a parent that it was given in SteVe itself: the next look finds it noted, and would change nothing."""
+        change = rules.change(noted._asdict(), found, _PARENT)
+        if change or rules.is_ahead(noted.mirrored_at, now):
+            await store.set_parent(tx, noted.pk, found["parent_id_tag"], since=now)
+        if change:
+            event = CardChanged(
+                id_tag=noted.id_tag,
+                change_id=self._new_id(),
+                before=change.before,
+                after=change.after,
+                personal_fields=change.personal,
+            )
+            await self._outbox.add(tx, event, Cause(actor=BY_STEVE, correlation_id=cause.correlation_id))
 
     async def _insert(  # noqa: PLR0917 - a card, by whom and when
         self, tx: Write, key: str, tag: Tag, local: Mapping[str, Any], cause: Cause, now: datetime

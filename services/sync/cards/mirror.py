@@ -24,23 +24,18 @@ AnotherTag = Callable[[Write, Any, str | None, Cause], Awaitable[None]]
 """Told of a card, as it is still noted, under whose idTag SteVe has another tag, and of that one's parent."""
 
 
-def _is_ahead(row: Any, now: datetime) -> bool:  # noqa: ANN401 - a row of card
-    """Whether a clock noted it that was ahead: all that began then is still to come."""
-    return bool(row.mirrored_at > now + rules.AHEAD)
-
-
 def _is_news(row: Any, asked_at: datetime, now: datetime) -> bool:  # noqa: ANN401 - a row of card
     """Whether an answer of SteVe's that was asked for then is newer than what is noted, unless that is still to come:
     it was noted by a clock that was ahead.
     """
-    return bool(row.mirrored_at <= asked_at) or _is_ahead(row, now)
+    return bool(row.mirrored_at <= asked_at) or rules.is_ahead(row.mirrored_at, now)
 
 
 def _is_same(row: Any, seen: Mapping[str, Any], now: datetime) -> bool:  # noqa: ANN401 - a row of card
     noted = row._asdict()
     return (
         row.gone_at is None
-        and not _is_ahead(row, now)
+        and not rules.is_ahead(row.mirrored_at, now)
         and not rules.block_is_over(row, seen["max_active"], now)
         and all(noted[name] == value for name, value in seen.items())
     )
@@ -161,7 +156,7 @@ class Mirror:
         if row.ocpp_tag_pk != seen["ocpp_tag_pk"]:
             cause = Cause(actor=BY_STEVE, correlation_id=self._new_id())
             await self._another_tag(tx, row, seen["parent_id_tag"], cause)
-        elif before["parent_id_tag"] != seen["parent_id_tag"] or _is_ahead(row, now):
+        elif before["parent_id_tag"] != seen["parent_id_tag"] or rules.is_ahead(row.mirrored_at, now):
             await store.set_parent(tx, row.pk, seen["parent_id_tag"], since=asked_at)
         values = {**seen, "mirrored_at": asked_at, "gone_at": None}
         if unblocked:

@@ -72,6 +72,11 @@ class Change:
         return bool(self.before or self.after or self.personal)
 
 
+def is_ahead(at: datetime, now: datetime) -> bool:
+    """Whether a clock noted it that was ahead: what began then is still to come."""
+    return at > now + AHEAD
+
+
 def change(before: Mapping[str, Any], after: Mapping[str, Any], told: Mapping[str, str]) -> Change:
     """What differs in the columns of `told`, as an event may carry it."""
     moved = {name: column for column, name in told.items() if before[column] != after[column]}

@@ -137,6 +137,29 @@ async def test_a_change_before_sync_looked_finds_that_it_is_another_tag(world: W
     assert await settled(world, pk) == ("held", "card_unlinked")
 
 
+@pytest.mark.parametrize("hours", [0, 2])
+async def test_a_parent_that_a_command_finds_in_steve_pays_from_then_on(world: World, hours: int) -> None:
+    """Changed in SteVe's own pages before the tag is written to, where no look had noted it, or by a clock ahead."""
+    await below_adas(world)
+    await world.link("OTHER", **BOB_BY_NAME)
+    tag = world.steve.state.tag("A")
+    assert tag is not None
+    tag.parent_id_tag = "OTHER"
+    if hours:
+        world.clock.advance(hours=hours)
+        await world.rooms.mirror.refresh()
+        world.clock.advance(hours=-hours)
+    world.clock.advance(minutes=1)
+    await do(world, CHANGES["expires"])
+    await world.rooms.mirror.refresh()
+    world.clock.advance(minutes=1)
+    pk = await charged(world)
+    assert await settled(world, pk) == ("synced", None)
+    assert (await world.session(pk)).owner_customer == "cus_bob"
+    told = [one.data["after"].get("parent_id_tag") for one in await world.events("card.changed")]
+    assert told.count("OTHER") == 1
+
+
 @pytest.mark.parametrize("answer", ["as before", "changed", "gone"])
 async def test_it_is_another_tag_from_when_steve_was_asked_last(
     world: World, monkeypatch: pytest.MonkeyPatch, answer: str
