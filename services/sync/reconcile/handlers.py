@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -94,8 +95,7 @@ class Reconciler:
             over = (
                 await self._again(one, checked.span.start, cause, AGAIN_WITHIN_S) if checked.equal is not None else []
             )
-            rows = [_row(checked, MOST_DIFFERENCES), *(_row(each, FEW_DIFFERENCES) for each in over)]
-            return ReconcileResult(rows=rows, checked_at=now)
+            return ReconcileResult(rows=[_row(checked, MOST_DIFFERENCES), *over], checked_at=now)
         async with self._database.write() as tx:
             await store.find_subjects(tx, now + self._every)
             subjects = await store.subjects(tx, after=request.cursor or "", limit=request.limit)
@@ -187,13 +187,15 @@ class Reconciler:
 
     async def _again(
         self, subscription: str, before: datetime, cause: Cause, within_s: float | None = None
-    ) -> list[Checked]:
+    ) -> list[ReconcileRow]:
         """Compare periods that began `before` and differed: they may be repaired by now. Those first that were not
-        looked at for longest, and without an answer what is kept of them stays. `within_s`: whoever asks waits for it.
+        looked at for longest, and without an answer what is kept of them stays. `within_s`: whoever asks waits for it,
+        and is told what is kept of those that take longer.
         """
         async with self._database.read() as tx:
             rows = await store.differing_before(tx, subscription, before, limit=MOST_AGAIN)
-        found: list[Checked] = []
+        found: list[ReconcileRow] = []
+        rest = deque(rows)
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 for row in rows:
@@ -202,8 +204,9 @@ class Reconciler:
                     checked = await self._check.closed(subscription, span)
                     if checked is not None:
                         await self._keep(checked, cause)
-                        found.append(checked)
-        return found
+                        found.append(_row(checked, FEW_DIFFERENCES))
+                    rest.popleft()
+        return [*found, *(_kept(row, FEW_DIFFERENCES) for row in rest)]
 
     async def _put_off(self, one: Claimed) -> None:
         pause = min(FIRST_PAUSE * 2 ** min(one.attempts, 10), LONGEST_PAUSE)

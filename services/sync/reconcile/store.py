@@ -287,7 +287,7 @@ async def results(
 async def differing_before(tx: Read, subscription_id: str, before: datetime, *, limit: int) -> list[Any]:
     """Periods that began before and do not add up, as they were compared last, the longest ago first."""
     statement = (
-        sa.select(result.c.period_from, result.c.period_to)
+        sa.select(result)
         .where(
             result.c.external_subscription_id == subscription_id,
             sa.not_(result.c.equal),

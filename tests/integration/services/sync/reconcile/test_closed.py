@@ -140,7 +140,9 @@ def differing_periods(world: World) -> float | None:
 
 
 @pytest.mark.parametrize("on_request", [False, True])
-async def test_what_was_repaired_in_a_period_that_is_over_is_seen(build_world: Build, on_request: bool) -> None:  # noqa: FBT001
+async def test_what_was_repaired_in_a_period_that_is_over_is_seen(
+    build_world: Build, monkeypatch: pytest.MonkeyPatch, *, on_request: bool
+) -> None:
     """Whoever does what was proposed finds that period equal, at its next turn or when asking; the rest is billed."""
     world = await build_world(lago=LagoSettings(seed=lago_seed(utc_now())), late_policy="bill_in_current_period")
     await world.link("A")
@@ -159,6 +161,11 @@ async def test_what_was_repaired_in_a_period_that_is_over_is_seen(build_world: B
     await settle(world)
     if on_request:
         request = Reconcile(external_subscription_id="sub_ada")
+        with monkeypatch.context() as patched:
+            # Nobody waits for that: what is kept is told.
+            patched.setattr(handlers, "AGAIN_WITHIN_S", 0.0)
+            now, before = (await world.rooms.reconciler.reconcile(request, ADA)).rows
+            assert (now.equal, before.equal, before.counted_wh) == (True, False, 3_000)
         now, before = (await world.rooms.reconciler.reconcile(request, ADA)).rows
         assert (now.equal, now.counted_wh, before.equal, before.counted_wh) == (True, 400, True, 3_000)
         assert now.period_from > before.period_to
