@@ -242,8 +242,8 @@ async def note_session(tx: Write, found: Row, *, within: timedelta) -> None:
     anywhere = sa.and_(
         tap.c.id_tag == found.id_tag,
         tap.c.charge_box_id == found.charge_box_id,
-        tap.c.received_at > min(times, default=found.started_at) - within,
-        tap.c.received_at <= max(times, default=found.started_at) + BEFORE_ITS_TAP,
+        tap.c.received_at > min([*times, found.started_at]) - within,
+        tap.c.received_at <= max([*times, found.started_at]) + BEFORE_ITS_TAP,
     )
     for began_at in times:
         # Beside a tap of before that it does not stand at, nothing may have begun, unless that of after can be its end.
