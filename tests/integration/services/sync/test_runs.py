@@ -89,6 +89,8 @@ async def test_a_dead_replicas_claim_ends_by_itself(world: World) -> None:
     await start(world)
     turn = asyncio.create_task(world.rooms.runner.turn())
     await until_running(world)
+    # By then it waits for SteVe, and not for the answer to its commit.
+    await asyncio.sleep(0.3)
     # Killed: nothing is tidied up, so neither is the claim.
     world.rooms.runner._done = _nothing  # type: ignore[assignment]
     turn.cancel()
