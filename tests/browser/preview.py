@@ -9,10 +9,12 @@ import contextlib
 import queue
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TypeVar
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
@@ -25,6 +27,8 @@ from tests.browser.samples.every import SAMPLES
 
 WIDTHS = {1280: 900, 768: 1024, 390: 844}
 SCHEMES = ("light", "dark")
+
+One = TypeVar("One")
 
 
 class Preview(ThreadingHTTPServer):
@@ -180,6 +184,19 @@ def overflow(page: Page) -> list[str]:
       return [...out, ...cut].slice(0, 5).map(said);
     }"""
     found: list[str] = page.evaluate(script)
+    return found
+
+
+def fullest(
+    samples: Iterable[One], length: Callable[[One], int], kind: Callable[[One], object], most: int
+) -> list[One]:
+    """Of each kind of page so many with most on them: by default no others are looked at."""
+    taken: Counter[object] = Counter()
+    found = []
+    for sample in sorted(samples, key=length, reverse=True):
+        taken[kind(sample)] += 1
+        if taken[kind(sample)] <= most:
+            found.append(sample)
     return found
 
 

@@ -11,7 +11,7 @@ from tests.waiting import until
 
 BROKERS = {"broker", "requests", "events"}
 PREAUTHS = BROKERS | {"asking"}
-SCALES = [pytest.param(300), pytest.param(2000, marks=pytest.mark.full)]
+SCALES = [pytest.param(150), pytest.param(2000, marks=pytest.mark.full)]
 
 
 @pytest.mark.parametrize("count", SCALES)

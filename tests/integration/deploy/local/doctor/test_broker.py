@@ -101,6 +101,8 @@ async def test_a_private_broker_that_runs_is_found_by_its_folder(
     assert "private node" in results[0].why
 
 
+# It makes such a queue by two starts of a broker of its own.
+@pytest.mark.full
 async def test_a_queue_without_a_leader_is_named_and_its_remedy_helps(
     tmp_path: Path, target: Callable[..., Target]
 ) -> None:
