@@ -41,7 +41,11 @@ async def test_audit_stops_under_load(world: World) -> None:
     answers = await world.taps.many(50)
     answers += await world.taps.during(stop(world.audit), pause_s=LOAD_PAUSE_S)
     answers += await world.taps.many(50)
-    assert await until(world.waiting_in_audits_queue) >= 50
+
+    async def all_wait() -> bool:
+        return await world.waiting_in_audits_queue() >= 50
+
+    await until(all_wait)
     await world.audit.start()
     await world.audit.ready()
     await world.settled()
