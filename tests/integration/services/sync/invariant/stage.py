@@ -101,6 +101,9 @@ class Stage:
             async with self.world.service.database.write() as tx:
                 await rooms.held.release_held(tx, ReleaseHeld(sessions=late), ADA)
             await self.turn(0)
+        if await self.world.rows("SELECT FROM sync.ledger_entry WHERE state = 'pending' AND to_wh < from_wh"):
+            # What is taken back must be there first: it goes in the turn after.
+            await self.turn(0)
         await self._wait_out_slowness()
 
     async def _wait_out_slowness(self) -> None:
