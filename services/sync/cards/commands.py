@@ -184,7 +184,7 @@ class Cards:
             "blocked_at": now,
         }
         written = tag if limit == 0 else await self._intended(row, intent, lambda: self._writer.write(tag, form))
-        await self._mirror(tx, row, tag, written, cause, **intent)
+        await self._mirror(tx, row, tag, written, cause, more=intent)
         before = {"limit": limit, **_block(row)}
         change_id = await self._keep(tx, row.pk, "block", cause, before, {"limit": 0, **_plain(intent)}, now)
         blocked = CardBlocked(
@@ -209,7 +209,7 @@ class Cards:
         form = self._writer.form(tag, lambda one: one.model_copy(update={"max_active_transaction_count": wanted}))
         written = await self._writer.write(tag, form)
         now = self._clock()
-        await self._mirror(tx, row, tag, written, cause, **dict.fromkeys(rules.BLOCK))
+        await self._mirror(tx, row, tag, written, cause, more=dict.fromkeys(rules.BLOCK))
         before = {"limit": 0, **_block(row)}
         change_id = await self._keep(tx, row.pk, "unblock", cause, before, {"limit": wanted}, now)
         kind = row.block_kind or "operator"
@@ -229,13 +229,14 @@ class Cards:
         form = self._writer.form(tag, lambda one: one.model_copy(update={"parent_id_tag": name}))
         written = await self._writer.write(tag, form)
         now = self._clock()
-        await self._mirror(tx, row, tag, written, cause)
+        await self._mirror(tx, row, tag, written, cause, sets_parent=True)
         await store.set_parent(tx, row.pk, parent_id_tag, since=now)
-        before, after = {"parent_id_tag": row.parent_id_tag}, {"parent_id_tag": parent_id_tag}
+        # What it replaced is what stood in SteVe, unless an earlier try had written this already.
+        found = rules.mirrored(tag)["parent_id_tag"]
+        was = found if found != parent_id_tag else row.parent_id_tag
+        before, after = {"parent_id_tag": was}, {"parent_id_tag": parent_id_tag}
         change_id = await self._keep(tx, row.pk, "parent", cause, before, after, now)
-        changed = CardParentChanged(
-            id_tag=row.id_tag, change_id=change_id, before=row.parent_id_tag, after=parent_id_tag
-        )
+        changed = CardParentChanged(id_tag=row.id_tag, change_id=change_id, before=was, after=parent_id_tag)
         await self._outbox.add(tx, changed, cause)
         return change_id
 
@@ -306,7 +307,9 @@ class Cards:
         found: Tag,
         tag: Tag,
         cause: Cause,
-        **more: Any,  # noqa: ANN401 - columns
+        *,
+        more: Mapping[str, Any] | None = None,
+        sets_parent: bool = False,
     ) -> None:
         """Note what SteVe has now, and whether the tag that was found there is still the one that was noted."""
         # The mirror may have noted the same while SteVe was asked.
@@ -323,9 +326,10 @@ class Cards:
         }
         if found.ocpp_tag_pk != noted.ocpp_tag_pk:
             await self._another_tag(tx, noted, rules.mirrored(found)["parent_id_tag"], cause)
-        else:
+        elif not sets_parent and noted.mirrored_at == row.mirrored_at:
+            # Else a look has noted what is newer than what was found before the tag was written to.
             await self._found_parent(tx, noted, rules.mirrored(found), now, cause)
-        await store.update_card(tx, row.pk, values | more)
+        await store.update_card(tx, row.pk, {**values, **(more or {})})
 
     async def _found_parent(self, tx: Write, noted: Any, found: Mapping[str, Any], now: datetime, cause: Cause) -> None:  # noqa: ANN401 - a row of card
         """Note a parent that it was given in SteVe itself: the next look finds it noted, and would change nothing."""
@@ -348,7 +352,7 @@ class Cards:
         known = (await store.rows(tx, [key])).get(key)
         if known is not None:
             # It was there once and had been deleted in SteVe: its past stays with it, and whoever paid for it does not.
-            await self._mirror(tx, known, tag, tag, cause, **local)
+            await self._mirror(tx, known, tag, tag, cause, more=local)
             return int(known.pk)
         values = rules.mirrored(tag) | {
             "id_tag": key,

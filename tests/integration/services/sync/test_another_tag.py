@@ -160,6 +160,23 @@ async def test_a_parent_that_a_command_finds_in_steve_pays_from_then_on(world: W
     assert told.count("OTHER") == 1
 
 
+async def test_a_new_parent_replaces_the_one_that_stands_in_steve(world: World) -> None:
+    """Changed in SteVe's own pages before: an undo gives that one back, and what was tried before is not told twice."""
+    await below_adas(world)
+    for id_tag in ("OTHER", "THIRD"):
+        await world.link(id_tag, **BOB_BY_NAME)
+    tag = world.steve.state.tag("A")
+    assert tag is not None
+    tag.parent_id_tag = "OTHER"
+    await do(world, ChangeParent(id_tag="A", parent_id_tag="THIRD"))
+    # As after a try whose outcome was unknown.
+    tag.parent_id_tag = "PARENT"
+    await do(world, ChangeParent(id_tag="A", parent_id_tag="PARENT"))
+    told = [(one.data["before"], one.data["after"]) for one in await world.events("card.parent_changed")]
+    assert told == [("OTHER", "THIRD"), ("THIRD", "PARENT")]
+    assert [one for one in await world.events("card.changed") if "parent_id_tag" in one.data["after"]] == []
+
+
 @pytest.mark.parametrize("answer", ["as before", "changed", "gone"])
 async def test_it_is_another_tag_from_when_steve_was_asked_last(
     world: World, monkeypatch: pytest.MonkeyPatch, answer: str
