@@ -248,12 +248,12 @@ class Runner:
         totals: Counter[str] = Counter()
         wait_until = asyncio.get_running_loop().time() + (0.0 if run.more else SETTLES_WITHIN_S)
         for at in range(0, len(run.seen), LOG_AT_ONCE):
-            found, in_hand = await self._outcomes(list(run.seen[at : at + LOG_AT_ONCE]), run, wait_until)
-            if run.more and in_hand:
+            found = await self._outcomes(list(run.seen[at : at + LOG_AT_ONCE]), run, wait_until)
+            if run.more and (in_hand := [pk for pk, one in found.items() if one.in_hand]):
                 self._carried.update(in_hand)
                 self._carried_since = run.since
-                found = {pk: outcome for pk, outcome in found.items() if pk not in in_hand}
-            totals.update(outcome for outcome, _ in found.values())
+                found = {pk: one for pk, one in found.items() if not one.in_hand}
+            totals.update(one.outcome for one in found.values())
             async with self._database.write() as tx:
                 await self._claim.hold(tx)
                 await store.keep_outcomes(tx, run.run_id, found)
@@ -292,20 +292,18 @@ class Runner:
         row = await sessions.cursor_row(tx, self._steve_id)
         return row.cursor if row is not None else 0
 
-    async def _outcomes(
-        self, pks: Sequence[int], run: Run, wait_until: float
-    ) -> tuple[dict[int, tuple[str, str | None]], set[int]]:
-        """How the sessions stand, and which ones other parts have in hand right now; those are waited for a little, but
-        not where a scheduled run is hurried.
+    async def _outcomes(self, pks: Sequence[int], run: Run, wait_until: float) -> dict[int, store.Outcome]:
+        """How the sessions stand. What other parts have in hand right now is waited for a little, but not where a
+        scheduled run is hurried.
         """
         while True:
             async with self._database.read() as tx:
                 found = await store.outcomes(tx, self._steve_id, pks, since=run.since)
-                in_hand = await store.in_hand(tx, self._steve_id, [pk for pk in found if found[pk][0] == "failed"])
             if self._hurry and run.trigger != "operator":
                 run.more = True
+            in_hand = any(one.in_hand for one in found.values())
             if not in_hand or run.more or asyncio.get_running_loop().time() > wait_until:
-                return found, in_hand
+                return found
             await asyncio.sleep(0.1)
 
     async def _done(self, run: Run) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -114,10 +114,18 @@ async def standings(tx: Read, steve_id: str, pks: Sequence[int], *, since: datet
     return {row.transaction_pk: row.outcome for row in await tx.execute(statement, bulk.these(steve_id, pks))}
 
 
-async def outcomes(
-    tx: Read, steve_id: str, pks: Sequence[int], *, since: datetime
-) -> dict[int, tuple[str, str | None]]:
-    """How each of these sessions stands, and why it is held or waits."""
+class Outcome(NamedTuple):
+    """How a session stands, why it is held or waits, and whether it is being settled or delivered right now."""
+
+    outcome: str
+    detail: str | None
+    in_hand: bool
+
+
+async def outcomes(tx: Read, steve_id: str, pks: Sequence[int], *, since: datetime) -> dict[int, Outcome]:
+    """How each of these sessions stands, all told by one statement: asked about one after the other, a session that is
+    delivered in between would be neither billed nor in hand. What was put off is in nobody's hand.
+    """
     last = sa.and_(
         entry.c.steve_id == session.c.steve_id,
         entry.c.transaction_pk == session.c.transaction_pk,
@@ -127,34 +135,28 @@ async def outcomes(
     detail = sa.case(
         (session.c.billing == "held", session.c.hold_reason), (session.c.billing == "pending", waits), else_=None
     )
+    going = entry.alias("going")
+    delivering = sa.exists().where(
+        going.c.steve_id == session.c.steve_id,
+        going.c.transaction_pk == session.c.transaction_pk,
+        going.c.state.in_(["pending", "sending"]),
+        going.c.last_error.is_(None),
+    )
+    settling = sa.and_(session.c.settle_at.is_not(None), session.c.settle_attempts == 0)
+    in_hand = sa.case((session.c.billing == "pending", sa.or_(settling, delivering)), else_=sa.false())
     statement = (
-        sa.select(session.c.transaction_pk, _outcome(since).label("outcome"), detail.label("detail"))
+        sa.select(session.c.transaction_pk, _outcome(since), detail, in_hand)
         .select_from(session.outerjoin(entry, last))
         .where(bulk.among(session))
     )
     found = await tx.execute(statement, bulk.these(steve_id, pks))
-    return {pk: (outcome, detail) for pk, outcome, detail in found}
+    return {pk: Outcome(outcome, detail, in_hand) for pk, outcome, detail, in_hand in found}
 
 
-async def in_hand(tx: Read, steve_id: str, pks: Sequence[int]) -> set[int]:
-    """Which of these are being settled or delivered right now, and were not put off."""
-    delivering = sa.exists().where(
-        entry.c.steve_id == session.c.steve_id,
-        entry.c.transaction_pk == session.c.transaction_pk,
-        entry.c.state.in_(["pending", "sending"]),
-        entry.c.last_error.is_(None),
-    )
-    statement = sa.select(session.c.transaction_pk).where(
-        bulk.among(session),
-        sa.or_(sa.and_(session.c.settle_at.is_not(None), session.c.settle_attempts == 0), delivering),
-    )
-    return set((await tx.execute(statement, bulk.these(steve_id, pks))).scalars())
-
-
-async def keep_outcomes(tx: Write, run_id: UUID, found: Mapping[int, tuple[str, str | None]]) -> None:
+async def keep_outcomes(tx: Write, run_id: UUID, found: Mapping[int, Outcome]) -> None:
     rows = [
-        {"run_id": run_id, "transaction_pk": pk, "outcome": outcome, "detail": detail}
-        for pk, (outcome, detail) in sorted(found.items())
+        {"run_id": run_id, "transaction_pk": pk, "outcome": one.outcome, "detail": one.detail}
+        for pk, one in sorted(found.items())
     ]
     await bulk.insert(tx, run_session, rows)
 

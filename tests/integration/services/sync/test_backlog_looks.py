@@ -2,12 +2,15 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
+from datetime import datetime
 
 import pytest
 
-from services.sync.runs import runner
+from services.sync.runs import runner, store
 from services.sync.sessions import poll
 from shared.contracts.requests.sync_work import ListRuns, RunView, StartRun
+from shared.database.engine import Read
 from tests.integration.services.sync.conftest import ADA, Build, World, ago, eventually
 
 TRANSACTIONS = "/steve/api/v1/transactions"
@@ -66,6 +69,31 @@ async def test_a_slow_lago_takes_nothing_from_the_looks(
     assert all(one.state == "finished" for one in await runs(world))
     lines = await world.rows("SELECT transaction_pk FROM sync.run_session WHERE outcome <> 'open'")
     assert len(lines) == len({one.transaction_pk for one in lines}) == 120
+
+
+async def test_what_lago_takes_while_a_run_counts_is_counted(
+    build_world: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lago's answer comes after the run has read that its sessions are in hand: they are counted as billed, once."""
+    monkeypatch.setattr(runner, "SLICE_S", 0.1)
+    world = await backlog(build_world, 3)
+    world.lago.faults.add("slow", 1_000, path=BATCH)
+    ask = store.outcomes
+
+    async def through() -> bool:
+        return len(await world.rows("SELECT 1 FROM sync.ledger_entry WHERE state = 'delivered'")) == 3
+
+    async def meanwhile_delivered(
+        tx: Read, steve_id: str, pks: Sequence[int], *, since: datetime
+    ) -> dict[int, store.Outcome]:
+        found = await ask(tx, steve_id, pks, since=since)
+        await eventually(through)
+        return found
+
+    monkeypatch.setattr(store, "outcomes", meanwhile_delivered)
+    await turn_until_through(world)
+    assert world.counted() == (30, 3)
+    assert [(one.counters.seen, one.counters.billed) for one in await runs(world) if one.counters.seen] == [(3, 3)]
 
 
 async def test_a_charger_that_tells_something_ends_the_waiting_for_lago(build_world: Build) -> None:
