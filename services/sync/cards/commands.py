@@ -326,13 +326,14 @@ class Cards:
         }
         if found.ocpp_tag_pk != noted.ocpp_tag_pk:
             await self._another_tag(tx, noted, rules.mirrored(found)["parent_id_tag"], cause)
-        elif not sets_parent and noted.mirrored_at == row.mirrored_at:
-            # Else a look has noted what is newer than what was found before the tag was written to.
-            await self._found_parent(tx, noted, rules.mirrored(found), now, cause)
+        elif not sets_parent:
+            await self._found_parent(tx, noted, rules.mirrored(tag), now, cause)
         await store.update_card(tx, row.pk, {**values, **(more or {})})
 
     async def _found_parent(self, tx: Write, noted: Any, found: Mapping[str, Any], now: datetime, cause: Cause) -> None:  # noqa: ANN401 - a row of card
-        """Note a parent that it was given in SteVe itself: the next look finds it noted, and would change nothing."""
+        """Note a parent that it was given in SteVe itself: the next look finds it noted, and would change nothing. The
+        same where a look noted one that came after the tag was read: writing all of it put back the one before.
+        """
         change = rules.change(noted._asdict(), found, _PARENT)
         if change or rules.is_ahead(noted.mirrored_at, now):
             await store.set_parent(tx, noted.pk, found["parent_id_tag"], since=now)

@@ -160,6 +160,41 @@ async def test_a_parent_that_a_command_finds_in_steve_pays_from_then_on(world: W
     assert told.count("OTHER") == 1
 
 
+async def test_a_parent_that_a_command_puts_back_pays_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Given another one in SteVe's own pages after the tag was read, which a look notes, and before all of it is
+    written: SteVe has the first one again, which is told, and it pays.
+    """
+    await below_adas(world)
+    await world.link("OTHER")
+    tag = world.steve.state.tag("A")
+    assert tag is not None
+    world.clock.advance(minutes=1)
+    read = world.rooms.cards._writer.read
+
+    async def then_changed(id_tag: str) -> Tag:
+        found = await read(id_tag)
+        tag.parent_id_tag = "OTHER"
+        await world.rooms.mirror.refresh()
+        return found
+
+    await world.link("PARENT2", **BOB_BY_NAME)
+    tag.parent_id_tag = "PARENT2"
+    monkeypatch.setattr(world.rooms.cards._writer, "read", then_changed)
+    await do(world, CHANGES["expires"])
+    monkeypatch.undo()
+    assert tag.parent_id_tag == "PARENT2"
+    await world.rooms.mirror.refresh()
+    world.clock.advance(minutes=1)
+    pk = await charged(world)
+    assert await settled(world, pk) == ("synced", None)
+    assert (await world.session(pk)).owner_customer == "cus_bob"
+    told = [one.data for one in await world.events("card.changed") if "parent_id_tag" in one.data["after"]]
+    assert [(one["before"]["parent_id_tag"], one["after"]["parent_id_tag"]) for one in told] == [
+        ("PARENT", "OTHER"),
+        ("OTHER", "PARENT2"),
+    ]
+
+
 async def test_a_new_parent_replaces_the_one_that_stands_in_steve(world: World) -> None:
     """Changed in SteVe's own pages before: an undo gives that one back, and what was tried before is not told twice."""
     await below_adas(world)
