@@ -2,8 +2,9 @@
 
 from datetime import timedelta
 
+from services.sync.sessions.poll import RECENT
 from services.sync.steve.client import MOST_PKS
-from tests.integration.services.sync.conftest import World
+from tests.integration.services.sync.conftest import World, ago
 from tests.integration.services.sync.webhooks.test_dispatch import told, webhook
 
 SUBSCRIPTIONS, BATCH = "/api/v1/subscriptions", "/api/v1/events/batch"
@@ -95,6 +96,35 @@ async def test_what_a_process_remembers_of_a_clock_ahead_is_over(world: World) -
     await world.rooms.runner.turn()
     [row] = await world.rows("SELECT swept_at FROM sync.run_schedule")
     assert row.swept_at <= world.clock()
+
+
+async def test_a_session_that_is_seldom_looked_at_is_seen_to_stop(world: World) -> None:
+    """One that is open for days is asked about each minute, also after a clock that was ahead had it asked about."""
+    old = world.charge("A", None, start_at=world.clock().replace(microsecond=0) - 2 * RECENT)
+    # The last one is asked for with what is new.
+    world.charge("B", 1_000, charge_box_id="CP-2")
+    world.clock.advance(hours=2)
+    await world.rooms.poller.poll()
+    world.clock.advance(hours=-2)
+    world.steve.state.stop_by_station(
+        charge_box_id="CP-1", pk=old.pk, stop_at=ago(minutes=1), stop_wh=int(old.start_value) + 70, reason=None
+    )
+    await world.rooms.poller.poll()
+    assert (await world.session(old.pk)).stopped_at is not None
+
+
+async def test_what_is_to_be_proven_is_found_after_a_clock_that_was_ahead(world: World) -> None:
+    """A subscription that is billed first when the clock is right again."""
+    await world.link("A")
+    world.charge("A", 1_000)
+    await world.turn()
+    world.clock.advance(hours=2)
+    assert await world.rooms.reconciler.run_due() == 1
+    world.clock.advance(hours=-2)
+    await world.link("B", customer="cus_bob", subscription="sub_bob")
+    world.charge("B", 1_000, charge_box_id="CP-2")
+    await world.turn()
+    assert await world.rooms.reconciler.run_due() == 1
 
 
 async def test_what_waits_as_it_should_goes_on_waiting(world: World) -> None:

@@ -15,6 +15,7 @@ from tests.integration.services.sync.conftest import LAGO_SEED, Build, World, ag
 from tests.integration.services.sync.test_held import do, held
 from tests.integration.services.sync.test_held_entries import a_held_step, clear_conflict, conflict, stop
 from tests.integration.services.sync.test_in_time import read
+from tests.integration.services.sync.webhooks.test_dispatch import told
 
 BATCH = "/api/v1/events/batch"
 WEEKLY: dict[str, Any] = {
@@ -232,6 +233,29 @@ async def test_a_session_that_always_takes_too_long_is_held_in_the_end(world: Wo
     await world.turn()
     assert world.counted() == (1_000, 1)
     assert (await world.session(pk)).settle_attempts == 0
+
+
+async def test_what_lago_tells_has_a_session_tried_anew(world: World) -> None:
+    """A webhook about its subscription: what was in its way so often before counts no longer."""
+    await world.link("A")
+    pk = world.charge("A", 1_000).pk
+    world.clock.advance(minutes=10)
+    world.lago.faults.add("http_503", path="/api/v1/subscriptions")
+    await world.turn()
+    assert (await world.session(pk)).owner_subscription == "sub_ada"
+    world.lago.faults.clear()
+    world.rooms.lago._caller._breaker.succeeded()
+    with psycopg.connect(conninfo(world.admin_url), autocommit=True) as admin:
+        await asyncio.to_thread(admin.execute, BUSY.format(code="40P01", pk=pk))
+        for _ in range(settle.MOST_TRIES):
+            world.clock.advance(seconds=settle.LONGEST_WAIT.total_seconds())
+            await world.turn()
+        await told(world)
+        await world.rooms.dispatch.dispatch()
+        await world.turn()
+        await asyncio.to_thread(admin.execute, "DROP TRIGGER busy ON sync.ledger_entry")
+    row = await world.session(pk)
+    assert (row.billing, row.busy_tries) == ("pending", 1)
 
 
 async def test_a_session_that_cannot_be_settled_stops_nobody(world: World) -> None:
