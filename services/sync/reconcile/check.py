@@ -266,7 +266,9 @@ class Check:
         charges = [one for one in usage.charges_usage if one.billable_metric.code == self._code]
         if not charges:
             return None, 0
-        return _wh(sum((one.units for one in charges), Decimal(0))), sum(one.events_count for one in charges)
+        # Each of them bills each event: where one has fewer, those are what is missing.
+        least = min(charges, key=lambda one: (one.events_count, one.units))
+        return _wh(least.units), least.events_count
 
     def _read(
         self, one: StoredEvent, local: _Local, period: _Period, lives: Sequence[Life], period_to: datetime | None

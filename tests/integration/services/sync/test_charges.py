@@ -6,6 +6,7 @@ from deploy.demo.lago.model import Charge
 from deploy.demo.steve.model import Stop, StopActor
 from services.sync.lago.store import subscribed
 from tests.integration.services.sync.conftest import World
+from tests.integration.services.sync.reconcile.proving import billed, prove, sums
 
 METRIC = "ev_charging_kwh"
 
@@ -51,3 +52,14 @@ async def test_one_charge_in_advance_among_several_takes_nothing_back(world: Wor
     world.clock.advance(minutes=2)
     await world.turn()
     assert (await world.session(one.pk)).hold_reason == "needs_credit_note"
+
+
+async def test_two_charges_on_the_metric_count_the_same_energy(world: World) -> None:
+    """Each of them bills each event, so the energy is what one of them counts: nothing differs, in one request."""
+    plan(world, charge(), charge(charge_model="dynamic"))
+    await billed(world, 9_000, 4_000)
+    before = world.lago.requests.total
+    row = await prove(world)
+    assert (row.equal, sums(row)) == (True, (13_000,) * 4)
+    assert world.lago.requests.total == before + 1
+    assert await world.events("reconcile.mismatch_found") == []
