@@ -150,14 +150,14 @@ class Check:
             problem = await self._ask_steve(local.pks)
             local = await self._local(subscription, span, now)
         try:
-            findings, unsure, repaired = await self._with_lago(subscription, customer, period, local)
+            findings, unsure, repaired = await self._with_lago(subscription, customer, period, local, now)
         except UpstreamError as error:
             return await self._unanswered(subscription, customer, span, error)
         equal = None if unsure else findings.equal
         return Checked(subscription, customer, span, findings, equal, now, unsure or problem, period.ended, repaired)
 
     async def _with_lago(
-        self, subscription: str, customer: str, period: _Period, local: _Local
+        self, subscription: str, customer: str, period: _Period, local: _Local, now: datetime
     ) -> tuple[Findings, str | None, frozenset[str]]:
         """What differs, why that is not for sure yet, and what Lago once objected to and counts."""
         reported = frozenset(one.usage_event_id for one in local.entries if one.reported and one.state == "sent")
@@ -167,6 +167,8 @@ class Check:
             if seen is not None:
                 return seen, None, reported
         events = await self._stored(subscription, period.span, local)
+        # What was sent or retried while Lago was asked is on its way, and neither held nor stuck.
+        local = await self._local(subscription, period.span, now)
         customers = sorted({customer, *local.owners.values()})
         lives = [life for one in customers for life in await self._lago.lives(subscription, one)]
         async with self._database.read() as tx:

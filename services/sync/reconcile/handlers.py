@@ -243,6 +243,7 @@ class Reconciler:
                     "differences": [_difference(one).model_dump(mode="json") for one in largest],
                     "told": fingerprint(findings.differences),
                 },
+                self._clock(),
             )
             if news:
                 await self._outbox.add(tx, _mismatch(checked), cause)

@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from services.sync.lago.rules import AHEAD
 from services.sync.lago.tables import subscription
 from services.sync.ledger.tables import entry
 from services.sync.metadata import SCHEMA
@@ -249,19 +250,25 @@ async def finish(tx: Write, one: Claimed, **values: Any) -> None:  # noqa: ANN40
     )
 
 
-async def keep(tx: Write, values: Mapping[str, Any]) -> bool:
-    """Keep the newest result of a subscription's period; returns whether its differences have not been told yet."""
+async def keep(tx: Write, values: Mapping[str, Any], now: datetime) -> bool:
+    """Keep the newest result of a subscription's period; returns whether its differences have not been told yet.
+
+    A comparison that began earlier and took longer than the one that is kept says nothing new, unless that one is
+    still to come: a clock that was ahead told it.
+    """
     name = f"{SCHEMA}.reconcile.{values['external_subscription_id']}"
     # Two that compare at once tell a difference once.
     await tx.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": name})
     key = [result.c.external_subscription_id, result.c.period_from]
     key_names = {column.name for column in key}
     mine = sa.and_(*(column == values[column.name] for column in key))
-    before = (await tx.execute(sa.select(result.c.told).where(mine))).scalar()
+    before = (await tx.execute(sa.select(result.c.told, result.c.checked_at).where(mine))).first()
+    if before is not None and values["checked_at"] < before.checked_at <= now + AHEAD:
+        return False
     statement = insert(result).values(**values)
     changed = {column: statement.excluded[column] for column in values if column not in key_names}
     await tx.execute(statement.on_conflict_do_update(index_elements=key, set_=changed))
-    return values["told"] is not None and values["told"] != before
+    return values["told"] is not None and (before is None or values["told"] != before.told)
 
 
 async def results(
