@@ -63,11 +63,15 @@ async def test_a_backlog_adds_up(world: World, count: int) -> None:
         pass
     assert run is not None
     held, fine = backlog.expected, count - backlog.expected.total()
-    rows = await world.rows("SELECT billing, hold_reason, count(*) AS n FROM sync.session GROUP BY 1, 2")
-    assert Counter({row.hold_reason: row.n for row in rows if row.billing == "held"}) == held
+    rows = await world.rows("SELECT transaction_pk, billing, hold_reason FROM sync.session")
+    entries = await world.rows("SELECT transaction_pk, to_wh - from_wh AS wh FROM sync.ledger_entry")
+    assert {row.transaction_pk: row.hold_reason for row in rows if row.billing == "held"} == backlog.reasons
     assert set(held.values()) == {count // 100}
-    assert {row.billing for row in rows} == {"synced", "held"}
-    assert world.counted() == (fine * ENERGY_WH, fine)
+    assert {row.transaction_pk for row in rows if row.billing == "synced"} == backlog.fine_wh.keys()
+    assert {row.transaction_pk: row.wh for row in entries} == backlog.fine_wh
+    assert len(rows) == count
+    assert len(entries) == fine
+    assert world.counted() == (sum(backlog.fine_wh.values()), fine)
     counters = [one.counters for one in (await world.rooms.runs.list_runs(ListRuns(), ADA)).runs]
     still_open = held["open_too_long"]
     assert sum(one.seen for one in counters) == count - still_open
@@ -148,6 +152,8 @@ class Backlog:
 
     world: World
     expected: Counter[str] = field(default_factory=Counter)
+    reasons: dict[int, str] = field(default_factory=dict)
+    fine_wh: dict[int, int] = field(default_factory=dict)
     verdicts: dict[int, str] = field(default_factory=dict)
     intercepted: list[tuple[str, str, datetime]] = field(default_factory=list)
     begin: datetime = field(default_factory=lambda: ago(days=90))
@@ -157,7 +163,9 @@ class Backlog:
         self.expected += Counter([kind] if kind is not None else [])
         box, (start_at, start_wh) = self._place(f"CP-{charger}", kind)
         stop_at: datetime | None = start_at + LENGTH
-        energy_wh = {"no_energy": 0, "negative_energy": -300, "too_much_energy": 700_000}.get(kind or "", ENERGY_WH)
+        # No two neighbours have the same.
+        usual_wh = ENERGY_WH + len(self.fine_wh) % 1_000
+        energy_wh = {"no_energy": 0, "negative_energy": -300, "too_much_energy": 700_000}.get(kind or "", usual_wh)
         meter = start_wh + max(energy_wh, 0)
         match kind:
             case "stop_before_start":
@@ -179,6 +187,10 @@ class Backlog:
             stop_wh="?" if kind == "meter_unreadable" else start_wh + energy_wh,
             stop_actor=StopActor.STATION,
         )
+        if kind is None:
+            self.fine_wh[one.pk] = energy_wh
+        else:
+            self.reasons[one.pk] = kind
         if kind == "blocked_start":
             self.verdicts[one.pk] = "Invalid"
         if kind == "intercepted_start":
