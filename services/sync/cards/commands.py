@@ -1,6 +1,6 @@
 """Changing cards: in SteVe and here together, each change with its inverse."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any, Final, Literal
 from uuid import UUID
@@ -41,7 +41,6 @@ from shared.database.engine import Database, Write
 from shared.runtime.clock import Clock, NewId
 
 LOCAL: Final = ("display_name", "cardholder", "card_type", "active", "notes")
-_PARENT: Final = {"parent_id_tag": rules.TOLD["parent_id_tag"]}
 BlockKind = Literal["operator", "policy"]
 TYPES: Final[tuple[CardType, ...]] = ("ev_card", "keytag", "app", "meta")
 
@@ -173,9 +172,12 @@ class Cards:
         tag = await self._writer.read(row.id_tag)
         form = self._writer.form(tag, lambda one: one.model_copy(update={"max_active_transaction_count": 0}))
         now = self._clock()
-        # A limit that is remembered already is older and truer than the 0 that stands there now.
         limit = tag.max_active_transaction_count
-        remembered = limit if limit != 0 else row.remembered_limit
+        if limit == 0 and kind == "policy" and row.block_kind != "policy":
+            # Somebody did so in SteVe since the last look: it is theirs, and theirs to lift.
+            raise AlreadyBlocked(row.id_tag, row.blocked_by or "somebody", row.block_reason or "in SteVe itself")
+        # A limit that is known already is older and truer than the 0 that stands there now.
+        remembered = limit if limit != 0 else rules.limit_before(row, 0)
         intent = {
             "remembered_limit": remembered,
             "block_kind": kind,
@@ -184,7 +186,7 @@ class Cards:
             "blocked_at": now,
         }
         written = tag if limit == 0 else await self._intended(row, intent, lambda: self._writer.write(tag, form))
-        await self._mirror(tx, row, tag, written, cause, more=intent)
+        await self._mirror(tx, row, tag, written, cause, own={"max_active"}, more=intent)
         before = {"limit": limit, **_block(row)}
         change_id = await self._keep(tx, row.pk, "block", cause, before, {"limit": 0, **_plain(intent)}, now)
         blocked = CardBlocked(
@@ -201,7 +203,7 @@ class Cards:
         tag = await self._writer.read(row.id_tag)
         if tag.max_active_transaction_count != 0:
             raise NotBlocked(row.id_tag)
-        wanted = limit if limit is not None else row.remembered_limit
+        wanted = limit if limit is not None else rules.limit_before(row, 0)
         if wanted is None or wanted == 0:
             raise LimitUnknown(row.id_tag)
         if self._enforce and (reason := await policy.wanted(tx, row.id_tag, self._clock())) is not None:
@@ -209,7 +211,7 @@ class Cards:
         form = self._writer.form(tag, lambda one: one.model_copy(update={"max_active_transaction_count": wanted}))
         written = await self._writer.write(tag, form)
         now = self._clock()
-        await self._mirror(tx, row, tag, written, cause, more=dict.fromkeys(rules.BLOCK))
+        await self._mirror(tx, row, tag, written, cause, own={"max_active"}, more=dict.fromkeys(rules.BLOCK))
         before = {"limit": 0, **_block(row)}
         change_id = await self._keep(tx, row.pk, "unblock", cause, before, {"limit": wanted}, now)
         kind = row.block_kind or "operator"
@@ -229,7 +231,7 @@ class Cards:
         form = self._writer.form(tag, lambda one: one.model_copy(update={"parent_id_tag": name}))
         written = await self._writer.write(tag, form)
         now = self._clock()
-        await self._mirror(tx, row, tag, written, cause, sets_parent=True)
+        await self._mirror(tx, row, tag, written, cause, own={"parent_id_tag"}, more={})
         await store.set_parent(tx, row.pk, parent_id_tag, since=now)
         # What it replaced is what stood in SteVe, unless an earlier try had written this already.
         found = rules.mirrored(tag)["parent_id_tag"]
@@ -246,7 +248,7 @@ class Cards:
         form = self._writer.form(tag, lambda one: one.model_copy(update={"expiry_date": expiry}))
         written = await self._writer.write(tag, form)
         now = self._clock()
-        await self._mirror(tx, row, tag, written, cause)
+        await self._mirror(tx, row, tag, written, cause, own={"expiry"}, more={})
         before = _plain({"expiry": tag.expiry_date})
         after = _plain({"expiry": written.expiry_date})
         change_id = await self._keep(tx, row.pk, "expiry", cause, before, after, now)
@@ -308,41 +310,40 @@ class Cards:
         tag: Tag,
         cause: Cause,
         *,
-        more: Mapping[str, Any] | None = None,
-        sets_parent: bool = False,
+        own: Collection[str],
+        more: Mapping[str, Any],
     ) -> None:
-        """Note what SteVe has now, and whether the tag that was found there is still the one that was noted."""
+        """Note what SteVe has now, and whether the tag that was found there is still the one that was noted.
+
+        The columns `own` are what the command itself changed, and tells. All else was changed in SteVe itself: the next
+        look finds it noted, and would neither tell it nor follow it. The same where a look noted what came after the
+        tag was read: writing all of it put back what was before.
+        """
         # The mirror may have noted the same while SteVe was asked.
         noted = await store.locked(tx, row.id_tag)
         if noted is None:
             raise CardUnknown(row.id_tag)
         # What SteVe answered before it had all of this is older, whenever that comes.
         now = self._clock()
-        blocked = tag.max_active_transaction_count == 0
-        values = rules.mirrored(tag) | {
-            "mirrored_at": now,
-            "gone_at": None,
-            "blocked_since": (row.blocked_since or now) if blocked else None,
-        }
+        values = rules.mirrored(tag)
+        change = rules.change(
+            noted._asdict(), values, {column: name for column, name in rules.TOLD.items() if column not in own}
+        )
         if found.ocpp_tag_pk != noted.ocpp_tag_pk:
             await self._another_tag(tx, noted, rules.mirrored(found)["parent_id_tag"], cause)
-        elif not sets_parent:
-            await self._found_parent(tx, noted, rules.mirrored(tag), now, cause)
-        await store.update_card(tx, row.pk, {**values, **(more or {})})
-
-    async def _found_parent(self, tx: Write, noted: Any, found: Mapping[str, Any], now: datetime, cause: Cause) -> None:  # noqa: ANN401 - a row of card
-        """Note a parent that it was given in SteVe itself: the next look finds it noted, and would change nothing. The
-        same where a look noted one that came after the tag was read: writing all of it put back the one before.
-        """
-        change = rules.change(noted._asdict(), found, _PARENT)
-        if change or rules.is_ahead(noted.mirrored_at, now):
-            await store.set_parent(tx, noted.pk, found["parent_id_tag"], since=now)
-        if change:
+        elif "parent_id_tag" not in own and (
+            noted.parent_id_tag != values["parent_id_tag"] or rules.is_ahead(noted.mirrored_at, now)
+        ):
+            await store.set_parent(tx, noted.pk, values["parent_id_tag"], since=now)
+        values |= rules.of_block(noted, tag.max_active_transaction_count, now)
+        await store.update_card(tx, row.pk, {**values, "mirrored_at": now, "gone_at": None, **more})
+        back = noted.gone_at is not None and "gone_at" not in own
+        if change or back:
             event = CardChanged(
                 id_tag=noted.id_tag,
                 change_id=self._new_id(),
-                before=change.before,
-                after=change.after,
+                before=change.before | ({"in_steve": False} if back else {}),
+                after=change.after | ({"in_steve": True} if back else {}),
                 personal_fields=change.personal,
             )
             await self._outbox.add(tx, event, Cause(actor=BY_STEVE, correlation_id=cause.correlation_id))
@@ -353,7 +354,7 @@ class Cards:
         known = (await store.rows(tx, [key])).get(key)
         if known is not None:
             # It was there once and had been deleted in SteVe: its past stays with it, and whoever paid for it does not.
-            await self._mirror(tx, known, tag, tag, cause, more=local)
+            await self._mirror(tx, known, tag, tag, cause, own={*rules.TOLD, "gone_at"}, more=local)
             return int(known.pk)
         values = rules.mirrored(tag) | {
             "id_tag": key,

@@ -152,23 +152,13 @@ class Mirror:
         if not _is_news(row, asked_at, now) or _is_same(row, seen, now):
             return []
         before = row._asdict()
-        unblocked = rules.block_is_over(row, seen["max_active"], now)
         if row.ocpp_tag_pk != seen["ocpp_tag_pk"]:
             cause = Cause(actor=BY_STEVE, correlation_id=self._new_id())
             await self._another_tag(tx, row, seen["parent_id_tag"], cause)
         elif before["parent_id_tag"] != seen["parent_id_tag"] or rules.is_ahead(row.mirrored_at, now):
             await store.set_parent(tx, row.pk, seen["parent_id_tag"], since=asked_at)
         values = {**seen, "mirrored_at": asked_at, "gone_at": None}
-        if unblocked:
-            values |= dict.fromkeys(rules.BLOCK)
-        elif row.block_kind is None:
-            # Somebody blocked it in SteVe's own pages, or lifted that.
-            values["remembered_limit"] = rules.limit_before(row, seen["max_active"])
-        if seen["max_active"] == 0:
-            values["blocked_since"] = row.blocked_since or now
-        else:
-            values["blocked_since"] = None
-        await store.update_card(tx, row.pk, values)
+        await store.update_card(tx, row.pk, values | rules.of_block(row, seen["max_active"], now))
         change = rules.change(before, seen, rules.TOLD)
         events: list[Event] = []
         if row.gone_at is not None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from services.sync.cards.commands import Cards
-from services.sync.cards.problems import CardExpired, UpstreamSilent
+from services.sync.cards.problems import AlreadyBlocked, CardExpired, UpstreamSilent
 from services.sync.cards.wanted import all_wanted, wanted
 from shared.contracts.identity import Actor, Cause
 from shared.contracts.problem import Problem
@@ -37,6 +37,9 @@ class Policy:
                     # As the writer would, with SteVe unasked.
                     raise CardExpired(row.id_tag, row.expiry)
                 changed += await self._apply(row.id_tag)
+            except AlreadyBlocked:
+                # By somebody else since the last look, which is to note it.
+                continue
             except UpstreamSilent as silent:
                 raise silent.error from silent
             except Problem as problem:

@@ -53,11 +53,24 @@ def block_is_over(row: Any, max_active: int, now: datetime) -> bool:  # noqa: AN
 
 
 def limit_before(row: Any, max_active: int) -> int | None:  # noqa: ANN401 - a row of card
-    """The limit to go back to from a block that is not ours, now that SteVe has this limit."""
+    """The limit to go back to from a block, now that SteVe has this limit."""
     if max_active != 0:
         return None
-    remembered: int | None = row.remembered_limit if row.max_active == 0 else row.max_active
+    # Of a block of ours it was noted before that was written, of another one when that was found.
+    is_noted = row.max_active == 0 or row.block_kind is not None
+    remembered: int | None = row.remembered_limit if is_noted else row.max_active
     return remembered
+
+
+def of_block(row: Any, max_active: int, now: datetime) -> dict[str, Any]:  # noqa: ANN401 - a row of card
+    """What is to be noted of a card's block, now that SteVe is found with this limit."""
+    values: dict[str, Any] = {"blocked_since": (row.blocked_since or now) if max_active == 0 else None}
+    if block_is_over(row, max_active, now):
+        return values | dict.fromkeys(BLOCK)
+    if row.block_kind is None:
+        # Somebody blocked it in SteVe's own pages, or lifted that.
+        values["remembered_limit"] = limit_before(row, max_active)
+    return values
 
 
 @dataclass(frozen=True, slots=True)

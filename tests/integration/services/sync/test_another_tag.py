@@ -135,6 +135,10 @@ async def test_a_change_before_sync_looked_finds_that_it_is_another_tag(world: W
     world.clock.advance(minutes=10)
     await do(world, CHANGES[change])
     assert await settled(world, pk) == ("held", "card_unlinked")
+    # Once, as of any change in SteVe; its new parent where the command gives it none.
+    [told] = [one for one in await world.events("card.changed") if one.actorid == "steve"]
+    assert "ocpp_tag_pk" in told.data["after"]
+    assert ("parent_id_tag" in told.data["after"]) == (how == "parent" and change != "below another")
 
 
 @pytest.mark.parametrize("hours", [0, 2])
@@ -412,6 +416,20 @@ async def test_a_link_with_an_end_to_come_ends_with_its_tag(world: World) -> Non
     assert again.link is not None
     assert again.link.valid_to == end
     assert (await undo(world, again)).link is None
+
+
+async def test_a_tag_that_a_command_finds_back_in_steve_is_told(world: World) -> None:
+    """The next look finds it noted, and what was told last is that SteVe has it no longer."""
+    await linked(world)
+    tag = world.steve.state.tag("A")
+    assert tag is not None
+    delete(world)
+    await world.rooms.mirror.refresh()
+    world.steve.state.tags[tag.pk] = tag
+    await do(world, CHANGES["blocked"])
+    await world.rooms.mirror.refresh()
+    told = [one.data["after"] for one in await world.events("card.changed")]
+    assert told == [{"in_steve": False}, {"in_steve": True}]
 
 
 async def test_a_tag_that_is_gone_keeps_who_paid_for_it(world: World) -> None:

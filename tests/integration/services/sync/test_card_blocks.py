@@ -160,6 +160,56 @@ async def test_a_block_in_steves_own_pages_keeps_the_limit_there_was(card: World
         assert (row.remembered_limit, row.block_kind) == (wanted, None)
 
 
+@pytest.mark.parametrize("command", [SetExpiry(id_tag="A", expiry=None), BlockCard(id_tag="A", reason="lost")])
+async def test_a_command_that_finds_a_block_in_steves_own_pages_keeps_the_limit(
+    card: World, command: SetExpiry | BlockCard
+) -> None:
+    """Set there since the last look: the limit that was noted is remembered, and the block told, by the command's own
+    event where it is about that.
+    """
+    set_in_steve(card, 0)
+    await do(card, command)
+    await card.rooms.mirror.refresh()
+    told = [(one.actorid, one.data["after"]) for one in await card.events("card.changed")]
+    assert told.count(("steve", {"max_active_transaction_count": 0})) == isinstance(command, SetExpiry)
+    await do(card, UnblockCard(id_tag="A"))
+    assert limit(card) == 3
+
+
+async def test_an_unblocking_that_finds_a_block_in_steves_own_pages_restores_the_limit(card: World) -> None:
+    """No look has noted the block yet, and the limit before it is known all the same."""
+    set_in_steve(card, 0)
+    await do(card, UnblockCard(id_tag="A"))
+    assert limit(card) == 3
+
+
+async def test_a_block_that_a_command_finds_lifted_is_forgotten(card: World) -> None:
+    """Lifted in SteVe's own pages, and set there again: the second block is not the one for which the card was lost."""
+    await do(card, BlockCard(id_tag="A", reason="lost"))
+    set_in_steve(card, 2)
+    await do(card, SetExpiry(id_tag="A", expiry=None))
+    set_in_steve(card, 0)
+    await card.rooms.mirror.refresh()
+    row = await noted(card)
+    assert (row.block_kind, row.block_reason, row.remembered_limit) == (None, None, 2)
+
+
+async def test_the_policy_makes_no_block_of_somebodys_its_own(build_world: Build) -> None:
+    """Set in SteVe's own pages since the last look: the policy neither claims it nor lifts it once the card is linked,
+    and whoever lifts it gets the limit there was.
+    """
+    world = await build_world(card_policy="enforce")
+    world.steve.state.add_tag("A", limit=3)
+    await world.rooms.mirror.refresh()
+    set_in_steve(world, 0)
+    assert await world.rooms.policy.enforce() == 0
+    await world.link("A")
+    assert (await world.rooms.policy.enforce(), limit(world)) == (0, 0)
+    assert await world.events("card.blocked") == []
+    await do(world, UnblockCard(id_tag="A"))
+    assert limit(world) == 3
+
+
 @pytest.mark.parametrize("behind_s", [0, 5])
 async def test_an_answer_from_before_a_block_was_written_does_not_lift_it(
     card: World, monkeypatch: pytest.MonkeyPatch, behind_s: int
