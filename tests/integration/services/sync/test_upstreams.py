@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from contextlib import AsyncExitStack
 
 import pytest
@@ -144,6 +145,15 @@ async def test_a_lago_that_fails_is_lost_by_name_and_comes_back(
         ("upstream.recovered", "lago"),
     ]
     assert world.lago.api_key not in "".join(capsys.readouterr()) + str(await world.events())
+
+
+async def test_lago_is_asked_no_more_often_than_it_is_set(build_world: Build) -> None:
+    """However much there is to ask at once: two of twenty a second go, the others are spread out, and all are asked."""
+    world = await build_world(lago_requests_per_s=20)
+    before, begun = world.lago.requests.total, time.monotonic()
+    await asyncio.gather(*(world.rooms.lago.organization() for _ in range(12)))
+    assert time.monotonic() - begun > 0.45
+    assert world.lago.requests.total == before + 12
 
 
 async def test_a_wrong_address_is_no_answer_about_a_subscription(build_world: Build) -> None:
