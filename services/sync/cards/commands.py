@@ -42,6 +42,8 @@ from shared.runtime.clock import Clock, NewId
 
 LOCAL: Final = ("display_name", "cardholder", "card_type", "active", "notes")
 BlockKind = Literal["operator", "policy"]
+Check = Callable[[Tag], None]
+"""Raises where the tag that SteVe has now is not the one that is to be changed."""
 TYPES: Final[tuple[CardType, ...]] = ("ev_card", "keytag", "app", "meta")
 
 
@@ -168,8 +170,16 @@ class Cards:
         """Whether a block of the policy's would be lifted again by its next turn."""
         return self._enforce and await policy.wanted(tx, row.id_tag, self._clock()) is None
 
-    async def block(self, tx: Write, row: Any, kind: BlockKind, reason: str, cause: Cause) -> UUID:  # noqa: ANN401 - a row of card
-        tag = await self._writer.read(row.id_tag)
+    async def block(  # noqa: PLR0917 - a card, why and by whom
+        self,
+        tx: Write,
+        row: Any,  # noqa: ANN401 - a row of card
+        kind: BlockKind,
+        reason: str,
+        cause: Cause,
+        check: Check | None = None,
+    ) -> UUID:
+        tag = await self._read(row, check)
         form = self._writer.form(tag, lambda one: one.model_copy(update={"max_active_transaction_count": 0}))
         now = self._clock()
         limit = tag.max_active_transaction_count
@@ -220,13 +230,20 @@ class Cards:
         )
         return change_id
 
-    async def set_parent(self, tx: Write, row: Any, parent_id_tag: str | None, cause: Cause) -> UUID:  # noqa: ANN401 - a row of card
+    async def set_parent(
+        self,
+        tx: Write,
+        row: Any,  # noqa: ANN401 - a row of card
+        parent_id_tag: str | None,
+        cause: Cause,
+        check: Check | None = None,
+    ) -> UUID:
         if parent_id_tag is not None:
             chain, _ = rules.ancestors(parent_id_tag, await store.parents(tx))
             if row.id_tag in {parent_id_tag, *chain}:
                 raise ParentCycle(row.id_tag, parent_id_tag)
         parent = await self._parent_tag(parent_id_tag)
-        tag = await self._writer.read(row.id_tag)
+        tag = await self._read(row, check)
         name = parent.id_tag if parent is not None else None
         form = self._writer.form(tag, lambda one: one.model_copy(update={"parent_id_tag": name}))
         written = await self._writer.write(tag, form)
@@ -242,9 +259,16 @@ class Cards:
         await self._outbox.add(tx, changed, cause)
         return change_id
 
-    async def expire(self, tx: Write, row: Any, expiry: datetime | None, cause: Cause) -> UUID:  # noqa: ANN401 - a row of card
+    async def expire(
+        self,
+        tx: Write,
+        row: Any,  # noqa: ANN401 - a row of card
+        expiry: datetime | None,
+        cause: Cause,
+        check: Check | None = None,
+    ) -> UUID:
         self._check_expiry(expiry)
-        tag = await self._writer.read(row.id_tag)
+        tag = await self._read(row, check)
         form = self._writer.form(tag, lambda one: one.model_copy(update={"expiry_date": expiry}))
         written = await self._writer.write(tag, form)
         now = self._clock()
@@ -273,6 +297,12 @@ class Cards:
         return change_id
 
     # Inside
+
+    async def _read(self, row: Any, check: Check | None) -> Tag:  # noqa: ANN401 - a row of card
+        tag = await self._writer.read(row.id_tag)
+        if check is not None:
+            check(tag)
+        return tag
 
     async def _intended(self, row: Any, intent: Mapping[str, Any], write: Callable[[], Any]) -> Tag:  # noqa: ANN401 - a row of card
         """Write in SteVe what is noted beforehand: whatever dies in between, the limit there was is not lost."""

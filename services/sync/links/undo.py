@@ -1,4 +1,7 @@
-"""Undoing changes of cards and links: the inverse, or the reason why it is too late for it."""
+"""Undoing changes of cards and links: the inverse, or the reason why it is too late for it.
+
+Whether a change in SteVe is too late to undo, the tag tells that SteVe has now: what is noted may be as old as a look.
+"""
 
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -8,8 +11,10 @@ from uuid import UUID
 from services.sync.cards import store as cards
 from services.sync.cards.commands import BlockKind, Cards
 from services.sync.cards.problems import CannotUndo, ChangeUnknown
+from services.sync.cards.rules import mirrored
 from services.sync.links import store
 from services.sync.links.handlers import Links
+from services.sync.steve.models import Tag
 from shared.bus.effects import Effect
 from shared.contracts.identity import Cause
 from shared.contracts.requests.sync import CardView
@@ -64,24 +69,32 @@ class Undo:
         return await self._cards.unblock(tx, row, change.before["limit"], cause)
 
     async def _unblock(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
-        _unmoved(row.max_active == change.after["limit"], f"Its limit is {row.max_active} by now.")
+        def check(tag: Tag) -> None:
+            now = tag.max_active_transaction_count
+            _unmoved(now == change.after["limit"], f"Its limit is {now} by now.")
+
         reason = change.before["block_reason"] or "the unblocking was undone"
         kind: BlockKind = change.before["block_kind"] or "operator"
         if kind == "policy" and await self._cards.policy_lifts(tx, row):
             raise CannotUndo("The policy wants it blocked no longer. Block it yourself instead.")
-        return await self._cards.block(tx, row, kind, reason, cause)
+        return await self._cards.block(tx, row, kind, reason, cause, check)
 
     async def _parent(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
-        now = row.parent_id_tag
-        _unmoved(now == change.after["parent_id_tag"], f"Its parent is {now or 'no card'} by now.")
-        return await self._cards.set_parent(tx, row, change.before["parent_id_tag"], cause)
+        def check(tag: Tag) -> None:
+            now = mirrored(tag)["parent_id_tag"]
+            _unmoved(now == change.after["parent_id_tag"], f"Its parent is {now or 'no card'} by now.")
+
+        return await self._cards.set_parent(tx, row, change.before["parent_id_tag"], cause, check)
 
     async def _expiry(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
         before, after = _moment(change.before["expiry"]), _moment(change.after["expiry"])
-        _unmoved(row.expiry == after, f"Its expiry is {row.expiry or 'none'} by now.")
+
+        def check(tag: Tag) -> None:
+            _unmoved(tag.expiry_date == after, f"Its expiry is {tag.expiry_date or 'none'} by now.")
+
         if before is not None and before <= self._clock():
             raise CannotUndo(f"The expiry it had has passed ({before:%Y-%m-%d %H:%M} UTC); SteVe does not take it.")
-        return await self._cards.expire(tx, row, before, cause)
+        return await self._cards.expire(tx, row, before, cause, check)
 
     async def _local(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
         moved = [name for name, value in change.after.items() if getattr(row, name) != value]

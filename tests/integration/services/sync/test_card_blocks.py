@@ -398,6 +398,34 @@ async def test_undo_is_refused_when_the_parent_has_moved_on(card: World) -> None
     assert tag.parent_id_tag == "Q"
 
 
+@pytest.mark.parametrize("what", ["parent", "expiry", "limit", "block"])
+async def test_undo_is_refused_when_steve_has_moved_on_before_a_look(card: World, what: str) -> None:
+    """What somebody changed in SteVe's own pages a moment ago is not overwritten: SteVe itself is asked."""
+    for name in ("P", "Q"):
+        card.steve.state.add_tag(name)
+    await card.rooms.mirror.refresh()
+    tag = card.steve.state.tag("A")
+    assert tag is not None
+    later = card.clock() + timedelta(days=9)
+    if what == "parent":
+        changed = await do(card, ChangeParent(id_tag="A", parent_id_tag="P"))
+        tag.parent_id_tag = "Q"
+    elif what == "expiry":
+        changed = await do(card, SetExpiry(id_tag="A", expiry=later))
+        tag.expiry = later + timedelta(days=9)
+    else:
+        changed = await do(card, BlockCard(id_tag="A", reason="lost"))
+        if what == "limit":
+            changed = await do(card, UnblockCard(id_tag="A"))
+        tag.limit = 2
+    there = (tag.parent_id_tag, tag.expiry, tag.limit)
+    with pytest.raises(
+        problems.NotBlocked if what == "block" else problems.CannotUndo, match=r"by now|nothing to lift"
+    ):
+        await undo(card, changed)
+    assert (tag.parent_id_tag, tag.expiry, tag.limit) == there
+
+
 async def test_undo_is_refused_when_a_local_field_has_moved_on(card: World) -> None:
     """A name that was changed again stays as it is, and the refusal says which field it is about."""
     first = await do(card, ChangeCard(id_tag="A", changes={"display_name": "one", "notes": "n"}))
