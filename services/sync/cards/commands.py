@@ -92,7 +92,7 @@ class Cards:
             "cardholder": request.cardholder,
             "card_type": request.card_type,
         }
-        pk = await self._insert(tx, key, tag, local, cause, now)
+        pk, is_told = await self._insert(tx, key, tag, local, cause, now)
         change_id = await self._keep(tx, pk, "create", cause, {}, {"id_tag": key}, now)
         discovered = CardDiscovered(
             id_tag=key,
@@ -109,7 +109,7 @@ class Cards:
             after={"card_type": request.card_type},
             personal_fields=personal,
         )
-        return await self._done(tx, key, [discovered, changed], cause)
+        return await self._done(tx, key, [changed] if is_told else [discovered, changed], cause)
 
     async def change_card(self, tx: Write, request: ChangeCard, cause: Cause) -> CardView:
         """Change what only this house knows.
@@ -380,12 +380,15 @@ class Cards:
 
     async def _insert(  # noqa: PLR0917 - a card, by whom and when
         self, tx: Write, key: str, tag: Tag, local: Mapping[str, Any], cause: Cause, now: datetime
-    ) -> int:
+    ) -> tuple[int, bool]:
+        """Note a card that was created; also returns whether a look was faster, and told that SteVe has it."""
+        # A look that has seen it may not have committed it yet; nor may one begin before this is.
+        await store.lock_mirror(tx)
         known = (await store.rows(tx, [key])).get(key)
         if known is not None:
             # It was there once and had been deleted in SteVe: its past stays with it, and whoever paid for it does not.
             await self._mirror(tx, known, tag, tag, cause, own={*rules.TOLD, "gone_at"}, more=local)
-            return int(known.pk)
+            return int(known.pk), known.ocpp_tag_pk == tag.ocpp_tag_pk
         values = rules.mirrored(tag) | {
             "id_tag": key,
             "card_id": self._new_id(),
@@ -396,7 +399,7 @@ class Cards:
         }
         pk = (await store.insert_cards(tx, [values]))[key]
         await store.set_parent(tx, pk, values["parent_id_tag"], since=store.BEGINNING)
-        return pk
+        return pk, False
 
     async def _keep(  # noqa: PLR0917 - a row's columns
         self,

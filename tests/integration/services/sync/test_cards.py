@@ -1,5 +1,6 @@
 """Changing cards and links: nothing is lost in SteVe, and everything can be undone or says why not."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
@@ -10,6 +11,7 @@ import pytest
 
 from services.sync.cards import problems, store
 from services.sync.links.problems import AlreadyLinked, LagoSilent, NoActiveSubscription, OtherCustomer
+from services.sync.steve.models import Tag
 from shared.contracts.problem import Problem
 from shared.contracts.request import Request
 from shared.contracts.requests.sync import CardView, GetCard, LinkCard
@@ -26,7 +28,7 @@ from shared.contracts.requests.sync_cards import (
     UndoChange,
     UnlinkCard,
 )
-from tests.integration.services.sync.conftest import ADA, Build, World, ago, effect
+from tests.integration.services.sync.conftest import ADA, Build, World, ago, effect, eventually
 
 
 async def do(world: World, request: Request[Any]) -> CardView:
@@ -184,6 +186,42 @@ async def test_a_card_is_created_once(world: World) -> None:
     with pytest.raises(problems.ParentUnknown):
         await do(world, CreateCard(id_tag="NEW-2", parent_id_tag="NOBODY"))
     await world.rooms.mirror.refresh()
+    assert len(await world.events("card.discovered")) == 1
+
+
+@pytest.mark.parametrize("first", ["look", "command"])
+async def test_a_card_that_a_look_sees_while_it_is_created_is_both(
+    world: World, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """Neither sees what the other has not committed yet: whoever comes second waits, and finds the card there."""
+    looks = list[asyncio.Task[None]]()
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    async def the_other_waits() -> bool:
+        return bool(await world.rows(waiting))
+
+    async def look(tag: Tag, noted: asyncio.Event) -> None:
+        async with world.service.database.write() as tx:
+            await world.rooms.mirror.apply(tx, [tag], asked_at=world.clock(), whole=False)
+            noted.set()
+            if first == "look":
+                await eventually(the_other_waits)
+
+    place: tuple[Any, str] = (world.rooms.cards._writer, "create") if first == "look" else (store, "keep_change")
+    real = getattr(*place)
+
+    async def meanwhile(*given: Any, **named: Any) -> Any:  # noqa: ANN401
+        done, noted = await real(*given, **named), asyncio.Event()
+        tag = done or await world.rooms.steve.find_tag("NEW")
+        assert tag is not None
+        looks.append(asyncio.create_task(look(tag, noted)))
+        await (noted.wait() if first == "look" else eventually(the_other_waits))
+        return done
+
+    monkeypatch.setattr(*place, meanwhile)
+    view = await do(world, CreateCard(id_tag="NEW", cardholder="Ada"))
+    await asyncio.gather(*looks)
+    assert view.cardholder == "Ada"
     assert len(await world.events("card.discovered")) == 1
 
 
