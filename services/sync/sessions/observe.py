@@ -1,6 +1,6 @@
 """What SteVe recorded becomes sessions: new ones, stopped ones, and stops that changed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
@@ -28,17 +28,28 @@ STEVE: Final = Actor(kind="upstream", id="steve")
 STOP: Final = ("stopped_at", "stop_wh", "stop_reason", "stop_actor")
 # What may be corrected in SteVe; all else about a transaction stays as it was.
 RECORDED: Final = ("start_wh", *STOP)
-_CHANGED: Final = (*RECORDED, "changed_at", "billing", "settle_at", "accepted_anomalies")
+_CHANGED: Final = (*RECORDED, "observation", "changed_at", "billing", "settle_at", "accepted_anomalies")
 # What was let pass that other readings do not touch: it is about the card, and about when it is billed.
 STILL_PASSES: Final = frozenset({"late", "card_inactive"})
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What SteVe answered; `after` is the last observation that had begun when it was asked."""
+
+    transactions: Sequence[Transaction]
+    after: int
+
+
 @dataclass(slots=True)
 class Observed:
-    """What one reading brought."""
+    """What one reading brought. `doubtful` are sessions of which it is not known whether it was news: the answer says
+    something else than one that was written down since SteVe was asked.
+    """
 
     new: list[int] = field(default_factory=list)
     changed: list[int] = field(default_factory=list)
+    doubtful: list[int] = field(default_factory=list)
     seen: int = 0
 
     def news(self) -> list[int]:
@@ -62,17 +73,24 @@ class Observer:
         self._database, self._outbox, self._mirror, self._settle = database, outbox, mirror, settle
         self._steve_id, self._clock = steve_id, clock
 
-    async def observe(self, transactions: Sequence[Transaction], *, asked: Sequence[int] = ()) -> Observed:
-        """Write down what SteVe answered.
+    async def ask(self, question: Callable[[], Awaitable[Sequence[Transaction]]]) -> Answer:
+        """Put a question to SteVe whose answer is to be observed."""
+        async with self._database.read() as tx:
+            after = await store.last_observation(tx)
+        return Answer(await question(), after)
+
+    async def observe(self, answer: Answer, *, asked: Sequence[int] = ()) -> Observed:
+        """Write down what SteVe answered, unless that may be older than what was written down since it was asked.
 
         :param asked: ids past the cursor that were asked for: what is missing among them below the highest one found
             is a gap, to be asked for again.
         :raises AnotherSteveError: nothing was written.
         """
+        transactions = answer.transactions
         await self._fetch_missing_cards(transactions)
         async with self._database.write() as tx:
-            await store.lock_observation(tx, self._steve_id)
-            observed = await self._write(tx, transactions)
+            number = await store.begin_observation(tx, self._steve_id)
+            observed = await self._write(tx, answer, number)
             if asked and transactions:
                 await self._move_cursor(tx, transactions, asked)
             if observed.news():
@@ -95,8 +113,8 @@ class Observer:
                     compare(self._steve_id, known[one.pk], one)
             await self._mirror.fetch(sorted(missing))
 
-    async def _write(self, tx: Write, transactions: Sequence[Transaction]) -> Observed:
-        now = self._clock()
+    async def _write(self, tx: Write, answer: Answer, number: int) -> Observed:
+        now, transactions = self._clock(), answer.transactions
         known = await store.by_pk(tx, self._steve_id, [one.pk for one in transactions])
         new = [one for one in transactions if one.pk not in known]
         observed = Observed(new=[one.pk for one in new], seen=len(transactions))
@@ -104,14 +122,18 @@ class Observer:
         owners = await self._owners(tx, new)
         mirrored = await cards.rows(tx, sorted({one.id_tag for one in new})) if new else {}
         await store.insert_sessions(
-            tx, [self._row(one, owners.get(one.pk), mirrored.get(one.id_tag), now) for one in new]
+            tx, [self._row(one, owners.get(one.pk), mirrored.get(one.id_tag), number, now) for one in new]
         )
         events += [self._told(one) for one in new]
         updates = []
         for one in transactions:
             if one.pk in known:
                 compare(self._steve_id, known[one.pk], one)
-        changed = [one for one in transactions if one.pk in known and _differs(known[one.pk], one)]
+        other = [one for one in transactions if one.pk in known and _differs(known[one.pk], one)]
+        # A number that is still to come was drawn in another database.
+        written_since = {one.pk for one in other if answer.after < known[one.pk].observation < number}
+        observed.doubtful += sorted(written_since)
+        changed = [one for one in other if one.pk not in written_since]
         # Who settles, delivers or releases them meanwhile comes before or after.
         rows = await store.lock_by_pk(tx, self._steve_id, [one.pk for one in changed])
         for one in changed:
@@ -123,6 +145,7 @@ class Observer:
             ignored = row.billing == "ignored" and _used_wh(recorded) == row.ignored_wh
             billing = row.billing if row.billing == "held" or ignored else unbilled(stopped=one.stopped)
             values = {
+                "observation": number,
                 "changed_at": now,
                 "billing": billing,
                 "settle_at": None if ignored else now,
@@ -143,7 +166,14 @@ class Observer:
     def _key(self, pk: int) -> dict[str, Any]:
         return {"steve_id": self._steve_id, "transaction_pk": pk}
 
-    def _row(self, one: Transaction, owner: Owner | None, card: Any, now: datetime) -> dict[str, Any]:  # noqa: ANN401 - a row of card, or None
+    def _row(
+        self,
+        one: Transaction,
+        owner: Owner | None,
+        card: Any,  # noqa: ANN401 - a row of card, or None
+        number: int,
+        now: datetime,
+    ) -> dict[str, Any]:
         return {
             "steve_id": self._steve_id,
             "transaction_pk": one.pk,
@@ -155,6 +185,7 @@ class Observer:
             **_recorded(one),
             "first_seen_at": now,
             "changed_at": now,
+            "observation": number,
             "owner_customer": owner.external_customer_id if owner else None,
             "owner_subscription": owner.external_subscription_id if owner else None,
             "owner_id_tag": owner.id_tag if owner else None,

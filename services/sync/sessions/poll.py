@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Final
 
 from services.sync.sessions import store
 from services.sync.sessions.identity import AnotherSteveError, Identity
-from services.sync.sessions.observe import Observed, Observer
+from services.sync.sessions.observe import Answer, Observed, Observer
 from services.sync.steve.client import MOST_PKS, SteveClient
 from services.sync.steve.models import HIGHEST_PK
 from services.sync.upstreams.errors import UpstreamError, not_read
@@ -93,9 +94,13 @@ class Poller:
     async def look_at_open(self, progress: Progress) -> None:
         """Ask again about what may still change. Errors as in `poll`."""
         with self._reading():
-            wanted = frozenset(self._wanted)
-            await self.reread([*wanted, *(pk for pk in await self._watched() if pk not in wanted)], progress)
-            self._wanted -= wanted
+            wanted, self._wanted = self._wanted, set()
+            try:
+                await self.reread([*wanted, *(pk for pk in await self._watched() if pk not in wanted)], progress)
+            except BaseException:
+                # Nobody knows which of them were asked about.
+                self._wanted |= wanted
+                raise
 
     async def sweep(self, progress: Progress, *, until: Callable[[], bool]) -> bool:
         """Read every id there ever was, page by page, going on where the last sweep broke off, until `until()` says so;
@@ -112,11 +117,11 @@ class Poller:
             first = row.sweep_pk + 1
             while first <= highest:
                 last = min(first + self._page_size - 1, highest)
-                found = await self._steve.transactions(range(first, last + 1))
+                answer = await self._ask(range(first, last + 1))
                 observed = Observed()
-                if found:
-                    past = [one.pk for one in found if one.pk > row.cursor]
-                    observed = await self._observer.observe(found, asked=past)
+                if answer.transactions:
+                    past = [one.pk for one in answer.transactions if one.pk > row.cursor]
+                    observed = await self._observe(answer, asked=past)
                 async with self._database.write() as tx:
                     await store.set_cursor(tx, self._steve_id, sweep_pk=last)
                 await progress(observed.news(), observed.seen, highest - last)
@@ -147,10 +152,18 @@ class Poller:
         """Ask SteVe again about these transactions."""
         left = len(pks)
         for some in batched_lists(pks, self._page_size):
-            observed = await self._observer.observe(await self._steve.transactions(some))
+            observed = await self._observe(await self._ask(some))
             left -= len(some)
             if progress is not None:
                 await progress(observed.news(), observed.seen, left)
+
+    async def _ask(self, pks: Sequence[int]) -> Answer:
+        return await self._observer.ask(partial(self._steve.transactions, pks))
+
+    async def _observe(self, answer: Answer, *, asked: Sequence[int] = ()) -> Observed:
+        observed = await self._observer.observe(answer, asked=asked)
+        self._wanted.update(observed.doubtful)
+        return observed
 
     async def _look_between(self, progress: Progress) -> None:
         """Where there is much to read up to what is new, a session that begins or ends now does not wait for it. The
@@ -164,7 +177,7 @@ class Poller:
             # How far the reading has come, others say.
             await progress(pks, 0, None)
 
-        observed = await self._observer.observe(await self._steve.active_transactions())
+        observed = await self._observe(await self._observer.ask(self._steve.active_transactions))
         await news(observed.news(), 0, None)
         await self.look_at_open(news)
         self._looked_at = time()
@@ -187,16 +200,16 @@ class Poller:
         # The cursor's own transaction comes along: it must still be the one it was.
         checked = [cursor] if cursor else []
         asked = list(range(cursor + 1, cursor + 1 + self._ahead))
-        found = await self._steve.transactions([*checked, *asked])
-        fresh = [one for one in found if one.pk > cursor]
-        if len(fresh) < len(found):
-            observed = await self._observer.observe(found, asked=asked)
+        answer = await self._ask([*checked, *asked])
+        fresh = [one for one in answer.transactions if one.pk > cursor]
+        if len(fresh) < len(answer.transactions):
+            observed = await self._observe(answer, asked=asked)
             self._identity.confirmed()
         else:
             # Its own transaction is gone: deleted with its tag (facts 6), or this is another database.
             if cursor:
                 await self._identity.check_newest_gone(newer=bool(fresh))
-            observed = await self._observer.observe(found, asked=asked) if found else Observed()
+            observed = await self._observe(answer, asked=asked) if fresh else Observed()
         observed.seen = len(fresh)
         if gaps:
             await self._fill(gaps)
@@ -204,12 +217,12 @@ class Poller:
         return observed, bool(fresh) and fresh[-1].pk > cursor + self._page_size // 2
 
     async def _fill(self, gaps: Sequence[int]) -> None:
-        found = await self._steve.transactions(gaps)
-        if found:
-            await self._observer.observe(found)
+        answer = await self._ask(gaps)
+        if answer.transactions:
+            await self._observe(answer)
         async with self._database.write() as tx:
-            older = self._clock() - GAP_KEPT
-            await store.close_gaps(tx, self._steve_id, [one.pk for one in found], older_than=older)
+            older, found = self._clock() - GAP_KEPT, [one.pk for one in answer.transactions]
+            await store.close_gaps(tx, self._steve_id, found, older_than=older)
 
     async def _watched(self) -> list[int]:
         now = self._clock()
@@ -243,18 +256,18 @@ class Poller:
         years, was deleted.
         """
         pages = batched_lists(range(after + 1, to + 1), self._page_size)
-        coming = asyncio.ensure_future(self._steve.transactions(pages[0])) if pages else None
+        coming = asyncio.ensure_future(self._ask(pages[0])) if pages else None
         missing: list[int] = []
         try:
             for number, page in enumerate(pages, start=1):
                 assert coming is not None  # noqa: S101 - there are pages
-                found = await coming
+                answer = await coming
                 more = number < len(pages)
-                coming = asyncio.ensure_future(self._steve.transactions(pages[number])) if more else None
+                coming = asyncio.ensure_future(self._ask(pages[number])) if more else None
                 missing += [pk for pk in page if pk > to - self._page_size]
-                if found:
-                    last = found[-1].pk
-                    observed = await self._observer.observe(found, asked=[*(one.pk for one in found), *missing])
+                if found := [one.pk for one in answer.transactions]:
+                    last = found[-1]
+                    observed = await self._observe(answer, asked=[*found, *missing])
                     missing = [pk for pk in missing if pk > last]
                     await progress(observed.news(), observed.seen, max(to - after - number * self._page_size, 0))
                 await self._look_between(progress)

@@ -6,12 +6,12 @@ from functools import cache
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.dialects.postgresql import REGCLASS, insert
 
 from services.sync import bulk
 from services.sync.ledger.tables import entry
 from services.sync.metadata import SCHEMA
-from services.sync.sessions.tables import LONG, cursor, gap, lasts_long, session, start_verdict
+from services.sync.sessions.tables import LONG, cursor, gap, lasts_long, observations, session, start_verdict
 from shared.contracts.identity import session_id
 from shared.contracts.requests.sync import Billing, SearchSessions, SessionView
 from shared.database.engine import Read, Write
@@ -26,11 +26,21 @@ _BY_PK: Final = sa.select(session).where(bulk.among(session))
 LONGEST: Final = timedelta(days=7)
 
 
-async def lock_observation(tx: Write, steve_id: str) -> None:
-    """One observer at a time, over all replicas: cursor, sessions and their events move together."""
-    await tx.execute(
-        sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"{SCHEMA}.sessions.{steve_id}"}
+async def begin_observation(tx: Write, steve_id: str) -> int:
+    """One observer at a time, over all replicas: cursor, sessions and their events move together.
+
+    Returns the observation's number, which is higher than those before.
+    """
+    statement = sa.select(
+        sa.func.pg_advisory_xact_lock(sa.func.hashtext(f"{SCHEMA}.sessions.{steve_id}")), observations.next_value()
     )
+    return int((await tx.execute(statement)).one()[1])
+
+
+async def last_observation(tx: Read) -> int:
+    """The number of the last one that began, committed or not: SteVe had answered it by then."""
+    last = sa.func.pg_sequence_last_value(sa.cast(f"{SCHEMA}.{observations.name}", REGCLASS))
+    return int((await tx.execute(sa.select(sa.func.coalesce(last, 0)))).scalar_one())
 
 
 async def cursor_row(tx: Read, steve_id: str) -> sa.Row[Any] | None:

@@ -31,6 +31,8 @@ session = sa.Table(
     sa.Column("stop_actor", sa.Text),
     sa.Column("first_seen_at", sa.DateTime(timezone=True), nullable=False),
     sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+    # The number of the observation that wrote what SteVe recorded of it.
+    sa.Column("observation", sa.BigInteger, nullable=False, server_default="0"),
     # The owner, resolved once (links/rules.py) and never moved. owner_id_tag is the card that carried the link.
     sa.Column("owner_customer", sa.Text),
     sa.Column("owner_subscription", sa.Text),
@@ -83,6 +85,9 @@ session = sa.Table(
         postgresql_where=sa.text("stopped_at IS NULL OR stop_actor = 'manual'"),
     ),
 )
+
+# The numbers of observations, each drawn after SteVe answered (docs/decisions/0028).
+observations = sa.Sequence("session_observation", metadata=metadata, schema=metadata.schema)
 
 cursor = sa.Table(
     "session_cursor",
