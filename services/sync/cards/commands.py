@@ -10,6 +10,7 @@ from services.sync.cards import wanted as policy
 from services.sync.cards.mirror import BY_STEVE, AnotherTag
 from services.sync.cards.problems import (
     AlreadyBlocked,
+    AlreadySo,
     BlockedByPolicy,
     CardUnknown,
     ExpiryPast,
@@ -20,7 +21,7 @@ from services.sync.cards.problems import (
     ParentUnknown,
     WriteConflict,
 )
-from services.sync.cards.writing import TagWriter
+from services.sync.cards.writing import TagWriter, differing
 from services.sync.steve.models import Tag, TagForm
 from shared.bus.effects import Effect
 from shared.bus.outbox import Outbox
@@ -124,8 +125,6 @@ class Cards:
     async def block_card(self, tx: Write, request: BlockCard, cause: Cause, effect: Effect) -> CardView:
         """:raises CardUnknown, AlreadyBlocked, CardExpired, WriteConflict, OutcomeUnknown, UpstreamSilent:"""
         row = await self.take(tx, request.id_tag)
-        if row.block_kind == "operator" and row.max_active == 0:
-            raise AlreadyBlocked(request.id_tag, row.blocked_by, row.block_reason)
         await effect.begin()
         await self.block(tx, row, "operator", request.reason, cause)
         return await self._done(tx, request.id_tag, [], cause)
@@ -140,14 +139,14 @@ class Cards:
         return await self._done(tx, request.id_tag, [], cause)
 
     async def change_parent(self, tx: Write, request: ChangeParent, cause: Cause, effect: Effect) -> CardView:
-        """:raises CardUnknown, ParentUnknown, ParentCycle, and as block_card:"""
+        """:raises CardUnknown, ParentUnknown, ParentCycle, AlreadySo, and as block_card:"""
         row = await self.take(tx, request.id_tag)
         await effect.begin()
         await self.set_parent(tx, row, request.parent_id_tag, cause)
         return await self._done(tx, request.id_tag, [], cause)
 
     async def set_expiry(self, tx: Write, request: SetExpiry, cause: Cause, effect: Effect) -> CardView:
-        """:raises CardUnknown, ExpiryPast, and as block_card:"""
+        """:raises CardUnknown, ExpiryPast, AlreadySo, and as block_card:"""
         row = await self.take(tx, request.id_tag)
         await effect.begin()
         await self.expire(tx, row, request.expiry, cause)
@@ -180,12 +179,11 @@ class Cards:
         check: Check | None = None,
     ) -> UUID:
         tag = await self._read(row, check)
+        limit = tag.max_active_transaction_count
+        if limit == 0 and rules.is_taken(row, kind):
+            raise AlreadyBlocked(row.id_tag, row.blocked_by or "somebody", row.block_reason or "in SteVe itself")
         form = self._writer.form(tag, lambda one: one.model_copy(update={"max_active_transaction_count": 0}))
         now = self._clock()
-        limit = tag.max_active_transaction_count
-        if limit == 0 and kind == "policy" and row.block_kind != "policy":
-            # Somebody did so in SteVe since the last look: it is theirs, and theirs to lift.
-            raise AlreadyBlocked(row.id_tag, row.blocked_by or "somebody", row.block_reason or "in SteVe itself")
         # A limit that is known already is older and truer than the 0 that stands there now.
         remembered = limit if limit != 0 else rules.limit_before(row, 0)
         intent = {
@@ -246,13 +244,15 @@ class Cards:
         tag = await self._read(row, check)
         name = parent.id_tag if parent is not None else None
         form = self._writer.form(tag, lambda one: one.model_copy(update={"parent_id_tag": name}))
+        found = rules.mirrored(tag)["parent_id_tag"]
+        # What it replaces is what stands in SteVe, unless an earlier try has written this already.
+        was = found if found != parent_id_tag else row.parent_id_tag
+        if was == parent_id_tag:
+            raise AlreadySo(row.id_tag, "parent")
         written = await self._writer.write(tag, form)
         now = self._clock()
         await self._mirror(tx, row, tag, written, cause, own={"parent_id_tag"}, more={})
         await store.set_parent(tx, row.pk, parent_id_tag, since=now)
-        # What it replaced is what stood in SteVe, unless an earlier try had written this already.
-        found = rules.mirrored(tag)["parent_id_tag"]
-        was = found if found != parent_id_tag else row.parent_id_tag
         before, after = {"parent_id_tag": was}, {"parent_id_tag": parent_id_tag}
         change_id = await self._keep(tx, row.pk, "parent", cause, before, after, now)
         changed = CardParentChanged(id_tag=row.id_tag, change_id=change_id, before=was, after=parent_id_tag)
@@ -270,10 +270,14 @@ class Cards:
         self._check_expiry(expiry)
         tag = await self._read(row, check)
         form = self._writer.form(tag, lambda one: one.model_copy(update={"expiry_date": expiry}))
+        is_written = not differing(form, tag)
+        if is_written and row.expiry == tag.expiry_date:
+            raise AlreadySo(row.id_tag, "expiry")
         written = await self._writer.write(tag, form)
         now = self._clock()
         await self._mirror(tx, row, tag, written, cause, own={"expiry"}, more={})
-        before = _plain({"expiry": tag.expiry_date})
+        # As with a parent.
+        before = _plain({"expiry": row.expiry if is_written else tag.expiry_date})
         after = _plain({"expiry": written.expiry_date})
         change_id = await self._keep(tx, row.pk, "expiry", cause, before, after, now)
         await self._outbox.add(

@@ -70,6 +70,13 @@ class BlockedByPolicy(Conflict):
         )
 
 
+class AlreadySo(Conflict):
+    code, title = "already_so", "There is nothing to change"
+
+    def __init__(self, id_tag: str, what: str) -> None:
+        super().__init__(f"Card {id_tag} has this {what} already, in SteVe and here.")
+
+
 class LimitUnknown(Invalid):
     code, title = "limit_unknown", "No limit is remembered for this card"
 

@@ -62,6 +62,16 @@ def limit_before(row: Any, max_active: int) -> int | None:  # noqa: ANN401 - a r
     return remembered
 
 
+def is_taken(row: Any, kind: str) -> bool:  # noqa: ANN401 - a row of card
+    """Whether a card that SteVe is found to block is not to be blocked by this kind.
+
+    What is not the policy's own block is somebody's, and theirs to lift; an operator's block goes over all but another.
+    """
+    if kind == "policy":
+        return bool(row.block_kind != "policy")
+    return bool(row.block_kind == "operator" and row.max_active == 0)
+
+
 def of_block(row: Any, max_active: int, now: datetime) -> dict[str, Any]:  # noqa: ANN401 - a row of card
     """What is to be noted of a card's block, now that SteVe is found with this limit."""
     values: dict[str, Any] = {"blocked_since": (row.blocked_since or now) if max_active == 0 else None}

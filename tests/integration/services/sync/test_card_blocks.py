@@ -19,11 +19,12 @@ from shared.contracts.requests.sync_cards import (
     UndoChange,
     UnlinkCard,
 )
-from shared.runtime.clock import uuid7
+from shared.runtime.clock import utc_now, uuid7
 from tests.integration.services.sync.conftest import Build, World, ago
 from tests.integration.services.sync.test_cards import do, undo
 
 TAG = "/steve/api/v1/ocppTags"
+SOME_DAY = utc_now() + timedelta(days=30)
 
 
 def limit(world: World, id_tag: str = "A") -> int:
@@ -160,7 +161,7 @@ async def test_a_block_in_steves_own_pages_keeps_the_limit_there_was(card: World
         assert (row.remembered_limit, row.block_kind) == (wanted, None)
 
 
-@pytest.mark.parametrize("command", [SetExpiry(id_tag="A", expiry=None), BlockCard(id_tag="A", reason="lost")])
+@pytest.mark.parametrize("command", [SetExpiry(id_tag="A", expiry=SOME_DAY), BlockCard(id_tag="A", reason="lost")])
 async def test_a_command_that_finds_a_block_in_steves_own_pages_keeps_the_limit(
     card: World, command: SetExpiry | BlockCard
 ) -> None:
@@ -187,7 +188,7 @@ async def test_a_block_that_a_command_finds_lifted_is_forgotten(card: World) -> 
     """Lifted in SteVe's own pages, and set there again: the second block is not the one for which the card was lost."""
     await do(card, BlockCard(id_tag="A", reason="lost"))
     set_in_steve(card, 2)
-    await do(card, SetExpiry(id_tag="A", expiry=None))
+    await do(card, SetExpiry(id_tag="A", expiry=SOME_DAY))
     set_in_steve(card, 0)
     await card.rooms.mirror.refresh()
     row = await noted(card)
@@ -396,6 +397,42 @@ async def test_undo_is_refused_when_the_parent_has_moved_on(card: World) -> None
     with pytest.raises(problems.CannotUndo, match="parent is Q by now"):
         await undo(card, changed)
     assert tag.parent_id_tag == "Q"
+
+
+@pytest.mark.parametrize("looked", [False, True])
+@pytest.mark.parametrize("what", ["parent", "expiry"])
+async def test_a_change_whose_outcome_was_unknown_is_not_stored_as_none(
+    card: World, what: str, *, looked: bool
+) -> None:
+    """It was done, and nobody knew. Tried again before a look, it can be undone; after one, which has told it as
+    SteVe's, there is nothing to change, which is said: undoing that would change nothing.
+    """
+    card.steve.state.add_tag("P")
+    await card.rooms.mirror.refresh()
+    later = card.clock() + timedelta(days=9)
+    request = ChangeParent(id_tag="A", parent_id_tag="P") if what == "parent" else SetExpiry(id_tag="A", expiry=later)
+    tag = card.steve.state.tag("A")
+    assert tag is not None
+    tag.parent_id_tag, tag.expiry = ("P", None) if what == "parent" else (None, later)
+    if looked:
+        card.clock.advance(seconds=1)
+        await card.rooms.mirror.refresh()
+        with pytest.raises(problems.AlreadySo, match=f"{what} already"):
+            await do(card, request)
+        assert await card.rows("SELECT 1 FROM sync.card_change") == []
+        return
+    await undo(card, await do(card, request))
+    assert (tag.parent_id_tag, tag.expiry) == (None, None)
+
+
+async def test_a_card_that_steve_opened_a_moment_ago_is_blocked_again(card: World) -> None:
+    """Whether it is blocked already, SteVe tells: the block that is noted may have been lifted there since the look."""
+    await do(card, BlockCard(id_tag="A", reason="unpaid"))
+    set_in_steve(card, 2)
+    view = await do(card, BlockCard(id_tag="A", reason="stolen"))
+    assert (limit(card), view.block_reason, view.remembered_limit) == (0, "stolen", 2)
+    with pytest.raises(problems.AlreadyBlocked, match="stolen"):
+        await do(card, BlockCard(id_tag="A", reason="again"))
 
 
 @pytest.mark.parametrize("what", ["parent", "expiry", "limit", "block"])
