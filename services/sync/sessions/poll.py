@@ -115,13 +115,16 @@ class Poller:
                 self._sweep_to = await self._steve.highest_pk()
             highest = max(row.cursor, self._sweep_to)
             first = row.sweep_pk + 1
+            # Up to here gaps are noted, or none are to be: past the cursor as in `_walk`, also those of the slice before.
+            noted = max(row.cursor, highest - self._page_size)
             while first <= highest:
                 last = min(first + self._page_size - 1, highest)
                 answer = await self._ask(range(first, last + 1))
                 observed = Observed()
-                if answer.transactions:
-                    past = [one.pk for one in answer.transactions if one.pk > row.cursor]
-                    observed = await self._observe(answer, asked=past)
+                if found := [one.pk for one in answer.transactions]:
+                    past = [pk for pk in found if pk > row.cursor]
+                    observed = await self._observe(answer, asked=[*past, *range(noted + 1, last + 1)])
+                    noted = max(noted, found[-1])
                 async with self._database.write() as tx:
                     await store.set_cursor(tx, self._steve_id, sweep_pk=last)
                 await progress(observed.news(), observed.seen, highest - last)

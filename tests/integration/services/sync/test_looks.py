@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from services.sync.runs import runner
+from services.sync.sessions import poll
 from services.sync.steve.client import MOST_PKS
 from shared.contracts.requests.sync_work import ListRuns, StartRun
-from tests.integration.services.sync.conftest import ADA, Build, World, eventually
+from tests.integration.services.sync.conftest import ADA, Build, World, ago, eventually
 
 TRANSACTIONS = "/steve/api/v1/transactions"
 
@@ -151,3 +152,25 @@ async def test_a_sweep_by_hand_is_one_run_and_makes_way_too(
     page = await world.rooms.runs.list_runs(ListRuns(), ADA)
     assert [(one.state, one.segments) for one in page.runs if one.trigger == "operator"] == [("finished", ["sweep"])]
     assert (await world.session(58)).stop_wh - (await world.session(58)).start_wh == 2_000
+
+
+async def test_a_row_that_is_committed_late_while_a_sweep_passes_it_fills_its_gap(build_world: Build) -> None:
+    """A sweep that comes upon what is new moves the cursor past what is on its way: that is asked for again, also where
+    it was missing in a page, or a slice, in which nothing followed.
+    """
+    world = await build_world(page_size=10)
+    await world.link("A")
+    for _ in range(7):
+        world.charge("A", 10)
+    await world.rooms.poller.poll()
+    every = [world.charge("A", None, charge_box_id=f"B{number}", start_at=ago(minutes=5)) for number in range(5)]
+    late = [one for one in every if one.pk in {8, 10, 11}]
+    for one in late:
+        del world.steve.state.transactions[one.pk]
+    assert not await world.rooms.poller.sweep(poll._silent, until=lambda: True)
+    assert await world.rooms.poller.sweep(poll._silent, until=lambda: True)
+    for one in late:
+        world.steve.state.transactions[one.pk] = one
+    await world.rooms.poller.poll()
+    rows = await world.rows("SELECT transaction_pk FROM sync.session ORDER BY 1")
+    assert [row.transaction_pk for row in rows] == list(range(1, 13))
