@@ -37,12 +37,18 @@ class Loop:
         self.name, self._job, self._drain, self._rest = name, job, drain, rest
         self._interval_s = interval_s if callable(interval_s) else lambda: float(interval_s)
         self._wanted = asyncio.Event()
+        self._stop = asyncio.Event()
+
+    def stopping(self) -> bool:
+        """Whether the process is to end: a job that takes long asks, and leaves the rest for whoever comes next."""
+        return self._stop.is_set()
 
     def wake(self) -> None:
         """There is something to do now."""
         self._wanted.set()
 
     async def run(self, stop: asyncio.Event) -> None:
+        self._stop = stop
         failures, time = 0, asyncio.get_running_loop().time
         while not stop.is_set():
             self._wanted.clear()

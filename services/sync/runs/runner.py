@@ -44,6 +44,10 @@ LOG_AT_ONCE: Final = 5_000
 COUNT_AT_ONCE: Final = 1_000
 
 
+class _CutOffError(Exception):
+    """The process is to end."""
+
+
 class Runner:
     """A turn looks at SteVe when it is due, in whichever replica takes the claim; two never run at once."""
 
@@ -69,6 +73,7 @@ class Runner:
         self._me = new_id()
         self._claim = Claim(database, steve_id=steve_id, by=self._me, clock=clock)
         self._hurry = False
+        self._enough: Until = lambda: False
         self._interval_s = intervals.active
         self._beside = Beside()
         # What was settled since a run looked, and what of it a run has counted before that one is through.
@@ -86,8 +91,12 @@ class Runner:
         """Something happened at a charger: the next turn looks at once."""
         self._hurry = True
 
-    async def turn(self) -> Run | None:
-        """Look, if it is this replica's turn. :raises UpstreamError: SteVe does not answer; it is tried again."""
+    async def turn(self, enough: Until = lambda: False) -> Run | None:
+        """Look, if it is this replica's turn. `enough`: the process is to end, and so is the turn, soon.
+
+        :raises UpstreamError: SteVe does not answer; it is tried again.
+        """
+        self._enough = enough
         now, hurry = self._clock(), self._hurry
         self._hurry = False
         async with self._database.write() as tx:
@@ -160,11 +169,16 @@ class Runner:
         problem: UpstreamError | None = None
         try:
             for segment in run.segments:
+                self._go_on()
                 run.segment = segment
                 await self._segment(run, segment)
                 await self._keep_if_news(run)
         except UpstreamError as error:
             problem = error
+        except _CutOffError:
+            # Whoever takes the claim next, at once, finds that nobody is at it, and goes on with it.
+            run.more = True
+            return
         await self._keep_if_news(run)
         if run.kept:
             await self._finish(run, problem)
@@ -175,6 +189,7 @@ class Runner:
         async def page(pks: Iterable[int], done: int, left: int | None) -> None:
             run.read(pks, done, left)
             await self._keep_if_news(run)
+            self._go_on()
 
         match segment:
             case "cards":
@@ -211,6 +226,7 @@ class Runner:
             if run.trigger != "operator":
                 run.more = True
                 return False
+            self._go_on()
             self._hurry = False
             await self._poller.look_for_new(page)
             await self._poller.look_at_open(page)
@@ -225,7 +241,11 @@ class Runner:
     def _slice_ends(self, seconds: float) -> Until:
         time = asyncio.get_running_loop().time
         end = time() + seconds
-        return lambda: self._hurry or time() >= end
+        return lambda: self._hurry or self._enough() or time() >= end
+
+    def _go_on(self) -> None:
+        if self._enough():
+            raise _CutOffError
 
     async def _keep_if_news(self, run: Run) -> None:
         if run.seen and not run.kept:
@@ -302,7 +322,7 @@ class Runner:
             if self._hurry and run.trigger != "operator":
                 run.more = True
             in_hand = any(one.in_hand for one in found.values())
-            if not in_hand or run.more or asyncio.get_running_loop().time() > wait_until:
+            if not in_hand or run.more or self._enough() or asyncio.get_running_loop().time() > wait_until:
                 return found
             await asyncio.sleep(0.1)
 

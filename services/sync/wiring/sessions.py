@@ -88,7 +88,7 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         clock=clock,
         deliver=deliver.wake,
     )
-    settle = Loop("ledger.settle", settler.settle, SETTLE_EVERY_S)
+    settle = Loop("ledger.settle", lambda: settler.settle(settle.stopping), SETTLE_EVERY_S)
     count = Loop("ledger.count", counting.count_some, COUNT_EVERY_S, rest=COUNT_REST)
     queries = SessionQueries(database)
     dispatcher.query(requests.SearchSessions, queries.search_sessions)
@@ -145,7 +145,7 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         new_id=new_id,
     )
     service.closing.append(runner.close)
-    look = Loop("sessions.look", runner.turn, lambda: runner.interval_s)
+    look = Loop("sessions.look", lambda: runner.turn(look.stopping), lambda: runner.interval_s)
     runs = Runs(database, steve_id=settings.steve_id, intervals=intervals, clock=clock, new_id=new_id, look=look.wake)
     dispatcher.command(work.StartRun, runs.start_run)
     dispatcher.query(work.ListRuns, runs.list_runs)
