@@ -115,7 +115,7 @@ class Poller:
                 self._sweep_to = await self._steve.highest_pk()
             highest = max(row.cursor, self._sweep_to)
             first = row.sweep_pk + 1
-            # Up to here gaps are noted, or none are to be: past the cursor as in `_walk`, also those of the slice before.
+            # Up to here gaps are noted, or none are to be: as in `_walk`, also past the slice before.
             noted = max(row.cursor, highest - self._page_size)
             while first <= highest:
                 last = min(first + self._page_size - 1, highest)
