@@ -364,7 +364,7 @@ class Cards:
             noted._asdict(), values, {column: name for column, name in rules.TOLD.items() if column not in own}
         )
         if found.ocpp_tag_pk != noted.ocpp_tag_pk:
-            await self._another_tag(tx, noted, rules.mirrored(found)["parent_id_tag"], cause)
+            await self._another_tag(tx, noted, rules.mirrored(found), cause)
         elif "parent_id_tag" not in own and (
             noted.parent_id_tag != values["parent_id_tag"] or rules.is_ahead(noted.mirrored_at, now)
         ):

@@ -20,8 +20,8 @@ log = get_logger(__name__)
 
 BY_STEVE = Actor(kind="upstream", id="steve")
 
-AnotherTag = Callable[[Write, Any, str | None, Cause], Awaitable[None]]
-"""Told of a card, as it is still noted, under whose idTag SteVe has another tag, and of that one's parent."""
+AnotherTag = Callable[[Write, Any, Mapping[str, Any], Cause], Awaitable[None]]
+"""Told of a card, as it is still noted, under whose idTag SteVe has another tag, and how that one is mirrored."""
 
 
 def _is_news(row: Any, asked_at: datetime, now: datetime) -> bool:  # noqa: ANN401 - a row of card
@@ -154,7 +154,7 @@ class Mirror:
         before = row._asdict()
         if row.ocpp_tag_pk != seen["ocpp_tag_pk"]:
             cause = Cause(actor=BY_STEVE, correlation_id=self._new_id())
-            await self._another_tag(tx, row, seen["parent_id_tag"], cause)
+            await self._another_tag(tx, row, seen, cause)
         elif before["parent_id_tag"] != seen["parent_id_tag"] or rules.is_ahead(row.mirrored_at, now):
             await store.set_parent(tx, row.pk, seen["parent_id_tag"], since=asked_at)
         values = {**seen, "mirrored_at": asked_at, "gone_at": None}

@@ -1,6 +1,6 @@
 """Linking cards to Lago's customers, and asking Lago about them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -122,25 +122,37 @@ class Links:
         await self._outbox.add(tx, event, cause)
         return change_id
 
-    async def end(self, tx: Write, row: Any, current: Any, until: datetime, cause: Cause) -> UUID:  # noqa: ANN401 - rows
+    async def end(  # noqa: PLR0917 - which link, when, by whom
+        self,
+        tx: Write,
+        row: Any,  # noqa: ANN401 - a row of card
+        current: Any,  # noqa: ANN401 - a row of link
+        until: datetime,
+        cause: Cause,
+        ocpp_tag_pk: int | None = None,
+    ) -> UUID:
+        """End a link. `ocpp_tag_pk`: the tag that SteVe has at that time, where it is not the one that is noted."""
         await store.end(tx, current.pk, until)
         before = {
             "link_pk": current.pk,
             **_told(_target(current), current.valid_from),
             "valid_to": _iso(current.valid_to),
         }
-        change_id = await self._keep(tx, row, "unlink", before, {"valid_to": until.isoformat()}, cause)
+        # Undone, it goes on for the tag that is there now: for another one it never was.
+        after = {"valid_to": until.isoformat(), "ocpp_tag_pk": ocpp_tag_pk or row.ocpp_tag_pk}
+        change_id = await self._keep(tx, row, "unlink", before, after, cause)
         await self._outbox.add(tx, unlinked(row.id_tag, change_id, current, until), cause)
         return change_id
 
-    async def begin_with_tag(self, tx: Write, row: Any, parent_id_tag: str | None, cause: Cause) -> None:  # noqa: ANN401 - a row of card
+    async def begin_with_tag(self, tx: Write, row: Any, found: Mapping[str, Any], cause: Cause) -> None:  # noqa: ANN401 - a row of card
         """Whoever pays for a tag, itself or through its parent, does not pay for another one that SteVe has under its
-        idTag since, and with this parent. What was linked after the one before was last seen is meant for that one.
+        idTag since, mirrored as `found`. What was linked after the one before was last seen is meant for that one.
         """
         until = await cards.last_seen(tx, row, self._clock())
-        await cards.set_parent(tx, row.pk, parent_id_tag, since=until)
+        await cards.set_parent(tx, row.pk, found["parent_id_tag"], since=until)
         for one in await store.made_before(tx, row.pk, until):
-            await self.end(tx, row, one, max(until, one.valid_from + store.SHORTEST), cause)
+            end = max(until, one.valid_from + store.SHORTEST)
+            await self.end(tx, row, one, end, cause, found["ocpp_tag_pk"])
 
     async def removed(self, tx: Write, row: Any, gone: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
         """Tell that a link was taken back as if it had never been."""

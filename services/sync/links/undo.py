@@ -130,6 +130,10 @@ class Undo:
         later = [one for one in await store.of_card(tx, row.pk) if link is None or one.valid_from > link.valid_from]
         _unmoved(link is not None and not later, "The card has been linked again since.")
         _unmoved(link.valid_to == _moment(change.after["valid_to"]), "The link's end was changed since.")
+        left = change.after.get("ocpp_tag_pk")
+        # Changes of before this was noted have none.
+        _unmoved(left is not None, "It is not known whether SteVe still has the tag that was linked.")
+        _unmoved(left == row.ocpp_tag_pk, "SteVe has another tag under this idTag by now.")
         await self._links.active_subscription(link.external_customer_id, link.external_subscription_id)
         # An end that it had before is still to come, or has passed meanwhile.
         return await self._links.reopen(tx, row, link, _moment(change.before.get("valid_to")), cause)

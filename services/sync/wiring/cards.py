@@ -1,5 +1,6 @@
 """The mirror of SteVe's tags, who they belong to, and what may be done with them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -39,8 +40,8 @@ def wire_cards(service: Service, settings: SyncSettings, upstreams: Upstreams) -
     database, outbox, dispatcher = service.database, service.outbox, service.dispatcher
     clock, new_id, steve = service.clock, service.new_id, upstreams.steve
 
-    async def another_tag(tx: Write, row: Any, parent_id_tag: str | None, cause: Cause) -> None:  # noqa: ANN401 - a row of card
-        await links.begin_with_tag(tx, row, parent_id_tag, cause)
+    async def another_tag(tx: Write, row: Any, found: Mapping[str, Any], cause: Cause) -> None:  # noqa: ANN401 - a row of card
+        await links.begin_with_tag(tx, row, found, cause)
 
     # Somebody waits, so it is asked even while the circuit is open.
     same_steve = partial(upstreams.identity.check, urgent=True)

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from services.sync.cards import store
 from services.sync.cards.problems import AlreadySo, CannotUndo
@@ -418,6 +419,28 @@ async def test_a_link_with_an_end_to_come_ends_with_its_tag(world: World) -> Non
     assert again.link is not None
     assert again.link.valid_to == end
     assert (await undo(world, again)).link is None
+
+
+@pytest.mark.parametrize("what", ["another tag", "not known"])
+async def test_undoing_an_unlinking_gives_nobody_the_next_drivers_tag(world: World, what: str) -> None:
+    """Ada left, and SteVe has her number for somebody else since: she is not their payer by an undo. So it is refused
+    where it was not noted which tag she left.
+    """
+    await linked(world)
+    left = await do(world, UnlinkCard(id_tag="A"))
+    world.clock.advance(minutes=1)
+    await world.rooms.mirror.refresh()
+    if what == "another tag":
+        delete(world)
+        world.steve.state.add_tag("A")
+        await world.rooms.mirror.refresh()
+    else:
+        async with world.service.database.write() as tx:
+            await tx.execute(sa.text("UPDATE sync.card_change SET after = after - 'ocpp_tag_pk'"))
+    with pytest.raises(CannotUndo, match=what):
+        await undo(world, left)
+    pk = await charged(world)
+    assert await settled(world, pk) == ("held", "card_unlinked")
 
 
 async def test_a_tag_that_a_command_finds_back_in_steve_is_told(world: World) -> None:
