@@ -49,7 +49,7 @@ def cards_link(
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> int:
-    """Bill a card's sessions to a customer's subscription."""
+    """Bill a card's sessions to a customer's subscription; one that is linked is relinked."""
     from services.admin_api.cli import changing  # noqa: PLC0415
 
     return changing.link(card, customer, subscription, since=since, release_from=release_from, yes=yes, as_json=as_json)

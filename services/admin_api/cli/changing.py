@@ -38,10 +38,12 @@ def link(
         "release_from": exact(release_from, "--release-from") if release_from is not None else None,
     }
     with Api() as api:
-        for each in _consequences(api, card, body, releases=release_from is not None):
+        preview = _preview(api, card, body)
+        for each in _consequences(preview, releases=release_from is not None):
             show.say(each)
-        sure([], "Link it?", yes=yes)
-        made = api.change(f"/cards/{quote(card, safe='')}/link", body)
+        moves = _moves(preview)
+        sure([], "Relink it?" if moves else "Link it?", yes=yes)
+        made = api.change(f"/cards/{quote(card, safe='')}/{'relink' if moves else 'link'}", body)
     if as_json:
         show.as_json(made)
     else:
@@ -57,16 +59,30 @@ def link(
     return FINE
 
 
-def _consequences(api: Api, card: str, body: Json, *, releases: bool) -> list[str]:
-    """What a link will do, in the words of the console's page; nothing of it has happened yet."""
+def _preview(api: Api, card: str, body: Json) -> LinkPreview | None:
+    """What a link would change, where sync counts it now."""
     try:
         given = api.get(f"/cards/{quote(card, safe='')}/link-preview", **body)
     except Refused as silent:
         if silent.status < 500:
             raise
         # The change itself is checked by its owner all the same; only the counting is missing.
+        return None
+    return LinkPreview.model_validate(given)
+
+
+def _moves(preview: LinkPreview | None) -> bool:
+    """Whether somebody else pays for the card now, and it is to be linked anew."""
+    if preview is None or (now := preview.current) is None:
+        return False
+    pays = (now.external_customer_id, now.external_subscription_id)
+    return pays != (preview.external_customer_id, preview.external_subscription_id)
+
+
+def _consequences(preview: LinkPreview | None, *, releases: bool) -> list[str]:
+    """What a link will do, in the words of the console's page; nothing of it has happened yet."""
+    if preview is None:
         return ["What this will change is not known right now: sync did not count it."]
-    preview = LinkPreview.model_validate(given)
     drawn = drawing.preview(preview)
     held = (
         f"{drawn.release}." if releases else f"{drawn.release}: --release-from DATE does it, without it they stay held."

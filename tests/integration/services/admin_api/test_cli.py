@@ -28,7 +28,7 @@ from shared.contracts.requests.sync import (
     SearchSessions,
     SessionPage,
 )
-from shared.contracts.requests.sync_cards import PreviewLink
+from shared.contracts.requests.sync_cards import PreviewLink, RelinkCard
 from tests.integration.services.admin_api import scene
 from tests.integration.services.admin_api.commands import Cli, three_lines
 from tests.integration.services.admin_api.scene import CARD, all_is_well
@@ -100,7 +100,9 @@ async def test_what_a_charger_sent_cannot_steer_the_terminal(cli: Cli) -> None:
 
 
 async def test_cards_are_linked(cli: Cli) -> None:
-    """A local date is sent as an instant; piped, nobody is asked, and it is said all the same what the link changes."""
+    """One that is linked to somebody already is relinked. A local date is sent as an instant; piped, nobody is asked,
+    and it is said all the same what the link changes.
+    """
     all_is_well(cli.house.owners)
     current = LinkView(
         external_customer_id="bob",
@@ -111,6 +113,7 @@ async def test_cards_are_linked(cli: Cli) -> None:
     )
     told = {"current": current, "children": ["LOW"], "open_sessions": ["main:7"], "sessions_that_stay": 2}
     cli.house.owners.answer(PreviewLink, lambda request: scene.preview(request, **told))
+    cli.house.owners.answer(RelinkCard, cases.known(link=current))
     ended = await cli(
         "cards",
         "link",
@@ -126,7 +129,8 @@ async def test_cards_are_linked(cli: Cli) -> None:
         "2026-04-01",
     )
     assert ended.code == 0, ended.err
-    (asked,) = cli.house.owners.requests(LinkCard)
+    assert cli.house.owners.requests(LinkCard) == []
+    (asked,) = cli.house.owners.requests(RelinkCard)
     assert (asked.data["external_customer_id"], asked.data["external_subscription_id"]) == ("eve", "sub_e")
     assert asked.data["valid_from"] is not None
     assert asked.data["release_from"] < asked.data["valid_from"]
@@ -139,6 +143,8 @@ async def test_cards_are_linked(cli: Cli) -> None:
         "Release and bill 3 held sessions that began since",
     ):
         assert sentence in ended.err
+    await cli("cards", "link", CARD, "--customer", "bob", "--subscription", "sub_b")
+    assert len(cli.house.owners.requests(LinkCard)) == len(cli.house.owners.requests(RelinkCard)) == 1
 
 
 async def test_an_unknown_outcome_is_asked_about_again_with_the_same_key(cli: Cli) -> None:
