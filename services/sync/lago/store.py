@@ -1,8 +1,8 @@
 """All SQL about subscriptions."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -10,6 +10,9 @@ from sqlalchemy.dialects.postgresql import insert
 from services.sync.lago.rules import AHEAD, Subscribed
 from services.sync.lago.tables import subscription
 from shared.database.engine import Read, Write
+
+# Older than any answer of Lago's that is believed.
+LONG_AGO: Final = timedelta(days=365)
 
 
 async def subscribed(tx: Read, ids: Collection[str]) -> dict[str, Subscribed]:
@@ -41,7 +44,7 @@ async def keep_subscribed(tx: Write, answers: Sequence[Mapping[str, Any]], now: 
         )
 
 
-async def forget_freshness(tx: Write, ids: Collection[str], *, before: datetime) -> None:
+async def forget_freshness(tx: Write, ids: Collection[str], *, now: datetime) -> None:
     """Have these asked for again before they are next believed."""
     statement = sa.update(subscription).where(subscription.c.external_subscription_id.in_(sorted(ids)))
-    await tx.execute(statement.values(checked_at=before))
+    await tx.execute(statement.values(checked_at=now - LONG_AGO))

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from services.sync.cards.commands import Cards
+from services.sync.lago.rules import AHEAD
 from services.sync.lago.store import subscribed
 from services.sync.lago.subscriptions import Subscriptions
 from services.sync.links import store
@@ -55,12 +56,16 @@ class Follow:
 
     async def _end(self, name: str, now: datetime) -> int:
         async with self._database.write() as tx:
+            links = await store.going_on(tx, name, now)
+            # Read after the links: whoever makes one, or has it go on, forgets what Lago said before.
             known = (await subscribed(tx, [name])).get(name)
-            over_at = known.over_at() if known is not None else None
-            if over_at is None:
+            if known is None or known.is_older(now, ASK_EVERY) or (over_at := known.over_at()) is None:
                 return 0
             ended = 0
-            for found in await store.going_on(tx, name, now):
+            for found in links:
+                if known.checked_at < found.linked_at <= now + AHEAD:
+                    # Made while Lago's answer was on its way.
+                    continue
                 row = await self._cards.take(tx, found.id_tag)
                 link = await store.get(tx, found.pk)
                 until = max(over_at, found.valid_from + store.SHORTEST)

@@ -9,6 +9,7 @@ from services.sync.cards import store as cards
 from services.sync.cards.commands import Cards
 from services.sync.lago.client import LagoClient
 from services.sync.lago.models import Subscription
+from services.sync.lago.store import forget_freshness
 from services.sync.links import store
 from services.sync.links.problems import (
     AlreadyLinked,
@@ -92,7 +93,7 @@ class Links:
     # What commands, undo and Lago's news are made of
 
     async def begin(self, tx: Write, row: Any, target: tuple[str, str], since: datetime, cause: Cause) -> UUID:  # noqa: ANN401 - a row of card
-        link_pk = await store.add(tx, row.pk, target, since, by=cause.actor.id, at=self._clock())
+        link_pk = await self._add(tx, row, target, since, cause)
         after = {"link_pk": link_pk, **_told(target, since)}
         change_id = await self._keep(tx, row, "link", {}, after, cause)
         event = CardLinked(id_tag=row.id_tag, change_id=change_id, **_fields(target, since))
@@ -109,7 +110,7 @@ class Links:
         cause: Cause,
     ) -> UUID:
         await store.end(tx, current.pk, since)
-        link_pk = await store.add(tx, row.pk, target, since, by=cause.actor.id, at=self._clock())
+        link_pk = await self._add(tx, row, target, since, cause)
         before = {"link_pk": current.pk, **_told(_target(current), current.valid_from)}
         change_id = await self._keep(tx, row, "relink", before, {"link_pk": link_pk, **_told(target, since)}, cause)
         event = CardRelinked(
@@ -172,6 +173,7 @@ class Links:
         cause: Cause,
     ) -> UUID:
         """Tell that a link is back in the place of one that was taken back."""
+        await self._believe_anew(tx, back.external_subscription_id)
         before = {"link_pk": gone.pk, **_told(_target(gone), since)}
         after = {"link_pk": back.pk, **_told(_target(back), since)}
         change_id = await self._keep(tx, row, "relink", before, after, cause)
@@ -188,12 +190,21 @@ class Links:
     async def reopen(self, tx: Write, row: Any, link: Any, until: datetime | None, cause: Cause) -> UUID:  # noqa: ANN401 - rows
         """Have a link that had an end go on, without one or until another: undoing that gives it that end again."""
         await store.end(tx, link.pk, until)
+        await self._believe_anew(tx, link.external_subscription_id)
         before = {"valid_to": link.valid_to.isoformat()}
         after = {"link_pk": link.pk, **_told(_target(link), link.valid_from), "valid_to": _iso(until)}
         change_id = await self._keep(tx, row, "link", before, after, cause)
         event = CardLinked(id_tag=row.id_tag, change_id=change_id, **_fields(_target(link), link.valid_from))
         await self._outbox.add(tx, event, cause)
         return change_id
+
+    async def _add(self, tx: Write, row: Any, target: tuple[str, str], since: datetime, cause: Cause) -> int:  # noqa: ANN401 - a row of card
+        await self._believe_anew(tx, target[1])
+        return await store.add(tx, row.pk, target, since, by=cause.actor.id, at=self._clock())
+
+    async def _believe_anew(self, tx: Write, subscription: str) -> None:
+        """Lago has just been asked: a link is not to end, nor a session be held, by what it said before."""
+        await forget_freshness(tx, [subscription], now=self._clock())
 
     async def _current(self, tx: Write, row: Any) -> Any:  # noqa: ANN401 - rows
         current = next((one for one in await store.of_card(tx, row.pk) if one.valid_to is None), None)

@@ -23,8 +23,6 @@ BATCH: Final = 50
 # Longer than asking Lago about a batch's subscriptions takes: whoever holds a claim past it has died.
 LEASE: Final = timedelta(seconds=120)
 KEPT: Final = timedelta(days=90)
-# Older than any answer of Lago's that is believed.
-LONG_AGO: Final = timedelta(days=365)
 
 
 class Dispatch:
@@ -108,7 +106,7 @@ class Dispatch:
         async with self._database.write() as tx:
             known = await store.known(tx, named)
             theirs = await store.subscriptions_of(tx, customers)
-            await forget_freshness(tx, known | theirs, before=self._clock() - LONG_AGO)
+            await forget_freshness(tx, known | theirs, now=self._clock())
         return set(known - await self._subscriptions.refresh(known)) if known else set()
 
     async def _follow(self, one: Claimed, hint: Hint) -> None:

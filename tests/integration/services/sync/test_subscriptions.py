@@ -1,12 +1,18 @@
 """What Lago says of a subscription is true of the moment in which it was asked."""
 
 import asyncio
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from deploy.demo.lago import lifecycle
+from services.sync.lago import store as subscriptions
 from services.sync.lago.models import Subscription
+from services.sync.links import store as links
+from shared.contracts.requests.sync_cards import UndoChange
 from tests.integration.services.sync.conftest import World
+from tests.integration.services.sync.test_cards import do
 
 
 async def test_an_older_answer_does_not_undo_a_newer_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -14,7 +20,7 @@ async def test_an_older_answer_does_not_undo_a_newer_one(world: World, monkeypat
     comes after its end is held.
     """
     await world.link("A")
-    lago, subscriptions = world.rooms.lago, world.rooms.subscriptions
+    lago, asking = world.rooms.lago, world.rooms.subscriptions
     real, asked, go_on = lago.subscription, asyncio.Event(), asyncio.Event()
 
     async def slowly(external_id: str, *, status: str = "active") -> Subscription | None:
@@ -24,13 +30,13 @@ async def test_an_older_answer_does_not_undo_a_newer_one(world: World, monkeypat
         return answer
 
     monkeypatch.setattr(lago, "subscription", slowly)
-    early = asyncio.create_task(subscriptions.refresh({"sub_ada"}))
+    early = asyncio.create_task(asking.refresh({"sub_ada"}))
     await asked.wait()
     monkeypatch.undo()
     world.clock.advance(seconds=1)
     lifecycle.terminate(world.lago.state, "sub_ada")
     world.clock.advance(seconds=1)
-    assert await subscriptions.refresh({"sub_ada"}) == {"sub_ada"}
+    assert await asking.refresh({"sub_ada"}) == {"sub_ada"}
     go_on.set()
     assert await early == {"sub_ada"}
     [row] = await world.rows("SELECT active FROM sync.subscription")
@@ -74,3 +80,92 @@ async def test_an_answer_dated_ahead_hides_none_that_follow(world: World) -> Non
     assert world.counted() == (0, 0)
     [row] = await world.rows("SELECT active, checked_at FROM sync.subscription")
     assert (row.active, row.checked_at <= world.clock()) == (False, True)
+
+
+def make_again(world: World) -> None:
+    lifecycle.create_subscription(
+        world.lago.state, external_id="sub_ada", external_customer_id="cus_ada", plan_code="ev"
+    )
+
+
+async def ended_and_made_again(world: World) -> None:
+    """A link ended with its subscription, which there is again a moment later."""
+    await world.link("A")
+    lifecycle.terminate(world.lago.state, "sub_ada")
+    world.clock.advance(minutes=11)
+    assert await world.rooms.follow.follow() == 1
+    world.clock.advance(seconds=10)
+    make_again(world)
+    world.clock.advance(seconds=10)
+
+
+async def goes_on(world: World, id_tag: str) -> bool:
+    going_on = "SELECT 1 FROM sync.link JOIN sync.card ON card.pk = card_pk WHERE valid_to IS NULL AND id_tag = :id_tag"
+    return bool(await world.rows(going_on, id_tag=id_tag))
+
+
+@pytest.mark.parametrize("how", ["linked", "undone"])
+async def test_a_link_is_not_ended_by_what_lago_said_before_it(world: World, how: str) -> None:
+    """Lago is asked when a card is linked, or its link is to go on, and what it says then counts, for what is billed
+    under the link, too. Once it says again that the subscription has ended, so does the link.
+    """
+    await ended_and_made_again(world)
+    if how == "linked":
+        await world.link("A", valid_from=world.clock())
+    else:
+        [change] = await world.rows("SELECT change_id FROM sync.card_change WHERE kind = 'unlink'")
+        await do(world, UndoChange(change_id=change.change_id))
+    assert await world.rooms.follow.follow() == 0
+    assert await goes_on(world, "A")
+    one = world.charge("A", 400, start_at=world.clock(), stop_at=world.clock() + timedelta(seconds=20))
+    world.clock.advance(seconds=20)
+    await world.turn()
+    assert (await world.session(one.pk)).hold_reason is None
+    assert world.counted() == (400, 1)
+    lifecycle.terminate(world.lago.state, "sub_ada")
+    world.clock.advance(minutes=11)
+    assert await world.rooms.follow.follow() == 1
+    assert not await goes_on(world, "A")
+
+
+@pytest.mark.parametrize(("room", "step"), [(subscriptions, "keep_subscribed"), (links, "going_on")])
+async def test_a_link_that_is_made_after_lago_was_asked_goes_on(
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    room: Any,  # noqa: ANN401 - a module
+    step: str,
+) -> None:
+    """Lago was asked before the subscription was made again: what it said ends no link that was made since, be that
+    while its answer was on its way, or when it had been kept.
+    """
+    await world.link("B")
+    lifecycle.terminate(world.lago.state, "sub_ada")
+    world.clock.advance(minutes=11)
+    real = getattr(room, step)
+
+    async def linked_meanwhile(*given: Any) -> Any:  # noqa: ANN401 - what the step takes and gives
+        monkeypatch.undo()
+        world.clock.advance(seconds=1)
+        make_again(world)
+        await world.link("A", valid_from=world.clock())
+        return await real(*given)
+
+    monkeypatch.setattr(room, step, linked_meanwhile)
+    await world.rooms.follow.follow()
+    assert await goes_on(world, "A")
+
+
+async def test_lagos_silence_ends_no_link_by_what_it_said_long_ago(world: World) -> None:
+    """The process stopped before it ended a link, and Lago does not answer when it is back: what it said then may be
+    true no longer.
+    """
+    await world.link("A")
+    lifecycle.terminate(world.lago.state, "sub_ada")
+    world.clock.advance(minutes=1)
+    await world.rooms.subscriptions.refresh({"sub_ada"})
+    world.clock.advance(minutes=11)
+    world.lago.faults.add("down")
+    assert await world.rooms.follow.follow() == 0
+    world.lago.faults.clear()
+    world.rooms.lago._caller._breaker.succeeded()
+    assert await world.rooms.follow.follow() == 1
