@@ -31,8 +31,10 @@ async def test_an_answer_that_was_lost_is_no_second_delivery(world: World, fault
     assert len(await world.events("transaction.synced")) == 5
 
 
-async def test_a_lost_commit_is_recognised_by_reading_back(world: World) -> None:
+async def test_a_lost_commit_is_recognised_by_reading_back(build_world: Build) -> None:
     """Duplicates count as delivered because they were read back and are the same."""
+    # Two lanes may share them out between them, and then one of the two batches is acknowledged.
+    world = await build_world(in_flight=1)
     await world.link("A")
     for _ in range(3):
         world.charge("A", 2_000)

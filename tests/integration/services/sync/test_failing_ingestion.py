@@ -57,11 +57,13 @@ async def test_an_event_that_fails_all_alone_is_held_in_the_end(build_world: Bui
 
 
 async def test_a_lago_that_takes_no_events_for_a_while_loses_and_holds_nothing(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    build_world: Build, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where it answers all else, as with its database gone over to another, each event waits, also those that came
     before and after one that went through; it counts as lost, and is asked rarely.
     """
+    # Another lane's would go through beside the one.
+    world = await build_world(in_flight=1)
     await world.link("A")
     for _ in range(5):
         world.charge("A", 1_000)
