@@ -78,6 +78,16 @@ class LagoClient:
         await self._caller.close()
 
     @property
+    def is_failing(self) -> bool:
+        """Whether Lago fails on whatever it is asked for."""
+        return self._caller.is_failing
+
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether Lago is not asked for now: it failed repeatedly, or has a rate limit."""
+        return self._caller.is_left_alone
+
+    @property
     def requests(self) -> int:
         """How many requests were sent so far."""
         return self._caller.requests

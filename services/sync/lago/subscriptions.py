@@ -29,21 +29,26 @@ class Subscriptions:
     async def refresh(self, ids: Collection[str]) -> set[str]:
         """Ask Lago about these; returns those it answered about. Nothing is raised: who is missing is unknown."""
         free = asyncio.Semaphore(self._at_once)
+        silent: dict[str, UpstreamError] = {}
 
         async def ask(external_id: str) -> dict[str, Any] | None:
             async with free:
                 try:
                     return await self._ask(external_id)
                 except UpstreamError as error:
-                    log.warning(
-                        "Lago did not answer about a subscription; its sessions wait.",
-                        action="subscriptions.unknown",
-                        external_subscription_id=external_id,
-                        error=str(error),
-                    )
+                    silent[external_id] = error
                     return None
 
         answers = [one for one in await together(map(ask, sorted(ids))) if one is not None]
+        if silent:
+            example, error = next(iter(silent.items()))
+            log.warning(
+                "Lago did not answer about subscriptions; their sessions wait.",
+                action="subscriptions.unknown",
+                subscriptions=len(silent),
+                example=example,
+                error=str(error),
+            )
         if answers:
             async with self._database.write() as tx:
                 await store.keep_subscribed(tx, answers, self._clock())

@@ -8,18 +8,19 @@ from typing import Final
 
 from services.sync.lago.client import MAX_BATCH, BatchRefused, LagoClient
 from services.sync.lago.gate import Gate
-from services.sync.lago.models import UsageEvent
 from services.sync.lago.store import subscribed
 from services.sync.lago.subscriptions import Subscriptions
-from services.sync.ledger import rules, store
+from services.sync.ledger import store
 from services.sync.ledger.in_time import WAITED, is_doubtful, too_late
 from services.sync.ledger.ingestion import Ingestion
 from services.sync.ledger.readback import ReadBack, Verdict
+from services.sync.ledger.silence import Silence
 from services.sync.ledger.store import Entry
+from services.sync.ledger.telling import as_event, synced
 from services.sync.sessions.chain import by_itself
 from services.sync.upstreams.errors import NotAskedError, RefusedError, UpstreamError
 from shared.bus.outbox import Outbox
-from shared.contracts.events.sync import TransactionHeld, TransactionSynced
+from shared.contracts.events.sync import TransactionHeld
 from shared.contracts.identity import Actor
 from shared.database.engine import Database
 from shared.runtime.clock import Clock
@@ -41,22 +42,9 @@ CLAIM: Final = 5 * MAX_BATCH
 LAGO: Final = Actor(kind="upstream", id="lago")
 
 
-def backoff_s(attempts: int, chance: float) -> float:
-    """Seconds until attempt `attempts` + 1: doubling from 1 to 300, jittered by half. `chance` is 0 to 1."""
-    return float(min(FIRST_BACKOFF_S * 2.0 ** min(attempts - 1, 12), LONGEST_BACKOFF_S)) * (0.5 + 0.5 * chance)
-
-
-def as_event(one: Entry) -> UsageEvent:
-    return rules.usage_event(
-        event_id=one.usage_event_id,
-        subscription=one.external_subscription_id,
-        code=one.code,
-        property_name=one.property_name,
-        wh=one.wh,
-        timestamp=one.timestamp,
-        session=one.session,
-        charge_box_id=one.charge_box_id,
-    )
+def backoff_s(put_offs: int, chance: float) -> float:
+    """Seconds to wait the next time: doubling from 1 to 300, jittered by half. `chance` is 0 to 1."""
+    return float(min(FIRST_BACKOFF_S * 2.0 ** min(put_offs, 12), LONGEST_BACKOFF_S)) * (0.5 + 0.5 * chance)
 
 
 class Delivery:
@@ -75,13 +63,15 @@ class Delivery:
         clock: Clock,
         object_to: Callable[[UpstreamError | None], None],
     ) -> None:
-        self._lago, self._gate, self._subscriptions = lago, gate, subscriptions
-        self._database, self._outbox = database, outbox
+        self._lago, self._gate, self._database, self._outbox = lago, gate, database, outbox
         self._in_flight, self._count_after, self._clock = in_flight, count_after, clock
         self._read_back = ReadBack(lago)
         self._ingestion = Ingestion(object_to)
+        self._silence = Silence(lago, subscriptions)
         # Shared by whoever delivers: lanes of the service's own, and those of a run.
         self._free = asyncio.Semaphore(in_flight)
+        # Nothing can go for now, so that nobody needs to wait for it.
+        self.rests = False
 
     async def deliver(self, until: Callable[[], bool] = lambda: False) -> int:
         """Deliver what is due, several batches at once, or some, where `until()` says that it is enough; returns how
@@ -105,7 +95,7 @@ class Delivery:
         :raises UpstreamError: as in `deliver`.
         """
         self._ingestion.forget_old(self._clock())
-        if not await self._gate.is_open():
+        if not await self._may_go():
             return None
         async with self._database.write() as tx:
             claimed = await store.claim(tx, self._clock(), limit=CLAIM, lease=LEASE)
@@ -114,6 +104,16 @@ class Delivery:
         if not claimed or not await self._deliver_claimed(claimed):
             return None
         return len(claimed)
+
+    async def _may_go(self) -> bool:
+        """While Lago is left alone nothing is claimed either: all of it would be given back, over and over."""
+        try:
+            is_open = await self._gate.is_open()
+        except UpstreamError:
+            self.rests = True
+            raise
+        self.rests = not is_open or self._lago.is_failing
+        return is_open and not self._lago.is_left_alone
 
     async def _deliver_claimed(self, claimed: Sequence[Entry]) -> bool:
         """One attempt for each of these, batch by batch; what Lago acknowledged is written down at the end, together.
@@ -127,8 +127,7 @@ class Delivery:
             async with self._free:
                 well = await self._deliver_batch(batches.pop(0), acknowledged)
         await self._delivered(acknowledged, by="acknowledged")
-        for batch in batches:
-            await self._release(batch)
+        await self._release([one for batch in batches for one in batch])
         return well
 
     async def _deliver_batch(self, batch: Sequence[Entry], acknowledged: list[Entry]) -> bool:
@@ -142,6 +141,9 @@ class Delivery:
         except RefusedError as error:
             # Sending does not end up here: Lago would not say what it has under one of these ids.
             return await self._one_by_one(batch, error, acknowledged)
+        except NotAskedError:
+            await self._release(batch)
+            return False
         except UpstreamError as error:
             await self._put_off(batch, error)
             return False
@@ -158,6 +160,8 @@ class Delivery:
         """Set aside what became late while it waited: in a period that is over, Lago takes it and never bills it.
 
         What was sent before may be there in time; only what is not there is late.
+
+        :raises NotAskedError: Lago is silent altogether, and nothing of this was tried.
         """
         now = self._clock()
         async with self._database.read() as tx:
@@ -165,13 +169,16 @@ class Delivery:
         names = {one.external_subscription_id for one in batch}
         waited = {one.external_subscription_id for one in batch if one.attempts > 1 or now - one.created_at > WAITED}
         doubtful = {name for name in names if is_doubtful(believed.get(name), now, waited=name in waited)}
-        answered = await self._subscriptions.refresh(doubtful) if doubtful else set[str]()
+        answered = await self._silence.ask(doubtful, now)
         if answered:
             async with self._database.read() as tx:
                 believed |= await subscribed(tx, answered)
         silent = doubtful - answered
         unsure = [one for one in batch if one.external_subscription_id in silent]
-        await self._release(unsure)
+        for name in silent:
+            about = [one for one in unsure if one.external_subscription_id == name]
+            unanswered = f"Lago has not answered about subscription {name} yet."
+            await self._release(about, self._silence.until(name, now), last_error=unanswered)
         # Also where nothing had to be asked: what is retried may be known to be late.
         why = {
             one.key: reason
@@ -321,7 +328,7 @@ class Delivery:
                 due_at=now + self._count_after,
             )
             await store.mark_billed(tx, {(one.steve_id, one.transaction_pk) for one in mine})
-            await self._outbox.add_each(tx, by_itself(map(_synced, mine), LAGO))
+            await self._outbox.add_each(tx, by_itself(map(synced, mine), LAGO))
         self._ingestion.forget(entries)
 
     async def _hold(self, entries: Sequence[Entry], reason: str, explanation: str) -> None:
@@ -348,43 +355,31 @@ class Delivery:
     async def _put_off(self, entries: Sequence[Entry], error: UpstreamError, *, blamed: bool = False) -> None:
         """It may have been stored or not: the same events go again, later."""
         now = self._clock()
-        attempts = max(one.attempts for one in entries)
-        pause = max(backoff_s(attempts, random.random()), error.retry_after_s or 0.0)  # noqa: S311 - jitter
+        put_offs = max(one.put_offs for one in entries)
+        pause = max(backoff_s(put_offs, random.random()), error.retry_after_s or 0.0)  # noqa: S311 - jitter
         async with self._database.write() as tx:
-            due_at = now + timedelta(seconds=pause)
-            if error.reason in {"not_asked", "rate_limited"}:
-                await store.finish(tx, entries, state="sending", due_at=due_at, last_error=str(error))
-            else:
-                failed_at = now if error.reason == "server_error" else None
-                await store.put_off(tx, entries, due_at=due_at, why=str(error), failed_at=failed_at, blamed=blamed)
+            await store.put_off(
+                tx,
+                entries,
+                due_at=now + timedelta(seconds=pause),
+                why=str(error),
+                asked=error.reason not in {"not_asked", "rate_limited"},
+                failed_at=now if error.reason == "server_error" else None,
+                blamed=blamed,
+            )
         log.warning(
             "Usage events wait for Lago.",
             action="ledger.put_off",
             events=len(entries),
-            attempts=attempts,
+            put_offs=put_offs + 1,
             pause_s=round(pause, 1),
             error=str(error),
         )
 
-    async def _release(self, entries: Sequence[Entry]) -> None:
+    async def _release(self, entries: Sequence[Entry], until: datetime | None = None, **why: str) -> None:
         """Give back what was not tried."""
         if not entries:
             return
         async with self._database.write() as tx:
-            pause = timedelta(seconds=backoff_s(1, random.random()))  # noqa: S311 - jitter
-            await store.finish(tx, entries, state="sending", due_at=self._clock() + pause)
-
-
-def _synced(one: Entry) -> TransactionSynced:
-    return TransactionSynced(
-        session=one.session,
-        charge_box_id=one.charge_box_id,
-        id_tag=one.id_tag,
-        seq=one.seq,
-        from_wh=one.from_wh,
-        to_wh=one.to_wh,
-        usage_event_id=one.usage_event_id,
-        external_customer_id=one.external_customer_id,
-        external_subscription_id=one.external_subscription_id,
-        final=one.final,
-    )
+            soon = self._clock() + timedelta(seconds=backoff_s(0, random.random()))  # noqa: S311 - jitter
+            await store.finish(tx, entries, state="sending", due_at=until or soon, **why)

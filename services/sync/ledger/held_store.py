@@ -194,7 +194,7 @@ async def send_held(tx: Write, keys: Collection[Key], at: datetime) -> None:
     await tx.execute(
         sa.update(entry)
         .where(mine, entry.c.state == "held")
-        .values(state="pending", hold_reason=None, due_at=at, server_errors=0, failing_since=None)
+        .values(state="pending", hold_reason=None, due_at=at, put_offs=0, server_errors=0, failing_since=None)
     )
     await tx.execute(sa.update(session).where(_KEY.in_(_those(keys))).values(billing=_UNBILLED, **NOT_HELD))
 
@@ -237,6 +237,7 @@ async def send_again(tx: Write, key: Key, seqs: Collection[int], at: datetime) -
         .values(
             state="pending",
             due_at=at,
+            put_offs=0,
             server_errors=0,
             failing_since=None,
             delivered_at=None,

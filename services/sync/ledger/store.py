@@ -16,7 +16,7 @@ from shared.database.engine import Read, Write
 
 
 class Entry(NamedTuple):
-    """An entry that was claimed for delivery; `attempts` counts this one."""
+    """An entry that was claimed for delivery; `attempts` counts this claim, `put_offs` those that failed."""
 
     steve_id: str
     transaction_pk: int
@@ -32,6 +32,7 @@ class Entry(NamedTuple):
     timestamp: datetime
     final: bool
     attempts: int
+    put_offs: int
     server_errors: int
     failing_since: datetime | None
     created_at: datetime
@@ -234,14 +235,24 @@ async def finish(tx: Write, entries: Sequence[Entry], **values: Any) -> list[Ent
 
 
 async def put_off(
-    tx: Write, entries: Sequence[Entry], *, due_at: datetime, why: str, failed_at: datetime | None, blamed: bool
+    tx: Write,
+    entries: Sequence[Entry],
+    *,
+    due_at: datetime,
+    why: str,
+    asked: bool,
+    failed_at: datetime | None,
+    blamed: bool,
 ) -> None:
-    """End this attempt, and try again at `due_at`. `failed_at`: Lago answered a server error; `blamed`: to this one."""
-    errors: dict[str, Any] = {"server_errors": 0, "failing_since": None}
+    """End this attempt, and try again at `due_at`. `asked`: Lago was, and failed; `failed_at`: it answered a server
+    error; `blamed`: to this one.
+    """
+    errors: dict[str, Any] = {"server_errors": 0, "failing_since": None} if asked else {}
     if failed_at is not None:
         errors = {"server_errors": entry.c.server_errors + int(blamed)}
         errors["failing_since"] = sa.func.coalesce(entry.c.failing_since, failed_at)
-    await finish(tx, entries, state="sending", due_at=due_at, last_error=why, **errors)
+    put_offs = entry.c.put_offs + 1
+    await finish(tx, entries, state="sending", due_at=due_at, last_error=why, put_offs=put_offs, **errors)
 
 
 async def mark_counted(tx: Write, entries: Sequence[Entry], at: datetime) -> list[Entry]:

@@ -32,7 +32,10 @@ entry = sa.Table(
     # How its delivery stands. due_at: of the next attempt, and while sending the end of the lease.
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("due_at", sa.DateTime(timezone=True), nullable=False),
+    # How often it was claimed.
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    # How often it was put off after it was tried, by which the pauses grow. To be given back untried counts as none.
+    sa.Column("put_offs", sa.Integer, nullable=False, server_default="0"),
     # Server errors for which it alone is to blame, and since when there was nothing but server errors.
     sa.Column("server_errors", sa.Integer, nullable=False, server_default="0"),
     sa.Column("failing_since", sa.DateTime(timezone=True)),

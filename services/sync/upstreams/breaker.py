@@ -32,17 +32,31 @@ class Breaker:
         """Failures since the last success."""
         return self._failures
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether it failed so often that it is left alone, but for trials. A rate limit is no failure."""
+        return self._failures >= FAILURES_TO_OPEN
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a call would not be made now. To look is no trial."""
+        return self._left_alone_s(self._clock()) > 0
+
     def wait_s(self) -> float:
         """Seconds until the next call may be made; 0: now, and then this call is the trial."""
         now = self._clock()
+        wait_s = self._left_alone_s(now)
+        if not wait_s and self.is_failing:
+            self._trial_at = now
+        return wait_s
+
+    def _left_alone_s(self, now: float) -> float:
         if now < self._closed_again_at:
             return self._closed_again_at - now
-        if self._failures >= FAILURES_TO_OPEN:
-            # One trial at a time; one whose outcome never came is given up after the longest pause.
-            if self._trial_at is not None and now < self._trial_at + self._longest_s:
-                return FIRST_PAUSE_S
-            self._trial_at = now
-        return 0.0
+        if not self.is_failing or self._trial_at is None:
+            return 0.0
+        # One trial at a time; one whose outcome never came is given up after the longest pause.
+        return FIRST_PAUSE_S if now < self._trial_at + self._longest_s else 0.0
 
     def succeeded(self) -> None:
         self._failures, self._trial_at, self._closed_again_at = 0, None, 0.0

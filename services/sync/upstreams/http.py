@@ -58,6 +58,15 @@ class Caller:
     async def close(self) -> None:
         await self._client.aclose()
 
+    @property
+    def is_failing(self) -> bool:
+        return self._breaker.is_failing
+
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether a call that is not urgent would not be made now."""
+        return self._breaker.is_open
+
     async def call(
         self,
         method: str,

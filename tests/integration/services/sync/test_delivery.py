@@ -12,6 +12,7 @@ from deploy.demo.lago.settings import EventsStore
 from services.sync.lago.models import UsageEvent
 from services.sync.ledger import delivery
 from services.sync.ledger.store import Entry
+from services.sync.ledger.telling import as_event
 from services.sync.upstreams.errors import UpstreamError
 from shared.contracts.requests.sync_work import StartRun
 from tests.integration.services.sync.conftest import ADA, LAGO_SEED, Build, World, ago, eventually
@@ -138,10 +139,9 @@ async def test_one_bad_event_is_set_aside_alone(build_world: Build, monkeypatch:
     for _ in range(4):
         world.charge("A", 2_000)
     bad = world.charge("A", 2_000, charge_box_id="BAD").pk
-    original = delivery.as_event
 
     def without_kwh(one: Entry) -> UsageEvent:
-        event = original(one)
+        event = as_event(one)
         return event.model_copy(update={"properties": {"session": "x"}}) if one.transaction_pk == bad else event
 
     monkeypatch.setattr(delivery, "as_event", without_kwh)

@@ -26,6 +26,7 @@ def entry(pk: int, failing_since: datetime | None = None) -> Entry:
         timestamp=NOW,
         final=True,
         attempts=1,
+        put_offs=0,
         server_errors=0,
         failing_since=failing_since,
         created_at=NOW,

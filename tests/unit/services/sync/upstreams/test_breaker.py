@@ -17,15 +17,18 @@ class Time:
 
 
 def test_it_opens_after_failures_and_lets_one_trial_through() -> None:
-    """Closed until it failed three times; then one call a pause, and a success closes it."""
+    """Closed until it failed three times; then one call a pause, which to look is not, and a success closes it."""
     time = Time()
     breaker = Breaker(time, jitter=lambda: 1.0)
     for _ in range(FAILURES_TO_OPEN):
         assert breaker.wait_s() == 0
         breaker.failed()
     assert breaker.wait_s() > 0
+    assert breaker.is_open
     time.now = 0.6
+    assert not breaker.is_open
     assert breaker.wait_s() == 0
+    assert breaker.is_open
     assert breaker.wait_s() > 0
     breaker.failed()
     time.now = 1.2

@@ -1,0 +1,76 @@
+"""Lago is silent about subscriptions: events wait, none is claimed over and over, and all go soon after it answers."""
+
+from services.sync.ledger import delivery
+from tests.integration.services.sync.conftest import World
+from tests.integration.services.sync.delivering import BATCH
+
+
+async def wait_to_be_sent(world: World, subscription: str, card: str, count: int) -> None:
+    """Sessions whose events were made two minutes ago, and were not sent yet: Lago is asked before they are."""
+    await world.link(card, f"cus_{subscription.partition('_')[2]}", subscription)
+    for _ in range(count):
+        world.charge(card, 1_000, charge_box_id=f"CP-{card}")
+    await world.rooms.poller.poll()
+    while await world.rooms.settler.settle():
+        pass
+
+
+async def second(world: World) -> None:
+    """What a lane of the running service does in a second: it goes on as long as it finds something to do."""
+    world.clock.advance(seconds=1)
+    for _ in range(20):
+        if not await world.rooms.delivery.lane():
+            break
+
+
+def keep_time(world: World) -> None:
+    """Lago is left alone for so long by the world's time, which goes faster than the real one."""
+    world.rooms.lago._caller._breaker._clock = lambda: world.clock().timestamp()
+
+
+async def test_what_waits_while_lago_is_down_is_taken_up_rarely_and_goes_once_it_is_back(world: World) -> None:
+    """For ten minutes of an outage nothing is claimed more often than Lago is tried, and that counts as no failure:
+    when Lago is back it takes half a minute, also where it drops the first answer.
+    """
+    await wait_to_be_sent(world, "sub_ada", "A", 3)
+    await wait_to_be_sent(world, "sub_bob", "B", 3)
+    assert await world.rooms.gate.is_open()
+    keep_time(world)
+    world.clock.advance(minutes=2)
+    world.lago.faults.add("down")
+    for _ in range(600):
+        await second(world)
+    claims = await world.rows("SELECT max(attempts) AS most, max(put_offs) AS failures FROM sync.ledger_entry")
+    assert (claims[0].most < 60, claims[0].failures) == (True, 0)
+    world.lago.faults.clear()
+    world.lago.faults.add("drop_before", path=BATCH, count=1)
+    for _ in range(35):
+        await second(world)
+    assert (world.counted("sub_ada"), world.counted("sub_bob")) == ((3_000, 3), (3_000, 3))
+
+
+async def test_one_subscription_about_which_lago_is_silent_keeps_no_other_waiting(world: World) -> None:
+    """Many events wait for it and others come after them: those go at once, it is asked about rarely, and its own go
+    soon after Lago answers.
+    """
+    await wait_to_be_sent(world, "sub_ada", "A", delivery.CLAIM + 100)
+    await wait_to_be_sent(world, "sub_bob", "B", 3)
+    assert await world.rooms.gate.is_open()
+    keep_time(world)
+    world.clock.advance(minutes=2)
+    path = "/api/v1/subscriptions/sub_ada"
+    world.lago.faults.add("http_503", path=path)
+    await second(world)
+    assert world.counted("sub_bob") == (3_000, 3)
+    for _ in range(120):
+        # Lago answers all else, as it does when it is asked whether it is there.
+        await world.rooms.lago.probe()
+        await second(world)
+    assert world.lago.requests.count("GET", path) < 20
+    [claims] = await world.rows("SELECT max(attempts) AS most FROM sync.ledger_entry")
+    assert claims.most < 20
+    assert world.counted("sub_ada") == (0, 0)
+    world.lago.faults.clear()
+    for _ in range(32):
+        await second(world)
+    assert world.counted("sub_ada") == (1_000 * (delivery.CLAIM + 100), delivery.CLAIM + 100)
