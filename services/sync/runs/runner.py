@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final
@@ -21,7 +21,7 @@ from services.sync.sessions import store as sessions
 from services.sync.sessions.poll import RECENT, Poller, Progress
 from services.sync.upstreams.errors import UpstreamError
 from shared.bus.outbox import Outbox
-from shared.contracts.events.sync import SyncRunFinished, SyncRunStarted
+from shared.contracts.events.sync import SyncRunFinished, SyncRunStarted, Upstream
 from shared.contracts.requests.sync_work import RunCounters, RunState, RunTrigger, Segment
 from shared.database.engine import Database, Read, Write
 from shared.runtime.clock import Clock, NewId
@@ -30,6 +30,7 @@ from shared.runtime.log import get_logger
 log = get_logger(__name__)
 
 USUAL: Final[tuple[Segment, ...]] = ("new", "open", "settle", "deliver")
+ASKS_STEVE: Final[frozenset[Segment]] = frozenset({"cards", "new", "open", "sweep"})
 # What takes longer is gone on with by the next turn, because what happens meanwhile at a charger is not to wait for it.
 SLICE_S: Final = 5.0
 SWEEP_SLICE_S: Final = 5.0
@@ -166,24 +167,29 @@ class Runner:
         await self._outbox.add(tx, started, run.cause())
 
     async def _execute(self, run: Run) -> None:
-        problem: UpstreamError | None = None
-        try:
-            for segment in run.segments:
+        """Without SteVe, nothing; without Lago, all else: what SteVe recorded is seen in time however Lago stands.
+
+        :raises UpstreamError: SteVe does not answer.
+        """
+        without: dict[Upstream, UpstreamError] = {}
+        for segment in run.segments:
+            try:
                 self._go_on()
                 run.segment = segment
                 await self._segment(run, segment)
-                await self._keep_if_news(run)
-        except UpstreamError as error:
-            problem = error
-        except _CutOffError:
-            # Whoever takes the claim next, at once, finds that nobody is at it, and goes on with it.
-            run.more = True
-            return
-        await self._keep_if_news(run)
+            except UpstreamError as error:
+                without[error.upstream] = error
+            except _CutOffError:
+                # Whoever takes the claim next, at once, finds that nobody is at it, and goes on with it.
+                run.more = True
+                return
+            await self._keep_if_news(run)
+            if "steve" in without:
+                break
         if run.kept:
-            await self._finish(run, problem)
-        if problem is not None:
-            raise problem
+            await self._finish(run, without)
+        if "steve" in without:
+            raise without["steve"]
 
     async def _segment(self, run: Run, segment: Segment) -> None:
         async def page(pks: Iterable[int], done: int, left: int | None) -> None:
@@ -261,7 +267,7 @@ class Runner:
             run.decide(some, await store.standings(tx, self._steve_id, some, since=run.since))
             await store.update(tx, run.run_id, **_progress(run))
 
-    async def _finish(self, run: Run, problem: UpstreamError | None) -> None:
+    async def _finish(self, run: Run, without: Mapping[Upstream, UpstreamError]) -> None:
         """Count what became of the sessions. What is still in hand where a scheduled run was cut short is left to the
         next one, so that each session is counted once, by the run that knows how it ended.
         """
@@ -281,8 +287,10 @@ class Runner:
             self._counted |= run.seen - self._carried
         async with self._database.write() as tx:
             await self._claim.hold(tx)
-            state: RunState = "failed" if problem is not None else "finished"
-            await self._end(tx, run, state, count(totals), str(problem) if problem is not None else None)
+            # Its problem is told either way. It failed where it read nothing for it, or was to do nothing else.
+            failed = "steve" in without or (without and ASKS_STEVE.isdisjoint(run.segments))
+            problem = ". ".join(map(str, without.values())) or None
+            await self._end(tx, run, "failed" if failed else "finished", count(totals), problem)
 
     async def _end(self, tx: Write, run: Run, state: RunState, counters: RunCounters, problem: str | None) -> None:
         """Write down how it ended and tell it."""
@@ -322,7 +330,8 @@ class Runner:
             if self._hurry and run.trigger != "operator":
                 run.more = True
             in_hand = any(one.in_hand for one in found.values())
-            if not in_hand or run.more or self._enough() or asyncio.get_running_loop().time() > wait_until:
+            cannot_end = self._delivery.rests or self._enough()
+            if not in_hand or run.more or cannot_end or asyncio.get_running_loop().time() > wait_until:
                 return found
             await asyncio.sleep(0.1)
 
