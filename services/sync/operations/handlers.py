@@ -63,6 +63,7 @@ class Operations:
 
         async def note(beside: Write) -> None:
             nonlocal because
+            await store.lock_charger(beside, request.charge_box_id)
             if await store.running(beside, request.charge_box_id, request.operation, request.parameters) is not None:
                 raise OperationRunning(request)
             await store.begin(

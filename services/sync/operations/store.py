@@ -5,8 +5,15 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
+from services.sync.metadata import SCHEMA
 from services.sync.operations.tables import operation
 from shared.database.engine import Read, Write
+
+
+async def lock_charger(tx: Write, charge_box_id: str) -> None:
+    """Until the transaction ends, nobody else looks whether anything runs at this charger, to begin it."""
+    name = f"{SCHEMA}.operation.{charge_box_id}"
+    await tx.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": name})
 
 
 async def begin(

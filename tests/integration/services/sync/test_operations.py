@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -10,8 +12,10 @@ import sqlalchemy as sa
 import websockets
 
 from deploy.demo.steve.faults import FaultName
+from services.sync.operations import store
 from services.sync.operations.handlers import OperationRunning
 from shared.contracts.requests.sync import OperateCharger, OperationResult
+from shared.database.engine import Read
 from tests.integration.services.sync.conftest import ADA, Build, World, effect
 
 
@@ -128,3 +132,25 @@ async def test_the_same_operation_is_not_begun_twice(build_world: Build) -> None
     [row] = await world.rows("SELECT outcome FROM sync.charger_operation")
     assert row.outcome == "unknown"
     assert (await operate(world)).outcome == "not_connected"
+
+
+async def test_two_who_ask_for_the_same_at_once_call_the_charger_once(
+    world: World, station: _Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks second whether it is under way finds the first one's, and is refused."""
+    look, looked, both = store.running, list[int](), asyncio.Event()
+
+    async def running(tx: Read, charge_box_id: str, name: str, parameters: Mapping[str, Any]) -> datetime | None:
+        found = await look(tx, charge_box_id, name, parameters)
+        looked.append(1)
+        if len(looked) == 2:
+            both.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(both.wait(), 0.3)
+        return found
+
+    monkeypatch.setattr(store, "running", running)
+    world.steve.faults.set("slow", 500, path="/steve/api/v1/operations")
+    outcomes = await asyncio.gather(operate(world, "Reset"), operate(world, "Reset"), return_exceptions=True)
+    assert {type(one) for one in outcomes} == {OperationResult, OperationRunning}
+    assert [call[1] for call in station.calls] == ["Reset"]
