@@ -151,6 +151,6 @@ async def test_two_who_ask_for_the_same_at_once_call_the_charger_once(
 
     monkeypatch.setattr(store, "running", running)
     world.steve.faults.set("slow", 500, path="/steve/api/v1/operations")
-    outcomes = await asyncio.gather(operate(world, "Reset"), operate(world, "Reset"), return_exceptions=True)
+    outcomes = await asyncio.gather(operate(world), operate(world), return_exceptions=True)
     assert {type(one) for one in outcomes} == {OperationResult, OperationRunning}
-    assert [call[1] for call in station.calls] == ["Reset"]
+    assert [call[1] for call in station.calls] == ["ClearCache"]
