@@ -247,7 +247,7 @@ class Cards:
         found = rules.mirrored(tag)["parent_id_tag"]
         # What it replaces is what stands in SteVe, unless an earlier try has written this already.
         was = found if found != parent_id_tag else row.parent_id_tag
-        if was == parent_id_tag:
+        if was == parent_id_tag and not rules.is_ahead(row.mirrored_at, self._clock()):
             raise AlreadySo(row.id_tag, "parent")
         written = await self._writer.write(tag, form)
         now = self._clock()

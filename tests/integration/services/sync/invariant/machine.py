@@ -9,6 +9,7 @@ from typing import Any, Final
 from hypothesis import note
 
 from deploy.demo.steve.model import MeterValue, Stop, StopActor
+from services.sync.cards.problems import AlreadySo
 from services.sync.main import Rooms
 from services.sync.upstreams.errors import UpstreamError
 from shared.contracts.problem import Problem
@@ -246,8 +247,9 @@ class Play(InLago):
             self.model.seen(await self.seen())
             self.model.put_below(card, parent, self.world.clock())
             request = ChangeParent(id_tag=card, parent_id_tag=parent)
-            async with self.world.service.database.write() as tx:
-                await self.world.rooms.cards.change_parent(tx, request, ADA, effect(self.world))
+            with suppress(AlreadySo):
+                async with self.world.service.database.write() as tx:
+                    await self.world.rooms.cards.change_parent(tx, request, ADA, effect(self.world))
 
     async def do_reissue(self, card: str, same_parent: bool) -> None:  # noqa: FBT001 - a history's word
         """Its tag is deleted in SteVe, with its transactions, and another one is made under the same number, once sync
