@@ -79,6 +79,13 @@ class Subscribed:
         """Whether Lago has to be asked again, to know what it said within that time."""
         return not -AHEAD < now - self.checked_at < age
 
+    def is_over(self, now: datetime) -> bool:
+        """Whether the period that Lago told of has ended since, or the subscription itself. Where it goes on telling of
+        one that is over, it is taken at its word.
+        """
+        ends = [to_the_end(one) for one in (self.period_to, self.ended_at) if one is not None]
+        return any(self.checked_at <= end < now for end in ends)
+
     def life(self) -> Life | None:
         """Its own time; None where Lago knows none, or none that has begun."""
         if self.external_customer_id is None or self.started_at is None:

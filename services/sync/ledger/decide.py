@@ -169,7 +169,11 @@ def _owe(
     late_policy: LatePolicy,
 ) -> Decision:
     subscription = known.subscribed.get(owner.external_subscription_id)
-    if subscription is None or subscription.is_older(known.now, terms.subscription_age):
+    if (
+        subscription is None
+        or subscription.is_older(known.now, terms.subscription_age)
+        or subscription.is_over(known.now)
+    ):
         return Wait(owner.external_subscription_id)
     billed = tuple((one.timestamp, one.wh) for one in known.chains.get(key(row), ()))
     decision = rules.settle(
