@@ -220,6 +220,8 @@ class Replay:
         """
         try:
             async with self._database.write() as tx:
+                # First of all, because it updates taps, for which those wait that it waits for here.
+                await store.in_turn_with_sessions(tx)
                 rows, voided = await store.replay(tx, spooled)
                 await store.tell_decided(tx, rows, new_id=self._new_id, at=self._clock())
                 await _tell_void(self._outbox, tx, voided)

@@ -27,6 +27,8 @@ _json: Final = msgspec.json.Encoder()
 # are as near to one row, one of them. Which of the two ways the database missed does not matter, so a row that came
 # later counts too. A row that was marked by this very tap is found again: a spool may be read twice.
 # A row that is there already: its statement was under way at its deadline, and a match of it was void for want of time.
+_LATE_TAPS: Final = "hashtext('preauth.late taps')"
+
 _REPLAY: Final = sa.text("""
     WITH spooled AS MATERIALIZED (
         SELECT * FROM json_to_recordset(CAST(:taps AS json)) AS x (
@@ -207,6 +209,18 @@ async def close_unanswered(
     )
     await sweep_from(tx, min([until, *but.values()]))
     return list(closed), list(voided)
+
+
+async def in_turn_with_sessions(tx: Write) -> None:
+    """Before taps are written late: wait until nobody puts a session beside its tap, and keep them waiting until `tx`
+    ends. Neither would see what the other has not committed. No tap that is decided waits for this.
+    """
+    await tx.execute(sa.text(f"SELECT pg_advisory_xact_lock({_LATE_TAPS})"))
+
+
+async def in_turn_with_late_taps(tx: Write) -> None:
+    """The same for who puts a session beside its tap; they do not wait for each other."""
+    await tx.execute(sa.text(f"SELECT pg_advisory_xact_lock_shared({_LATE_TAPS})"))
 
 
 async def replay(tx: Write, spooled: Sequence[Spooled]) -> tuple[list[Row], list[Row]]:

@@ -6,6 +6,7 @@ from typing import Final
 
 from services.preauth.chargers.store import override_not_disproven, override_proven
 from services.preauth.decision.projections import sessions_are_known
+from services.preauth.decision.store import in_turn_with_late_taps
 from services.preauth.evidence import rules, store
 from services.preauth.evidence.rules import Judgement
 from services.preauth.evidence.sight import Sight
@@ -84,6 +85,7 @@ class Evidence:
 
     async def session_told(self, tx: Write, event: TransactionStarted | TransactionStopped, _: Envelope) -> None:
         """Put the session, which is among the known ones already, beside the tap that it followed."""
+        await in_turn_with_late_taps(tx)
         found = await store.session_named(tx, event.charge_box_id, event.session)
         if found is None:
             return

@@ -1,8 +1,12 @@
 """What follows a tap while it still waits in the spool."""
 
+import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -10,6 +14,7 @@ import pytest
 from services.preauth.decision.desk import GatewayDesk
 from services.preauth.decision.projections import session_started
 from services.preauth.decision.spool import Spool
+from services.preauth.evidence import store
 from services.preauth.gateway.ports import Presented
 from shared.contracts.identity import IdTag
 from shared.contracts.requests.preauth import SearchTaps
@@ -97,6 +102,46 @@ async def test_a_session_leaves_the_tap_before_for_a_spooled_one_that_it_followe
     taps.group._connected = True
     await preauth.until("SELECT FROM tap WHERE session IS NULL")
     assert preauth.rows("SELECT session FROM tap ORDER BY received_at") == [{"session": None}, {"session": "steve:1"}]
+
+
+@pytest.mark.parametrize("first", ["tap", "session"])
+async def test_a_tap_and_its_session_that_come_at_once_find_each_other(
+    preauth: Preauth, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """The tap comes into the journal while its session is told of, and neither sees what the other one has not
+    committed: whoever is second waits, and finds the first.
+    """
+    taps, desk, tap = preauth.taps, desk_of(preauth), presented(preauth, "04A1")
+    taps.group._connected = False
+    assert not await desk.decide(tap)
+    desk.told(tap, "passed", in_time=True)
+    looked, go_on = asyncio.Event(), asyncio.Event()
+
+    def waits(look: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def look_and_wait(*given: Any, **named: Any) -> None:  # noqa: ANN401 - what the look takes
+            await look(*given, **named)
+            looked.set()
+            await go_on.wait()
+
+        return look_and_wait
+
+    look = "note_sessions_of" if first == "tap" else "note_session"
+    monkeypatch.setattr(store, look, waits(getattr(store, look)))
+    session = partial(session_at, preauth, 1, "04A1", preauth.clock())
+    async with asyncio.TaskGroup() as both:
+        if first == "tap":
+            taps.group._connected = True
+            await looked.wait()
+            second: asyncio.Task[Any] = both.create_task(session())
+        else:
+            both.create_task(session())
+            await looked.wait()
+            taps.group._connected = True
+            second = both.create_task(preauth.until("SELECT FROM tap"))
+        # It waits now, or is through.
+        await asyncio.wait([second], timeout=1)
+        go_on.set()
+    await preauth.until("SELECT FROM tap WHERE session = 'steve:1'")
 
 
 async def test_nobody_is_accused_while_what_explains_it_waits_in_the_spool(preauth: Preauth) -> None:
