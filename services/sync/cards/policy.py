@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from services.sync.cards.commands import Cards
+from services.sync.cards.changing import Changes
 from services.sync.cards.problems import AlreadyBlocked, CardExpired, UpstreamSilent
 from services.sync.cards.wanted import all_wanted, wanted
 from shared.contracts.identity import Actor, Cause
@@ -17,7 +17,7 @@ POLICY = Actor(kind="system", id="card-policy")
 
 
 class Policy:
-    def __init__(self, database: Database, cards: Cards, *, clock: Clock, new_id: NewId) -> None:
+    def __init__(self, database: Database, cards: Changes, *, clock: Clock, new_id: NewId) -> None:
         self._database, self._cards, self._clock, self._new_id = database, cards, clock, new_id
         # Why a card is not as the policy wants it, by card: told once, and not at every turn.
         self._told: dict[str, str] = {}

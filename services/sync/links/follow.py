@@ -5,7 +5,7 @@ longer, canceled or deleted with its customer, when Lago first said so.
 from datetime import datetime, timedelta
 from typing import Final
 
-from services.sync.cards.commands import Cards
+from services.sync.cards.changing import Changes
 from services.sync.lago.rules import AHEAD
 from services.sync.lago.store import subscribed
 from services.sync.lago.subscriptions import Subscriptions
@@ -28,7 +28,7 @@ class Follow:
         self,
         database: Database,
         subscriptions: Subscriptions,
-        cards: Cards,
+        cards: Changes,
         links: Links,
         *,
         clock: Clock,

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 from services.sync.cards import store as cards
-from services.sync.cards.commands import Cards
+from services.sync.cards.changing import Changes
 from services.sync.lago.client import LagoClient
 from services.sync.lago.models import Subscription
 from services.sync.lago.store import forget_freshness
@@ -49,7 +49,7 @@ from shared.runtime.clock import Clock, NewId
 
 class Links:
     def __init__(
-        self, lago: LagoClient, database: Database, taker: Cards, outbox: Outbox, *, clock: Clock, new_id: NewId
+        self, lago: LagoClient, database: Database, taker: Changes, outbox: Outbox, *, clock: Clock, new_id: NewId
     ) -> None:
         self._lago, self._database, self._cards, self._outbox = lago, database, taker, outbox
         self._clock, self._new_id = clock, new_id

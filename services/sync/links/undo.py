@@ -9,7 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from services.sync.cards import store as cards
-from services.sync.cards.commands import BlockKind, Cards
+from services.sync.cards.changing import BlockKind, Changes
 from services.sync.cards.problems import CannotUndo, ChangeUnknown
 from services.sync.cards.rules import mirrored
 from services.sync.links import store
@@ -28,7 +28,7 @@ Inverse = Callable[[Write, Any, Any, Cause], Awaitable[UUID]]
 
 
 class Undo:
-    def __init__(self, cards_: Cards, links: Links, clock: Clock) -> None:
+    def __init__(self, cards_: Changes, links: Links, clock: Clock) -> None:
         self._cards, self._links, self._clock = cards_, links, clock
         self._inverses: dict[str, Inverse] = {
             "block": self._block,

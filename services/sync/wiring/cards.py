@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from services.sync.cards.changing import Changes
 from services.sync.cards.commands import Cards
 from services.sync.cards.handlers import CardQueries
 from services.sync.cards.mirror import Mirror
+from services.sync.cards.noting import Notes
 from services.sync.cards.policy import Policy
 from services.sync.cards.writing import TagWriter
 from services.sync.links.follow import Follow
@@ -65,7 +67,9 @@ def wire_cards(service: Service, settings: SyncSettings, upstreams: Upstreams) -
 
     enforce = settings.card_policy == "enforce"
     writer = TagWriter(steve, clock, same_steve=same_steve, urgent=True)
-    cards = Cards(database, writer, outbox, enforce=enforce, clock=clock, new_id=new_id, another_tag=another_tag)
+    notes = Notes(outbox, clock=clock, new_id=new_id, another_tag=another_tag)
+    changes = Changes(database, writer, notes, outbox, enforce=enforce, clock=clock)
+    cards = Cards(changes, writer, notes, outbox, enforce=enforce, clock=clock)
     dispatcher.effect(card_requests.CreateCard, cards.create_card)
     dispatcher.command(card_requests.ChangeCard, cards.change_card)
     dispatcher.effect(card_requests.BlockCard, cards.block_card)
@@ -74,21 +78,19 @@ def wire_cards(service: Service, settings: SyncSettings, upstreams: Upstreams) -
     dispatcher.effect(card_requests.SetExpiry, cards.set_expiry)
     # Nobody waits for the policy: a SteVe that fails is left alone by it.
     patient = TagWriter(steve, clock, same_steve=upstreams.identity.check, urgent=False)
-    policy_cards = Cards(
-        database, patient, outbox, enforce=enforce, clock=clock, new_id=new_id, another_tag=another_tag
-    )
-    policy = Policy(database, policy_cards, clock=clock, new_id=new_id)
+    patient_changes = Changes(database, patient, notes, outbox, enforce=enforce, clock=clock)
+    policy = Policy(database, patient_changes, clock=clock, new_id=new_id)
     if enforce:
         service.parts.append(Loop("cards.policy", policy.enforce, settings.cards_every_s))
 
-    links = Links(upstreams.lago, database, cards, outbox, clock=clock, new_id=new_id)
-    undo = Undo(cards, links, clock)
+    links = Links(upstreams.lago, database, changes, outbox, clock=clock, new_id=new_id)
+    undo = Undo(changes, links, clock)
     dispatcher.command(card_requests.UnlinkCard, links.unlink_card)
     dispatcher.effect(card_requests.UndoChange, undo.undo_change)
     dispatcher.query(card_requests.PreviewLink, links.preview_link)
     dispatcher.query(card_requests.GetPortalUrl, links.get_portal_url)
     dispatcher.query(requests.SearchCustomers, links.search_customers)
     dispatcher.query(requests.GetSubscription, links.get_subscription)
-    follow = Follow(database, upstreams.subscriptions, cards, links, clock=clock, new_id=new_id)
+    follow = Follow(database, upstreams.subscriptions, changes, links, clock=clock, new_id=new_id)
     service.parts.append(Loop("links.follow", follow.follow, FOLLOW_EVERY_S))
     return CardRooms(mirror, queries, cards, policy, links, undo, follow)

@@ -181,14 +181,14 @@ async def test_a_link_that_two_replicas_end_ends_once(world: World, monkeypatch:
     await world.link("A")
     lifecycle.terminate(world.lago.state, "sub_ada")
     world.clock.advance(minutes=1)
-    take, others = world.rooms.cards.take, []
+    take, others = world.rooms.follow._cards.take, []
 
     async def later(tx: Write, id_tag: str) -> Any:  # noqa: ANN401 - a row of card
         monkeypatch.undo()
         others.append(await world.rooms.follow.follow())
         return await take(tx, id_tag)
 
-    monkeypatch.setattr(world.rooms.cards, "take", later)
+    monkeypatch.setattr(world.rooms.follow._cards, "take", later)
     assert (await world.rooms.follow.follow(), others) == (0, [1])
     changes = await world.rows("SELECT kind FROM sync.card_change ORDER BY changed_at")
     assert [one.kind for one in changes] == ["link", "unlink"]
