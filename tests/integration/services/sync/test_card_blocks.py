@@ -16,11 +16,10 @@ from shared.contracts.requests.sync_cards import (
     CreateCard,
     SetExpiry,
     UnblockCard,
-    UndoChange,
     UnlinkCard,
 )
 from shared.runtime.clock import utc_now, uuid7
-from tests.integration.services.sync.conftest import Build, World, ago
+from tests.integration.services.sync.conftest import World, ago
 from tests.integration.services.sync.test_cards import do, undo
 
 TAG = "/steve/api/v1/ocppTags"
@@ -124,31 +123,6 @@ async def test_a_card_whose_creation_cannot_be_read_is_read_back(card: World, fa
     assert view.steve is not None
 
 
-async def test_a_block_that_steve_lifted_is_forgotten(build_world: Build) -> None:
-    """The policy blocked the card, somebody lifted that in SteVe and blocked it again by hand: the second block is
-    theirs, and the policy does not lift it though it once had one of its own.
-    """
-    world = await build_world(card_policy="enforce")
-    world.steve.state.add_tag("A", limit=3)
-    await world.rooms.mirror.refresh()
-    assert await world.rooms.policy.enforce() == 1
-    assert (await noted(world)).block_kind == "policy"
-    await world.link("A")
-    set_in_steve(world, 2)
-    await world.rooms.mirror.refresh()
-    row = await noted(world)
-    assert (row.block_kind, row.block_reason, row.blocked_by, row.remembered_limit) == (None, None, None, None)
-    set_in_steve(world, 0)
-    await world.rooms.mirror.refresh()
-    assert await world.rooms.policy.enforce() == 0
-    assert limit(world) == 0
-    # The limit that it had is remembered all the same, as long as it is blocked.
-    await world.rooms.mirror.refresh()
-    assert (await noted(world)).remembered_limit == 2
-    await do(world, UnblockCard(id_tag="A"))
-    assert limit(world) == 2
-
-
 async def test_a_block_in_steves_own_pages_keeps_the_limit_there_was(card: World) -> None:
     """Each such block remembers the limit that came before it, and none where it was lifted there."""
     for wanted in (3, 5):
@@ -193,22 +167,6 @@ async def test_a_block_that_a_command_finds_lifted_is_forgotten(card: World) -> 
     await card.rooms.mirror.refresh()
     row = await noted(card)
     assert (row.block_kind, row.block_reason, row.remembered_limit) == (None, None, 2)
-
-
-async def test_the_policy_makes_no_block_of_somebodys_its_own(build_world: Build) -> None:
-    """Set in SteVe's own pages since the last look: the policy neither claims it nor lifts it once the card is linked,
-    and whoever lifts it gets the limit there was.
-    """
-    world = await build_world(card_policy="enforce")
-    world.steve.state.add_tag("A", limit=3)
-    await world.rooms.mirror.refresh()
-    set_in_steve(world, 0)
-    assert await world.rooms.policy.enforce() == 0
-    await world.link("A")
-    assert (await world.rooms.policy.enforce(), limit(world)) == (0, 0)
-    assert await world.events("card.blocked") == []
-    await do(world, UnblockCard(id_tag="A"))
-    assert limit(world) == 3
 
 
 @pytest.mark.parametrize("behind_s", [0, 5])
@@ -272,47 +230,6 @@ async def test_a_block_that_never_came_about_is_forgotten(card: World, monkeypat
     assert limit(card) == 3
 
 
-@pytest.mark.parametrize("why", ["inactive", "unlinked"])
-async def test_lifting_ones_own_block_opens_no_card_that_the_policy_wants_shut(build_world: Build, why: str) -> None:
-    """An operator's block of a card that the policy wants blocked, too, is not lifted, not even until its next turn,
-    by the command nor by undo.
-    """
-    world = await build_world(card_policy="enforce")
-    await world.link("A")
-    blocked = await do(world, BlockCard(id_tag="A", reason="lost"))
-    if why == "inactive":
-        await do(world, ChangeCard(id_tag="A", changes={"active": False}))
-    else:
-        world.clock.advance(seconds=1)
-        await do(world, UnlinkCard(id_tag="A"))
-    world.clock.advance(seconds=1)
-    for request in (UnblockCard(id_tag="A"), UndoChange(change_id=blocked.last_change_id)):
-        with pytest.raises(problems.BlockedByPolicy, match="not active" if why == "inactive" else "linked to nobody"):
-            await do(world, request)
-        assert limit(world) == 0
-    if why == "inactive":
-        await do(world, ChangeCard(id_tag="A", changes={"active": True}))
-    else:
-        await do(world, LinkCard(id_tag="A", external_customer_id="cus_ada", external_subscription_id="sub_ada"))
-    world.clock.advance(seconds=1)
-    await do(world, UnblockCard(id_tag="A"))
-    assert limit(world) == 1
-
-
-async def test_an_operators_block_over_the_policys_outlasts_a_link(build_world: Build) -> None:
-    """A stolen card that the policy blocks for want of a link stays shut once it has one; the limit it had is kept."""
-    world = await build_world(card_policy="enforce")
-    world.steve.state.add_tag("A", limit=3)
-    await world.rooms.mirror.refresh()
-    assert await world.rooms.policy.enforce() == 1
-    over = await do(world, BlockCard(id_tag="A", reason="stolen"))
-    assert (over.block_kind, over.block_reason, over.remembered_limit) == ("operator", "stolen", 3)
-    await world.link("A")
-    assert (await world.rooms.policy.enforce(), limit(world)) == (0, 0)
-    await do(world, UnblockCard(id_tag="A"))
-    assert limit(world) == 3
-
-
 async def test_undoing_an_unblocking_blocks_as_it_was(card: World) -> None:
     """The reason and the owner of the block come back with it, and so does the limit when it is lifted again."""
     await do(card, BlockCard(id_tag="A", reason="lost"))
@@ -339,22 +256,6 @@ async def test_undoing_an_old_block_leaves_a_newer_one(card: World) -> None:
     assert limit(card) == 0
     await undo(card, second)
     assert limit(card) == 2
-
-
-async def test_undoing_what_the_policy_lifted_makes_no_operators_block_of_it(build_world: Build) -> None:
-    """The policy lifted its block because nothing stands against the card; undoing that would make a block which the
-    policy lifts at once, or which nobody set. It is refused.
-    """
-    world = await build_world(card_policy="enforce")
-    world.steve.state.add_tag("A", limit=3)
-    await world.rooms.mirror.refresh()
-    assert await world.rooms.policy.enforce() == 1
-    await world.link("A")
-    assert await world.rooms.policy.enforce() == 1
-    [row] = await world.rows("SELECT change_id FROM sync.card_change WHERE kind = 'unblock'")
-    with pytest.raises(problems.CannotUndo, match="wants it blocked no longer"):
-        await do(world, UndoChange(change_id=row.change_id))
-    assert limit(world) == 3
 
 
 async def test_undoing_an_expiry_brings_the_one_before_back(card: World) -> None:

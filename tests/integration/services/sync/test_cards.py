@@ -28,7 +28,7 @@ from shared.contracts.requests.sync_cards import (
     UndoChange,
     UnlinkCard,
 )
-from tests.integration.services.sync.conftest import ADA, Build, World, ago, effect, eventually
+from tests.integration.services.sync.conftest import ADA, World, ago, effect, eventually
 
 
 async def do(world: World, request: Request[Any]) -> CardView:
@@ -380,38 +380,6 @@ async def test_an_unlink_undone_by_mistake_is_back_with_its_end(card: World) -> 
     again = await undo(card, mended)
     assert again.link is not None
     assert (again.link.valid_from, again.link.valid_to) == (before.valid_from, None)
-
-
-async def test_the_policy_blocks_who_would_not_pay(build_world: Build) -> None:
-    """Under `enforce`, unlinked and inactive cards and children of blocked parents are blocked, and unblocked again."""
-    world = await build_world(card_policy="enforce")
-    state = world.steve.state
-    for name, parent in (("PAYS", None), ("LONER", None), ("TOP", None), ("LOW", "TOP"), ("BYHAND", None)):
-        state.add_tag(name, parent_id_tag=parent, limit=2)
-    for name in ("PAYS", "TOP", "BYHAND"):
-        await world.link(name)
-    by_hand = state.tag("BYHAND")
-    assert by_hand is not None
-    by_hand.limit = 0
-    await world.rooms.mirror.refresh()
-    assert await world.rooms.policy.enforce() == 1
-
-    def limits() -> dict[str, int]:
-        return {tag.id_tag: tag.limit for tag in state.tags.values()}
-
-    assert limits() == {"PAYS": 2, "LONER": 0, "TOP": 2, "LOW": 2, "BYHAND": 0}
-    with pytest.raises(problems.BlockedByPolicy):
-        await do(world, UnblockCard(id_tag="LONER"))
-    await do(world, BlockCard(id_tag="TOP", reason="stolen"))
-    await do(world, ChangeCard(id_tag="PAYS", changes={"active": False}))
-    assert await world.rooms.policy.enforce() == 2
-    assert limits() == {"PAYS": 0, "LONER": 0, "TOP": 0, "LOW": 0, "BYHAND": 0}
-    await do(world, UnblockCard(id_tag="TOP"))
-    await do(world, ChangeCard(id_tag="PAYS", changes={"active": True}))
-    await world.link("LONER")
-    assert await world.rooms.policy.enforce() == 3
-    assert limits() == {"PAYS": 2, "LONER": 2, "TOP": 2, "LOW": 2, "BYHAND": 0}
-    assert await world.rooms.policy.enforce() == 0
 
 
 async def test_what_is_unknown_is_refused(world: World) -> None:
