@@ -38,23 +38,32 @@ async def ownership(tx: Read, id_tags: Collection[str]) -> Ownership:
     )
     # UNION drops what is there already, so a circle of parents ends.
     family = family.union(above)
-    statement = sa.select(
+    of_links = sa.select(
         family.c.id_tag,
         link.c.external_customer_id,
         link.c.external_subscription_id,
+        sa.null().label("parent_id_tag"),
         link.c.valid_from,
         link.c.valid_to,
         link.c.linked_at,
     ).join_from(family, link, link.c.card_pk == family.c.pk)
-    for row in await tx.execute(statement):
+    of_parents = sa.select(
+        family.c.id_tag,
+        sa.null(),
+        sa.null(),
+        card_parent.c.parent_id_tag,
+        card_parent.c.valid_from,
+        card_parent.c.valid_to,
+        sa.null(),
+    ).join_from(family, card_parent, card_parent.c.card_pk == family.c.pk)
+    # In one statement: a parent that was changed between two would be known without its links.
+    for row in await tx.execute(sa.union_all(of_links, of_parents)):
+        if row.external_subscription_id is None:
+            above_it = Parent(row.parent_id_tag, row.valid_from, row.valid_to)
+            found.parents.setdefault(row.id_tag, []).append(above_it)
+            continue
         one = Link(row.external_customer_id, row.external_subscription_id, row.valid_from, row.valid_to, row.linked_at)
         found.links.setdefault(row.id_tag, []).append(one)
-    above_them = sa.select(
-        family.c.id_tag, card_parent.c.parent_id_tag, card_parent.c.valid_from, card_parent.c.valid_to
-    ).join_from(family, card_parent, card_parent.c.card_pk == family.c.pk)
-    for one_above in await tx.execute(above_them):
-        parents = found.parents.setdefault(one_above.id_tag, [])
-        parents.append(Parent(one_above.parent_id_tag, one_above.valid_from, one_above.valid_to))
     return found
 
 

@@ -1,15 +1,18 @@
 """A held session that is somebody's already: nobody else is billed for it by a card and a date."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from deploy.demo.lago import lifecycle
+from services.sync.links import store as links
+from services.sync.links.rules import Owner, resolve
 from shared.contracts.problem import Invalid
 from shared.contracts.requests.sync import LinkCard
-from shared.contracts.requests.sync_cards import PreviewLink, RelinkCard, UnlinkCard
+from shared.contracts.requests.sync_cards import ChangeParent, PreviewLink, RelinkCard, UnlinkCard
 from shared.contracts.requests.sync_work import OwnerChanged, ReleaseHeld
+from shared.database.engine import Read
 from tests.integration.services.sync.conftest import ADA, World, ago
 from tests.integration.services.sync.test_cards import do as change
 from tests.integration.services.sync.test_cards import undo
@@ -130,3 +133,28 @@ async def test_who_changes_an_owner_names_the_session(world: World) -> None:
     """A card and a date are no names."""
     with pytest.raises(Invalid):
         await do(world, ReleaseHeld(id_tag="A", since=ago(days=1), change_owner=True))
+
+
+async def test_whose_card_it_is_is_read_at_one_moment(world: World) -> None:
+    """A card whose parent changes meanwhile is the customer's before or the one's after, and not nobody's."""
+    await world.link("ADAS")
+    await world.link("BOBS", "cus_bob", "sub_bob")
+    world.steve.state.add_tag("A", parent_id_tag="ADAS")
+    await world.rooms.mirror.refresh()
+    changed = list[Any]()
+
+    class _Changing:
+        """The parent changes after whatever is read first."""
+
+        async def execute(self, *given: Any) -> Any:  # noqa: ANN401 - a connection's
+            found = await tx.execute(*given)
+            if not changed:
+                changed.append(await change(world, ChangeParent(id_tag="A", parent_id_tag="BOBS")))
+            return found
+
+    async with world.service.database.read() as tx:
+        found = await links.ownership(cast("Read", _Changing()), ["A"])
+    assert changed
+    owner = resolve("A", world.clock(), found.links, found.parents)
+    assert isinstance(owner, Owner)
+    assert owner.external_customer_id in {"cus_ada", "cus_bob"}
