@@ -42,7 +42,9 @@ def preview(made: LinkPreview) -> Preview:
             f"Until then it stays linked to {now.external_customer_id}, subscription {now.external_subscription_id}."
         )
     if made.open_sessions:
-        says.append(f"{fmt.count(len(made.open_sessions), 'session')} running now stay with their owner.")
+        running = len(made.open_sessions)
+        stay = "stays with its owner" if running == 1 else "stay with their owner"
+        says.append(f"{fmt.count(running, 'session')} running now {stay}.")
     if made.sessions_that_stay:
         says.append(
             f"{fmt.count(made.sessions_that_stay, 'session')} of that time belong to somebody already, and stay."

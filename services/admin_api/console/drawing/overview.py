@@ -63,5 +63,5 @@ def _waiting(one: str, part: Part[SessionPage], sentence: str, *, many: str = ""
         return Waiting(one, many, None, sentence, tolerable=tolerable)
     found = part.value.sessions
     more = f" At least {COUNTED}; the oldest of these is shown." if part.value.next_cursor else ""
-    oldest = min((session.started_at for session in found), default=None)
+    oldest = min((session.stopped_at or session.started_at for session in found), default=None)
     return Waiting(one, many, len(found), sentence + more, oldest=oldest, tolerable=tolerable)

@@ -137,7 +137,7 @@ async def test_cards_are_linked(cli: Cli) -> None:
     for sentence in (
         "UTC, new sessions are billed to eve, subscription sub_e.",
         "Until then it stays linked to bob, subscription sub_b.",
-        "1 session running now stay with their owner.",
+        "1 session running now stays with its owner.",
         "2 sessions of that time belong to somebody already, and stay.",
         "New sessions of 1 card below it, which have no link of their own, follow.",
         "Release and bill 3 held sessions that began since",
