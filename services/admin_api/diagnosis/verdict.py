@@ -27,7 +27,7 @@ def judge(evidence: Evidence, checks: Sequence[Check]) -> Verdict:
     return (
         _by_steve(evidence, answers["valid_in_steve"])
         or _by_login(evidence, answers["intercepted"], answers["charger"])
-        or _without_steve(answers["valid_in_steve"])
+        or _without_steve(evidence, answers["valid_in_steve"])
         or _limited(evidence, answers["charger"])
         or _parent_off(evidence)
         or _refused_by_steve(evidence, answers["charger"])
@@ -117,9 +117,19 @@ def _by_login(evidence: Evidence, intercepted: Check, charger: Check) -> Verdict
     )
 
 
-def _without_steve(check: Check) -> Verdict | None:
+def _without_steve(evidence: Evidence, check: Check) -> Verdict | None:
     if check.answer != "unknown":
         return None
+    if isinstance(evidence.steve, Silent) and evidence.steve.who != "SteVe":
+        # It is asked through another service: whoever looks at SteVe looks at the wrong thing.
+        who = evidence.steve.who
+        return _verdict(
+            "unknown",
+            f"{who[:1].upper()}{who[1:]} did not answer, so nobody asked SteVe whether it accepts this card.",
+            None,
+            None,
+            f"Look at {who} and the broker first: `expressync doctor` tells which of them does not answer.",
+        )
     return _verdict(
         "steve_silent",
         "SteVe did not answer, so nobody knows whether it accepts this card.",

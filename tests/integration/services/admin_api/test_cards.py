@@ -213,4 +213,5 @@ async def test_a_diagnosis_with_nobody_there_is_unknown_throughout(admin: House)
     client = await admin.as_admin()
     made = await change(client, "/diagnoses", {"card": CARD})
     assert {check["answer"] for check in made["checks"]} == {"unknown"}
-    assert made["verdict"]["code"] == "steve_silent"
+    assert made["verdict"]["code"] == "unknown"
+    assert made["verdict"]["sentence"].startswith("Sync did not answer, so nobody asked SteVe")

@@ -220,6 +220,7 @@ UNLINKED = c.said(c.known(link=None))
         ),
         ({"taps": c.said([c.intercepted_tap()])}, "interception_ignored", "charger"),
         ({"steve": c.silence("SteVe")}, "steve_silent", None),
+        ({"steve": c.silence("sync")}, "unknown", None),
         (
             {"steve": c.in_steve(c.tag(active_transaction_count=1, in_transaction=True))},
             "limit_reached",
