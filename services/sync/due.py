@@ -8,13 +8,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from shared.database.engine import Database
-from shared.runtime.clock import Clock
+from shared.runtime.clock import AHEAD, Clock
 from shared.runtime.log import get_logger
 
 log = get_logger(__name__)
 
-# Two replicas' clocks differ by less.
-AHEAD: Final = timedelta(minutes=1)
 MOST: Final = 20_000
 
 

@@ -13,7 +13,7 @@ from shared.contracts.event import Event
 from shared.contracts.events.sync import CardChanged, CardDiscovered
 from shared.contracts.identity import Actor, Cause, id_tag_key
 from shared.database.engine import Database, Write
-from shared.runtime.clock import Clock, NewId
+from shared.runtime.clock import AHEAD, Clock, NewId
 from shared.runtime.log import get_logger
 
 log = get_logger(__name__)
@@ -103,7 +103,7 @@ class Mirror:
                     events.append(self._changed(key, {"in_steve": True}, {"in_steve": False}, []))
                 # A time still to come was noted by a clock that was ahead, and does not tell since when there may be
                 # another tag.
-                if row.gone_at is None or row.gone_at > now + rules.AHEAD:
+                if row.gone_at is None or row.gone_at > now + AHEAD:
                     await store.update_card(tx, row.pk, {"gone_at": asked_at})
         await self._outbox.add_all(tx, events, Cause(actor=BY_STEVE, correlation_id=self._new_id()))
 

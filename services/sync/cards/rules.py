@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from services.sync.steve.models import Tag
 from shared.contracts.identity import id_tag_key
+from shared.runtime.clock import AHEAD
 
 # The mirror's columns that follow SteVe, and the names under which a change of them is told.
 TOLD: Final = {
@@ -19,8 +20,6 @@ TOLD: Final = {
 }
 # The mirror's columns about a block of ours.
 BLOCK: Final = ("remembered_limit", "block_kind", "block_reason", "blocked_by", "blocked_at")
-# Two replicas' clocks differ by less: what is noted at a time that is further ahead was noted by a wrong clock.
-AHEAD: Final = timedelta(minutes=1)
 # Longer than a write to SteVe may take.
 BLOCK_WRITTEN_WITHIN: Final = timedelta(minutes=5)
 # Their values never leave the house (contracts: Events).

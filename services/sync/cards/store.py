@@ -16,6 +16,7 @@ from services.sync.metadata import SCHEMA, metadata
 from shared.contracts.requests.sync import CardView, LinkView, SearchCards, SteveCard
 from shared.contracts.requests.sync_cards import CardSnapshot
 from shared.database.engine import Read, Write
+from shared.runtime.clock import AHEAD
 
 # A parent that was there when the card was first seen counts for all of the past: nobody knows better.
 BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -106,7 +107,7 @@ async def last_seen(tx: Read, row: Any, now: datetime) -> datetime:  # noqa: ANN
     completed_at: datetime | None = (await tx.execute(sa.select(sa.func.max(mirror.c.completed_at)))).scalar_one()
     times: list[datetime | None] = [row.mirrored_at, completed_at] if row.gone_at is None else [row.gone_at]
     # One that is still to come was told by a clock that was ahead, and says nothing.
-    return max((min(at, now) for at in times if at is not None and at <= now + rules.AHEAD), default=now)
+    return max((min(at, now) for at in times if at is not None and at <= now + AHEAD), default=now)
 
 
 async def completed(tx: Write, steve_id: str, at: datetime, now: datetime) -> None:

@@ -5,12 +5,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
+from shared.runtime.clock import AHEAD
+
 # Said once, it may be a mistake, and a link is not ended by mistake. Asked again at least so much later.
 SAID_TWICE_AFTER: Final = timedelta(minutes=1)
-
-
-# What is said to be asked for so long from now was asked by a process whose clock was ahead, and nobody knows when.
-AHEAD: Final = timedelta(minutes=1)
 # Lago cuts most times to the second when it answers.
 SECOND: Final = timedelta(seconds=1)
 

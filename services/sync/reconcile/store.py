@@ -8,7 +8,6 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from services.sync.lago.rules import AHEAD
 from services.sync.lago.tables import subscription
 from services.sync.ledger.tables import entry
 from services.sync.metadata import SCHEMA
@@ -16,6 +15,7 @@ from services.sync.reconcile.rules import Span
 from services.sync.reconcile.tables import event_error, result, subject
 from services.sync.sessions.tables import session
 from shared.database.engine import Read, Write
+from shared.runtime.clock import AHEAD
 
 Key = tuple[str, int]
 
