@@ -7,8 +7,9 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from services.sync.clocks import AHEAD
 from shared.database.engine import Database
-from shared.runtime.clock import AHEAD, Clock
+from shared.runtime.clock import Clock
 from shared.runtime.log import get_logger
 
 log = get_logger(__name__)

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from services.sync.cards import rules, store
+from services.sync.clocks import AHEAD
 from services.sync.steve.client import SteveClient
 from services.sync.steve.models import Tag
 from services.sync.upstreams.errors import UpstreamError, not_read
@@ -13,7 +14,7 @@ from shared.contracts.event import Event
 from shared.contracts.events.sync import CardChanged, CardDiscovered
 from shared.contracts.identity import Actor, Cause, id_tag_key
 from shared.database.engine import Database, Write
-from shared.runtime.clock import AHEAD, Clock, NewId
+from shared.runtime.clock import Clock, NewId
 from shared.runtime.log import get_logger
 
 log = get_logger(__name__)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from services.sync.clocks import AHEAD
 from services.sync.steve.models import Tag
 from shared.contracts.identity import id_tag_key
-from shared.runtime.clock import AHEAD
 
 # The mirror's columns that follow SteVe, and the names under which a change of them is told.
 TOLD: Final = {

@@ -11,12 +11,12 @@ from sqlalchemy.dialects.postgresql import distinct_on, insert
 from services.sync.cards import rules
 from services.sync.cards.problems import CardUnknown
 from services.sync.cards.tables import card, card_change, card_parent, mirror
+from services.sync.clocks import AHEAD
 from services.sync.links.tables import link
 from services.sync.metadata import SCHEMA, metadata
 from shared.contracts.requests.sync import CardView, LinkView, SearchCards, SteveCard
 from shared.contracts.requests.sync_cards import CardSnapshot
 from shared.database.engine import Read, Write
-from shared.runtime.clock import AHEAD
 
 # A parent that was there when the card was first seen counts for all of the past: nobody knows better.
 BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from shared.runtime.clock import AHEAD
+from services.sync.clocks import AHEAD
 
 # Said once, it may be a mistake, and a link is not ended by mistake. Asked again at least so much later.
 SAID_TWICE_AFTER: Final = timedelta(minutes=1)

@@ -7,10 +7,10 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from services.sync.clocks import AHEAD
 from services.sync.lago.rules import Subscribed
 from services.sync.lago.tables import subscription
 from shared.database.engine import Read, Write
-from shared.runtime.clock import AHEAD
 
 # Older than any answer of Lago's that is believed.
 LONG_AGO: Final = timedelta(days=365)

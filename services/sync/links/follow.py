@@ -6,13 +6,14 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from services.sync.cards.changing import Changes
+from services.sync.clocks import AHEAD
 from services.sync.lago.store import subscribed
 from services.sync.lago.subscriptions import Subscriptions
 from services.sync.links import store
 from services.sync.links.handlers import Links
 from shared.contracts.identity import Actor, Cause
 from shared.database.engine import Database
-from shared.runtime.clock import AHEAD, Clock, NewId
+from shared.runtime.clock import Clock, NewId
 from shared.runtime.log import get_logger
 
 log = get_logger(__name__)

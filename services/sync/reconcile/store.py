@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from services.sync.clocks import AHEAD
 from services.sync.lago.tables import subscription
 from services.sync.ledger.tables import entry
 from services.sync.metadata import SCHEMA
@@ -15,7 +16,6 @@ from services.sync.reconcile.rules import Span
 from services.sync.reconcile.tables import event_error, result, subject
 from services.sync.sessions.tables import session
 from shared.database.engine import Read, Write
-from shared.runtime.clock import AHEAD
 
 Key = tuple[str, int]
 
