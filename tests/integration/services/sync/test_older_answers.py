@@ -105,6 +105,8 @@ async def test_what_may_be_older_is_asked_for_again_at_the_next_look(
     """
     await world.link("A")
     one = world.charge("A", 10)
+    # Each look asks about the newest one.
+    world.charge("A", 5)
     await world.turn()
     first, go_on = asyncio.Event(), asyncio.Event()
 
@@ -123,7 +125,34 @@ async def test_what_may_be_older_is_asked_for_again_at_the_next_look(
     go_on.set()
     await slow
     await world.turn()
-    assert world.counted()[0] == 30
+    assert world.counted()[0] == 30 + 5
+
+
+async def test_a_hint_that_comes_while_steve_answers_is_followed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A charger tells of the end of a session about which SteVe has just been asked: it is asked about it again next,
+    also where the session has been open for days.
+    """
+    await world.link("A")
+    one = world.charge("A", None, start_at=ago(hours=50))
+    world.charge("A", 5, charge_box_id="B")
+    await world.turn()
+    poller = world.rooms.poller
+    told = list[int]()
+
+    async def ask(real: Ask, pks: Sequence[int]) -> object:
+        answer = await real(pks)
+        if one.pk in pks and not told:
+            told.append(one.pk)
+            stop(world, one)
+            poller.want(one.pk)
+        return answer
+
+    put(monkeypatch, world, ask)
+    poller.want(one.pk)
+    await poller.poll()
+    assert told
+    await poller.poll()
+    assert (await world.session(one.pk)).stopped_at is not None
 
 
 async def test_a_number_that_is_still_to_come_hides_nothing(world: World) -> None:
