@@ -305,12 +305,15 @@ def _wh(kwh: Decimal) -> int:
 
 
 def _entry(row: Any, now: datetime) -> Entry:  # noqa: ANN401 - a row of entries_in
+    """`now`: when comparing began. What was sent since may be missing in what Lago told before, also where it counts it
+    by now.
+    """
     state: EntryState = "sent"
     if row.state == "held":
         state = "held"
     elif row.state in ("pending", "sending"):
         state = "stuck" if now - row.created_at > STUCK_AFTER else "waiting"
-    elif row.state == "delivered" and row.problem is None and now - row.delivered_at < FRESH:
+    elif row.problem is None and now - row.delivered_at < (FRESH if row.state == "delivered" else timedelta()):
         state = "waiting"
     session = session_id(row.steve_id, row.transaction_pk)
     return Entry(row.usage_event_id, session, row.wh, row.timestamp, row.code, state, row.problem)

@@ -86,3 +86,26 @@ async def test_what_is_retried_meanwhile_is_on_its_way(world: World, monkeypatch
     world.clock.advance(minutes=10)
     row = await prove(world)
     assert (kinds(row), sums(row)[-1]) == ([("sent_not_stored", -2_000, f"main:{lost_pk}")], 3_500)
+
+
+async def test_what_is_counted_meanwhile_is_not_missed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sent after Lago told of its events, and counted by its total, which is asked for last: nothing differs by it."""
+    (lost_pk,) = await billed(world, 2_000)
+    lose(world, lost_pk)
+    other = world.charge("A", 3_500)
+    world.lago.faults.add("http_503", path="/api/v1/events/batch")
+    await world.turn()
+    world.lago.faults.clear()
+
+    async def counted() -> None:
+        world.clock.advance(minutes=1)
+        await world.turn()
+        world.clock.advance(seconds=5)
+        await world.rooms.counting.count()
+        assert (await world.session(other.pk)).billing == "counted"
+
+    around(world, monkeypatch, counted, first=False)
+    row = await prove(world)
+    assert "sent_not_stored" not in {kind for kind, _, session in kinds(row) if session != f"main:{lost_pk}"}
+    assert row.equal is None
+    assert await world.events("reconcile.mismatch_found") == []
