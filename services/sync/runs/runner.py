@@ -180,9 +180,11 @@ class Runner:
             except UpstreamError as error:
                 without[error.upstream] = error
             except _CutOffError:
-                # Whoever takes the claim next, at once, finds that nobody is at it, and goes on with it.
                 run.more = True
-                return
+                if run.trigger == "operator" or len(run.seen) > LOG_AT_ONCE:
+                    # Whoever takes the claim next, at once, finds that nobody is at it, and tells that it broke off.
+                    return
+                break
             await self._keep_if_news(run)
             if "steve" in without:
                 break
@@ -327,7 +329,7 @@ class Runner:
         while True:
             async with self._database.read() as tx:
                 found = await store.outcomes(tx, self._steve_id, pks, since=run.since)
-            if self._hurry and run.trigger != "operator":
+            if (self._hurry or self._enough()) and run.trigger != "operator":
                 run.more = True
             in_hand = any(one.in_hand for one in found.values())
             cannot_end = self._delivery.rests or self._enough()

@@ -6,7 +6,7 @@ import pytest
 
 from services.sync.ledger import settle, store
 from services.sync.runs.loop import Loop
-from shared.contracts.requests.sync_work import ListRuns, RunView
+from shared.contracts.requests.sync_work import ListRuns, RunView, StartRun
 from tests.integration.services.sync.conftest import ADA, Build, World
 
 
@@ -40,18 +40,28 @@ def stops_at_first(monkeypatch: pytest.MonkeyPatch, where: object, name: str) ->
     return stop
 
 
-async def test_a_stop_comes_between_two_pages_of_a_look(build_world: Build, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also of the first walk through SteVe's past. The run is told as broken off by the next one, which goes on."""
+@pytest.mark.parametrize("asked", [False, True])
+async def test_a_stop_comes_between_two_pages_of_a_look(
+    build_world: Build, monkeypatch: pytest.MonkeyPatch, *, asked: bool
+) -> None:
+    """Also of the first walk through SteVe's past. The next run goes on; one that somebody asked for is not finished by
+    that, and is told as broken off.
+    """
     world = await backlog(build_world)
+    if asked:
+        async with world.service.database.write() as tx:
+            await world.rooms.runs.start_run(tx, StartRun(), ADA)
     stop = stops_at_first(monkeypatch, world.rooms.poller._observer, "observe")
     async with asyncio.timeout(20):
         await part(world, "sessions.look").run(stop)
     assert len(await world.rows("SELECT 1 FROM sync.session")) == 10
-    assert [one.state for one in await runs(world)] == ["running"]
+    assert [one.state for one in await runs(world)] == ["running" if asked else "finished"]
     await world.rooms.runner.turn()
     assert world.counted() == (1_000, 100)
-    assert [(one.state, one.counters.seen) for one in await runs(world)] == [("finished", 100), ("failed", 0)]
-    assert "broke off" in str((await runs(world))[1].problem)
+    after, before = await runs(world)
+    assert (after.state, after.counters.seen, after.counters.billed) == ("finished", 100, 100)
+    assert (before.state, before.counters.seen) == ("failed" if asked else "finished", 0)
+    assert ("broke off" in str(before.problem)) == asked
 
 
 async def test_a_stop_comes_between_two_batches_of_sessions(
