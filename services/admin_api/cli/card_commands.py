@@ -46,13 +46,25 @@ def cards_link(
     release_from: Annotated[
         str | None, typer.Option("--release-from", help="Also bill what is held and began then or later.")
     ] = None,
+    relink: Annotated[
+        bool, typer.Option("--relink", help="Also one that is linked to somebody else, unasked.")
+    ] = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> int:
     """Bill a card's sessions to a customer's subscription; one that is linked is relinked."""
     from services.admin_api.cli import changing  # noqa: PLC0415
 
-    return changing.link(card, customer, subscription, since=since, release_from=release_from, yes=yes, as_json=as_json)
+    return changing.link(
+        card,
+        customer,
+        subscription,
+        since=since,
+        release_from=release_from,
+        relink=relink,
+        yes=yes,
+        as_json=as_json,
+    )
 
 
 @cards.command("unlink")

@@ -28,6 +28,7 @@ def link(
     *,
     since: str | None,
     release_from: str | None,
+    relink: bool,
     yes: bool,
     as_json: bool,
 ) -> int:
@@ -42,6 +43,14 @@ def link(
         for each in _consequences(preview, releases=release_from is not None):
             show.say(each)
         moves = _moves(preview)
+        if moves and not relink and (yes or not show.on_terminal()):
+            # A mistyped idTag in a script is to take nobody's card from them.
+            raise CliError(
+                f"Card {card} is linked already.",
+                "Somebody else pays for it now, as said above.",
+                "Add --relink to have it relinked. Nothing was changed.",
+                code=FINDING,
+            )
         sure([], "Relink it?" if moves else "Link it?", yes=yes)
         made = api.change(f"/cards/{quote(card, safe='')}/{'relink' if moves else 'link'}", body)
     if as_json:

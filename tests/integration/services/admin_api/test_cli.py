@@ -100,8 +100,8 @@ async def test_what_a_charger_sent_cannot_steer_the_terminal(cli: Cli) -> None:
 
 
 async def test_cards_are_linked(cli: Cli) -> None:
-    """One that is linked to somebody already is relinked. A local date is sent as an instant; piped, nobody is asked,
-    and it is said all the same what the link changes.
+    """One that is linked to somebody already is relinked where that is said. A local date is sent as an instant; piped,
+    nobody is asked, and it is said all the same what the link changes.
     """
     all_is_well(cli.house.owners)
     current = LinkView(
@@ -114,20 +114,13 @@ async def test_cards_are_linked(cli: Cli) -> None:
     told = {"current": current, "children": ["LOW"], "open_sessions": ["main:7"], "sessions_that_stay": 2}
     cli.house.owners.answer(PreviewLink, lambda request: scene.preview(request, **told))
     cli.house.owners.answer(RelinkCard, cases.known(link=current))
-    ended = await cli(
-        "cards",
-        "link",
-        CARD,
-        "--customer",
-        "eve",
-        "--subscription",
-        "sub_e",
-        "--from",
-        "2026-05-01",
-        "--json",
-        "--release-from",
-        "2026-04-01",
-    )
+    command = ["cards", "link", CARD, "--customer", "eve", "--subscription", "sub_e", "--from", "2026-05-01", "--json"]
+    command += ["--release-from", "2026-04-01"]
+    refused = await cli(*command, "--yes")
+    assert refused.code == 1
+    assert f"Card {CARD} is linked already." in refused.err
+    assert cli.house.owners.requests(RelinkCard) == []
+    ended = await cli(*command, "--relink")
     assert ended.code == 0, ended.err
     assert cli.house.owners.requests(LinkCard) == []
     (asked,) = cli.house.owners.requests(RelinkCard)
