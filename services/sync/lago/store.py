@@ -45,7 +45,8 @@ async def keep_subscribed(tx: Write, answers: Sequence[Mapping[str, Any]], now: 
         )
 
 
-async def forget_freshness(tx: Write, ids: Collection[str], *, now: datetime) -> None:
-    """Have these asked for again before they are next believed."""
+async def forget_freshness(tx: Write, ids: Collection[str], *, now: datetime, are_there: bool = False) -> None:
+    """Have these asked for again before they are next believed. `are_there`: Lago has just said that it has them."""
     statement = sa.update(subscription).where(subscription.c.external_subscription_id.in_(sorted(ids)))
-    await tx.execute(statement.values(checked_at=now - LONG_AGO))
+    there: dict[str, Any] = {"gone_at": None} if are_there else {}
+    await tx.execute(statement.values(checked_at=now - LONG_AGO, **there))

@@ -204,7 +204,7 @@ class Links:
 
     async def _believe_anew(self, tx: Write, subscription: str) -> None:
         """Lago has just been asked: a link is not to end, nor a session be held, by what it said before."""
-        await forget_freshness(tx, [subscription], now=self._clock())
+        await forget_freshness(tx, [subscription], now=self._clock(), are_there=True)
 
     async def _current(self, tx: Write, row: Any) -> Any:  # noqa: ANN401 - rows
         current = next((one for one in await store.of_card(tx, row.pk) if one.valid_to is None), None)

@@ -155,6 +155,27 @@ async def test_a_link_that_is_made_after_lago_was_asked_goes_on(
     assert await goes_on(world, "A")
 
 
+async def test_that_lago_had_none_before_a_link_does_not_count(world: World) -> None:
+    """To be believed, Lago says twice that it has no such subscription: what it said before one was linked is not one
+    of them.
+    """
+    await world.link("B")
+    known = world.lago.state._by_external_id
+    mine = known.pop("sub_ada")
+    world.clock.advance(minutes=11)
+    await world.rooms.follow.follow()
+    known["sub_ada"] = mine
+    world.clock.advance(minutes=2)
+    await world.link("A", valid_from=world.clock())
+    known.pop("sub_ada")
+    world.clock.advance(minutes=11)
+    await world.rooms.follow.follow()
+    assert await goes_on(world, "A")
+    world.clock.advance(minutes=11)
+    await world.rooms.follow.follow()
+    assert not await goes_on(world, "A")
+
+
 async def test_lagos_silence_ends_no_link_by_what_it_said_long_ago(world: World) -> None:
     """The process stopped before it ended a link, and Lago does not answer when it is back: what it said then may be
     true no longer.
