@@ -170,8 +170,7 @@ class Dispatcher:
 
     async def _keep(self, tx: Write, envelope: RequestEnvelope, request: Request[Any], reply: ReplyEnvelope) -> None:
         if reply.value is not None:
-            value = reply.value | dict.fromkeys(request.shown_once & reply.value.keys())
-            reply = reply.model_copy(update={"value": value})
+            reply = reply.model_copy(update={"value": request.kept_value(reply.value)})
         await tx.execute(
             self._results.update().where(self._results.c.key == _key(envelope)).values(reply=reply.model_dump_json())
         )
@@ -218,8 +217,7 @@ def _key(envelope: RequestEnvelope) -> str:
 
 
 def _fingerprint(envelope: RequestEnvelope, request: Request[Any]) -> bytes:
-    open_data = {name: value for name, value in envelope.data.items() if name not in request.secret}
-    return hashlib.sha256(f"{envelope.name}\n{canonical(open_data)}".encode()).digest()
+    return hashlib.sha256(f"{envelope.name}\n{canonical(request.open_data(envelope.data))}".encode()).digest()
 
 
 def _value(envelope: RequestEnvelope, value: BaseModel) -> ReplyEnvelope:

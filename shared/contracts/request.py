@@ -29,6 +29,14 @@ class Request(Frozen, Generic[R]):
     shown_once: ClassVar[frozenset[str]] = frozenset()
     """Fields of the reply that are secrets: in the first answer only, and null in what is kept under the key."""
 
+    def open_data(self, data: dict[str, Any]) -> dict[str, Any]:
+        """`data`, which is this request as it came, without what must leave no trace."""
+        return {name: value for name, value in data.items() if name not in self.secret}
+
+    def kept_value(self, value: dict[str, Any]) -> dict[str, Any]:
+        """What of the reply is kept under the key."""
+        return value | dict.fromkeys(self.shown_once & value.keys())
+
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401 - pydantic's hook
         super().__pydantic_init_subclass__(**kwargs)

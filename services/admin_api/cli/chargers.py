@@ -7,6 +7,7 @@ from services.admin_api.cli import show
 from services.admin_api.cli.client import Api, Json
 from services.admin_api.cli.errors import COULD_NOT_ASK, FINDING, FINE
 from services.admin_api.cli.typed import parameters, sure
+from shared.contracts.configuration import told_parameters
 
 # The API waits 35 s for sync, and sync 30 s for the charger.
 PATIENCE_S: Final = 45.0
@@ -86,8 +87,8 @@ def shown(charger: str, *, as_json: bool) -> int:
 
 
 def operate(charger: str, operation: str, given: list[str], *, yes: bool, as_json: bool) -> int:
-    body = {"operation": operation, "parameters": parameters(given)}
-    told = " ".join([operation, *given])
+    body: Json = {"operation": operation, "parameters": parameters(given)}
+    told = " ".join([operation, *(f"{name}={value}" for name, value in told_parameters(body["parameters"]).items())])
     if operation not in HARMLESS:
         sure([f"{charger} is told: {told}. It cannot be taken back."], "Do it?", yes=yes)
     with Api() as api:

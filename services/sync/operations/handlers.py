@@ -10,6 +10,7 @@ from services.sync.steve.client import SteveClient
 from services.sync.upstreams.errors import UpstreamError
 from shared.bus.effects import Effect
 from shared.bus.outbox import Outbox
+from shared.contracts.configuration import told_parameters, told_response
 from shared.contracts.events.sync import ChargerOperationFinished, ChargerOperationRequested
 from shared.contracts.identity import Actor, Cause
 from shared.contracts.problem import Conflict
@@ -54,24 +55,25 @@ class Operations:
     ) -> OperationResult:
         """Call the charger and wait for its answer.
 
-        What was asked for is committed before the call; its outcome is recorded however late it comes.
+        What was asked for is committed before the call; its outcome is recorded however late it comes. What may be a
+        secret goes to SteVe and nowhere else, so two that differ in nothing but that are the same.
 
         :raises OperationRunning: somebody has the same under way.
         """
         asked_at, operation_id = self._clock(), self._new_id()
-        because = cause
+        because, told = cause, told_parameters(request.parameters)
 
         async def note(beside: Write) -> None:
             nonlocal because
             await store.lock_charger(beside, request.charge_box_id)
-            if await store.running(beside, request.charge_box_id, request.operation, request.parameters) is not None:
+            if await store.running(beside, request.charge_box_id, request.operation, told) is not None:
                 raise OperationRunning(request)
             await store.begin(
                 beside,
                 operation_id=operation_id,
                 charge_box_id=request.charge_box_id,
                 name=request.operation,
-                parameters=request.parameters,
+                parameters=told,
                 by=cause.actor.id,
                 at=asked_at,
             )
@@ -79,16 +81,16 @@ class Operations:
                 operation_id=operation_id,
                 charge_box_id=request.charge_box_id,
                 operation=request.operation,
-                parameters=request.parameters,
+                parameters=told,
             )
             requested_id = await self._outbox.add(beside, requested, cause)
             because = cause.model_copy(update={"causation_id": requested_id})
 
         await effect.begin(note)
-        outcome, response, problem = await self._call(request)
+        outcome, response, problem = await self._call(request, quoting=told == request.parameters)
         answered_at = self._clock()
         recorded = await store.finish(
-            tx, operation_id, outcome=outcome, response=response, problem=problem, at=answered_at
+            tx, operation_id, outcome=outcome, response=told_response(response), problem=problem, at=answered_at
         )
         if recorded:
             finished = ChargerOperationFinished(
@@ -109,20 +111,19 @@ class Operations:
             answered_at=answered_at,
         )
 
-    async def _call(self, request: OperateCharger) -> Outcome:
+    async def _call(self, request: OperateCharger, *, quoting: bool) -> Outcome:
         if not self._steve.version.has_operations:
             return "failed", {}, "This SteVe has no operations in its API; it takes release 3.11 or later."
         try:
             await self._same_steve()
         except UpstreamError as error:
             return "failed", {}, f"SteVe {error.explanation}; nothing was done."
+        parameters = {**request.parameters, "chargeBoxIdList": [request.charge_box_id]}
         try:
-            result = await self._steve.operate(
-                request.operation, {**request.parameters, "chargeBoxIdList": [request.charge_box_id]}
-            )
+            result = await self._steve.operate(request.operation, parameters, quoting=quoting)
         except UpstreamError as error:
             return rules.outcome_of_error(error)
-        return rules.outcome_of(result)
+        return rules.outcome_of(result, quoting=quoting)
 
     async def close_abandoned(self) -> None:
         """Operations of a process that died: nobody knows, and it is said so."""

@@ -12,8 +12,11 @@ _ACCEPTED: Final = frozenset({"Accepted", "Unlocked", "Scheduled", "RebootRequir
 Outcome = tuple[OperationOutcome, dict[str, Any], str | None]
 
 
-def outcome_of(result: OperationResult) -> Outcome:
-    """The outcome, what the charger answered, and what is wrong."""
+def outcome_of(result: OperationResult, *, quoting: bool) -> Outcome:
+    """The outcome, what the charger answered, and what is wrong.
+
+    :param quoting: False: others' words are left out, because they may quote a secret.
+    """
     if result.success_responses:
         response = result.success_responses[0].response
         if isinstance(response, dict) and "status" not in response:
@@ -25,10 +28,11 @@ def outcome_of(result: OperationResult) -> Outcome:
         return "rejected", told, f"The charger answered {status}."
     if result.error_responses:
         error = result.error_responses[0]
-        words = f"{error.error_code} {error.error_description or ''}".strip()
+        words = f"{error.error_code} {(quoting and error.error_description) or ''}".strip()
         return "failed", {}, f"The charger answered with an error: {words}."
     if result.exceptions:
-        return "failed", {}, f"SteVe could not call the charger: {result.exceptions[0].exception_message}."
+        words = f": {result.exceptions[0].exception_message}" if quoting else ""
+        return "failed", {}, f"SteVe could not call the charger{words}."
     return "unknown", {}, "The charger has not answered SteVe in time; it may still do it."
 
 

@@ -141,14 +141,17 @@ class SteveClient:
                 return None
             raise
 
-    async def operate(self, name: str, parameters: dict[str, Any]) -> OperationResult:
+    async def operate(self, name: str, parameters: dict[str, Any], *, quoting: bool = True) -> OperationResult:
         """Have SteVe call chargers. Never repeated by anybody: a start that was carried out stays carried out.
 
+        :param quoting: False: among the parameters is a secret, which SteVe's words may quote.
         :raises RefusedError: 400 when the charger is not connected, 404 for an operation it does not know.
         """
         body = _JSON.dump_json(parameters)
         path = f"{API}/operations/{name}"
-        return await self._caller.call("POST", path, _RESULT, body=body, urgent=True, timeout_s=OPERATION_TIMEOUT_S)
+        return await self._caller.call(
+            "POST", path, _RESULT, body=body, urgent=True, timeout_s=OPERATION_TIMEOUT_S, quoting=quoting
+        )
 
     async def probe(self) -> None:
         """The cheapest question that needs the credentials."""

@@ -93,11 +93,12 @@ class RefusedError(UpstreamError):
 
     transient: ClassVar[bool] = False
 
-    def __init__(self, upstream: Upstream, status: int, body: dict[str, Any]) -> None:
+    def __init__(self, upstream: Upstream, status: int, body: dict[str, Any], *, quoting: bool = True) -> None:
+        """:param quoting: False: its words stay out of the explanation."""
         message = (
             body.get("message") or body.get("error_details") or body.get("code") or body.get("error") or "no reason"
         )
-        super().__init__(upstream, "refused", f"answered {status}: {message}")
+        super().__init__(upstream, "refused", f"answered {status}: {message}" if quoting else f"answered {status}")
         self.status, self.body = status, body
 
 

@@ -77,10 +77,12 @@ class Caller:
         body: bytes | None = None,
         urgent: bool = False,
         timeout_s: float | None = None,
+        quoting: bool = True,
     ) -> T:
         """Ask, and read the answer as `form`.
 
         :param urgent: a person waits: ask even while the circuit is open.
+        :param quoting: False: what is sent holds a secret, so an error says nothing in the upstream's own words.
         :raises RefusedError: a 4xx about this request.
         :raises MisconfiguredError: 401, 403, a redirect, a 404 that is not its own, or something that is not JSON of
             the right form, or cannot be decoded.
@@ -89,7 +91,7 @@ class Caller:
         """
 
         async def ask() -> T:
-            return self._read(await self._send(method, path, query, body, timeout_s), form)
+            return self._read(await self._send(method, path, query, body, timeout_s), form, quoting=quoting)
 
         return await self._guarded(ask, urgent=urgent)
 
@@ -165,14 +167,15 @@ class Caller:
         what = f"cannot be reached ({type(error).__name__}: {error})"
         return UnavailableError(self._upstream, "unreachable", what, sent=not isinstance(error, httpx.ConnectError))
 
-    def _read(self, answer: httpx.Response, form: TypeAdapter[T]) -> T:
+    def _read(self, answer: httpx.Response, form: TypeAdapter[T], *, quoting: bool = True) -> T:
         status = answer.status_code
+        words = _words(answer) if quoting else ""
         if status == 429:
             reset = _reset_s(answer.headers.get("X-RateLimit-Reset") or answer.headers.get("Retry-After"))
             what = f"has a rate limit, which is used up for {reset:g} s"
             raise UnavailableError(self._upstream, "rate_limited", what, retry_after_s=reset)
         if status >= 500:
-            raise UnavailableError(self._upstream, "server_error", f"answered {status}{_words(answer)}")
+            raise UnavailableError(self._upstream, "server_error", f"answered {status}{words}")
         if 300 <= status < 400:
             where = _place(answer.headers.get("Location", "nowhere"))
             what = f"redirects to {where} instead of answering; the address or the credentials are wrong"
@@ -180,7 +183,7 @@ class Caller:
         if status == 401:
             raise MisconfiguredError(self._upstream, "unauthorized", "does not accept our credentials (401)")
         if status == 403:
-            what = f"forbids this call (403{_words(answer)}); our credentials lack a permission, or a proxy refuses us"
+            what = f"forbids this call (403{words}); our credentials lack a permission, or a proxy refuses us"
             raise MisconfiguredError(self._upstream, "forbidden", what)
         if not _is_json(answer):
             if status == 200 and not answer.content:
@@ -190,9 +193,9 @@ class Caller:
         if status >= 400:
             body = _object(answer)
             if status == 404 and not self._is_its_own(answer.request.url.path, body):
-                what = f"answered 404{_words(answer)}, as whoever has no such address; is this its API's address?"
+                what = f"answered 404{words}, as whoever has no such address; is this its API's address?"
                 raise MisconfiguredError(self._upstream, "no_such_route", what)
-            raise RefusedError(self._upstream, status, body)
+            raise RefusedError(self._upstream, status, body, quoting=quoting)
         return self._validate(form, answer.content)
 
     def _validate(self, form: TypeAdapter[T], content: bytes) -> T:

@@ -199,7 +199,11 @@ class _OperationEvent(_SyncEvent):
 
 
 class ChargerOperationRequested(_OperationEvent):
-    """Told before SteVe is asked; whatever happens, it is not asked again."""
+    """Told before SteVe is asked; whatever happens, it is not asked again.
+
+    `parameters` as in operate_charger, with `•••` for each that may be a secret, above all the `value` of a
+    ChangeConfiguration whose key is not one of OCPP 1.6, chapter 9.
+    """
 
     type: ClassVar[str] = "charger.operation_requested"
     parameters: dict[str, Any]

@@ -5,6 +5,7 @@ from uuid import UUID
 
 from pydantic import AwareDatetime, Field
 
+from shared.contracts.configuration import told_parameters, told_response
 from shared.contracts.events.sync import Upstream
 from shared.contracts.identity import CardKey, Frozen
 from shared.contracts.request import MAX_ROWS, Request
@@ -314,7 +315,8 @@ was done. `unknown`: no answer in time, it may have been done.
 
 class OperationResult(Frozen):
     """`response` is what the charger answered, as SteVe shows it: `{"status": ...}`, or for GetConfiguration
-    `{"configurationKeys": [{"key", "value", "readonly"}], "unknownKeys": [...]}`.
+    `{"configurationKeys": [{"key", "value", "readonly"}], "unknownKeys": [...]}`. Values of keys that are not in OCPP
+    1.6, chapter 9, may be secret: they are in the first answer only, and `•••` when the same key is sent again.
     """
 
     charge_box_id: str
@@ -327,7 +329,12 @@ class OperationResult(Frozen):
 
 
 class OperateCharger(Request[OperationResult]):
-    """Have SteVe call a charger. Never retried; `parameters` as SteVe's form names them, without chargeBoxIdList."""
+    """Have SteVe call a charger. Never retried; `parameters` as SteVe's form names them, without chargeBoxIdList.
+
+    The `value` of ChangeConfiguration goes to the charger only, and is `•••` wherever the operation is told of, unless
+    its key is one of OCPP 1.6, chapter 9; so is whatever has none of the form's names. Another value that is masked
+    makes no other operation, neither under the same idempotency key nor while one is under way.
+    """
 
     name: ClassVar[str] = "operate_charger"
     owner: ClassVar[str] = "sync"
@@ -336,3 +343,9 @@ class OperateCharger(Request[OperationResult]):
     charge_box_id: str = Field(min_length=1, max_length=255)
     operation: ChargerOperation
     parameters: dict[str, Any] = Field(default_factory=dict)
+
+    def open_data(self, data: dict[str, Any]) -> dict[str, Any]:
+        return data | {"parameters": told_parameters(self.parameters)}
+
+    def kept_value(self, value: dict[str, Any]) -> dict[str, Any]:
+        return value | {"response": told_response(value["response"])}

@@ -158,6 +158,17 @@ async def test_a_charger_is_operated_once(cli: Cli) -> None:
     assert len(owners.requests(OperateCharger)) == 3
 
 
+async def test_a_charger_is_given_a_secret_that_is_not_repeated_on_the_screen(cli: Cli) -> None:
+    """What is going to be done is asked about without the password that goes to the charger."""
+    cli.house.owners.answer(OperateCharger, result("accepted", operation="ChangeConfiguration"))
+    form = ["keyType=CUSTOM", "customConfKey=AuthorizationKey", "value=pa55word"]
+    ended = await cli.on_terminal("charger", "operate", "CP-7", "ChangeConfiguration", *form, stdin="y\n")
+    assert ended.code == 0
+    assert "customConfKey=AuthorizationKey value=•••" in ended.err.replace("\n", " ")
+    assert "pa55word" not in ended.out + ended.err
+    assert cli.house.owners.requests(OperateCharger)[0].data["parameters"]["value"] == "pa55word"
+
+
 async def test_a_qr_code_is_an_address_or_svg(cli: Cli) -> None:
     """The address for people, the SVG alone on stdout for a file."""
     made = ChargerQr(charge_box_id="CP-7", address="https://x/scan/s", svg="<svg/>", rotated_at=NOW)

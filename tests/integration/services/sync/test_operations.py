@@ -4,25 +4,31 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import sqlalchemy as sa
 import websockets
+from alembic import command
 
 from deploy.demo.steve.faults import FaultName
 from services.sync.operations import store
 from services.sync.operations.handlers import OperationRunning
+from shared.contracts.configuration import MASKED, told_parameters, told_response
+from shared.contracts.request import ReplyEnvelope, RequestEnvelope
 from shared.contracts.requests.sync import OperateCharger, OperationResult
 from shared.database.engine import Read
+from shared.database.migrations import alembic_config
+from tests.databases import OWNERS
 from tests.integration.services.sync.conftest import ADA, Build, World, effect
 
 
 class _Station:
-    """A charger that answers each call with what it is told to; None: not at all."""
+    """A charger that answers each call with what it is told to; None: not at all; text: with an error."""
 
-    def __init__(self, answer: dict[str, Any] | None) -> None:
+    def __init__(self, answer: dict[str, Any] | str | None) -> None:
         self.answer = answer
         self.calls: list[Any] = []
 
@@ -30,7 +36,9 @@ class _Station:
         async for frame in socket:
             kind, call_id, action, payload = json.loads(frame)
             self.calls.append((kind, action, payload))
-            if self.answer is not None:
+            if isinstance(self.answer, str):
+                await socket.send(json.dumps([4, call_id, "PropertyConstraintViolation", self.answer, {}]))
+            elif self.answer is not None:
                 await socket.send(json.dumps([3, call_id, self.answer]))
 
 
@@ -154,3 +162,130 @@ async def test_two_who_ask_for_the_same_at_once_call_the_charger_once(
     outcomes = await asyncio.gather(operate(world), operate(world), return_exceptions=True)
     assert {type(one) for one in outcomes} == {OperationResult, OperationRunning}
     assert [call[1] for call in station.calls] == ["ClearCache"]
+
+
+SECRET = "pa55word-of-CP-1"
+
+
+async def ask(world: World, key: str, operation: str, **parameters: Any) -> ReplyEnvelope:  # noqa: ANN401
+    """As the bus does, under an idempotency key."""
+    envelope = RequestEnvelope(
+        name="operate_charger",
+        actor=ADA.actor,
+        correlationid=uuid4(),
+        deadline=world.clock() + timedelta(seconds=35),
+        idempotency_key=key,
+        data={"charge_box_id": "CP-1", "operation": operation, "parameters": parameters},
+    )
+    reply = await world.service.dispatcher.answer(envelope)
+    assert reply is not None
+    return reply
+
+
+async def kept(world: World) -> str:
+    """All that is written down of operations: rows, results kept under keys, events."""
+    rows = await world.rows("SELECT to_jsonb(o)::text FROM sync.charger_operation o")
+    results = await world.rows("SELECT reply FROM sync.request_result")
+    return f"{rows} {results} {await world.events()}"
+
+
+@pytest.mark.parametrize(
+    "answer", [{"status": "Accepted"}, f"{SECRET} is too short"], ids=["accepted", "quoted in an error"]
+)
+async def test_a_secret_goes_to_the_charger_and_nowhere_else(
+    world: World,
+    station: _Station,
+    answer: dict[str, Any] | str,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The password that a charger is given stands in no row, event, answer or log, also where the charger quotes it;
+    nor in the hash that tells requests apart, so that another password is no other request. What is harmless is told.
+    """
+    station.answer = answer
+    form = {"keyType": "CUSTOM", "customConfKey": "AuthorizationKey"}
+    first = await ask(world, "k", "ChangeConfiguration", **form, value=SECRET)
+    assert first.value is not None
+    assert first.value["outcome"] == ("failed" if isinstance(answer, str) else "accepted")
+    assert await ask(world, "k", "ChangeConfiguration", **form, value="another") == first
+    assert [call[2] for call in station.calls] == [{"key": "AuthorizationKey", "value": SECRET}]
+    [requested] = await world.events("charger.operation_requested")
+    assert requested.data["parameters"] == {**form, "value": MASKED}
+    station.answer = {"status": "Accepted"}
+    harmless = {"keyType": "PREDEFINED", "confKey": "HeartbeatInterval", "value": "300"}
+    await ask(world, "harmless", "ChangeConfiguration", **harmless)
+    assert (await world.events("charger.operation_requested"))[1].data["parameters"] == harmless
+    other = (await ask(world, "harmless", "ChangeConfiguration", **{**harmless, "value": "60"})).problem
+    assert other is not None
+    assert other.code == "idempotency_key_reused"
+    written = await kept(world) + caplog.text + "".join(capsys.readouterr()) + str(first)
+    assert SECRET not in written
+    assert "HeartbeatInterval" in written
+
+
+async def test_one_secret_at_a_time(world: World, station: _Station) -> None:
+    """While a key of unknown harm is being set, it is not set to something else: which of both holds, nobody knew."""
+    world.steve.faults.set("slow", 500, path="/steve/api/v1/operations")
+    form = {"keyType": "CUSTOM", "customConfKey": "WifiPassword"}
+    both = [operate(world, "ChangeConfiguration", **form, value=value) for value in ("one", "two")]
+    outcomes = await asyncio.gather(*both, return_exceptions=True)
+    assert {type(one) for one in outcomes} == {OperationResult, OperationRunning}
+    assert len(station.calls) == 1
+
+
+async def test_what_a_charger_tells_of_its_configuration_is_not_kept(world: World, station: _Station) -> None:
+    """Whoever asks sees the vendor's keys once; what is kept has the values of those that are known to be harmless."""
+    station.answer = {
+        "configurationKey": [
+            {"key": "WifiPassword", "value": SECRET, "readonly": False},
+            {"key": "heartbeatInterval", "value": "300", "readonly": False},
+        ]
+    }
+    first, again = [await ask(world, "k", "GetConfiguration") for _ in range(2)]
+    assert first.value is not None
+    assert again.value is not None
+    shown, repeated = (one["response"]["configurationKeys"] for one in (first.value, again.value))
+    assert [one["value"] for one in shown] == [SECRET, "300"]
+    assert [one["value"] for one in repeated] == [MASKED, "300"]
+    assert SECRET not in await kept(world)
+
+
+async def test_what_was_written_down_before_is_masked(world: World) -> None:
+    """Rows of a release that kept passwords lose them at the update, and keep what is harmless."""
+    config = alembic_config(OWNERS["sync"], world.admin_url)
+    await asyncio.to_thread(command.downgrade, config, "0021")
+    told = {"keyType": "PREDEFINED", "confKey": "heartbeatinterval", "value": "300"}
+    rows: list[tuple[str, dict[str, Any], dict[str, Any] | None, str | None]] = [
+        ("ChangeConfiguration", told, {"status": "Accepted"}, None),
+        ("ChangeConfiguration", {"customConfKey": "AuthorizationKey", "value": SECRET}, {}, f"SteVe: {SECRET}"),
+        ("ChangeConfiguration", {**told, "customConfKey": "Vendor", "value": SECRET, "pin": SECRET}, None, None),
+        ("Reset", {"resetType": "Soft", "note": SECRET}, {}, f"The charger answered {SECRET}."),
+        (
+            "GetConfiguration",
+            {"confKeyList": ["A"]},
+            {"configurationKeys": [{"key": "A", "value": SECRET}, {"key": "HeartbeatInterval", "value": "300"}]},
+            None,
+        ),
+        ("RemoteStartTransaction", {"idTag": "04A1", "connectorId": 1}, {"status": "Rejected"}, "It said why."),
+    ]
+    async with world.service.database.write() as tx:
+        for number, (operation, parameters, response, problem) in enumerate(rows):
+            values = {"parameters": json.dumps(parameters), "response": json.dumps(response) if response else None}
+            await tx.execute(
+                sa.text(
+                    "INSERT INTO sync.charger_operation (operation_id, charge_box_id, operation, parameters,"
+                    " requested_by, requested_at, response, problem) VALUES (gen_random_uuid(), 'CP-1', :operation,"
+                    " cast(:parameters AS jsonb), 'ada', now() + :number * interval '1 s',"
+                    " cast(:response AS jsonb), :problem)"
+                ),
+                {"operation": operation, "number": number, "problem": problem, **values},
+            )
+    await asyncio.to_thread(command.upgrade, config, "head")
+    found = await world.rows("SELECT * FROM sync.charger_operation ORDER BY requested_at")
+    assert [row.parameters for row in found] == [told_parameters(parameters) for _, parameters, _, _ in rows]
+    assert [row.response for row in found] == [
+        told_response(response) if response else None for _, _, response, _ in rows
+    ]
+    left_out = "What it said may quote a secret, and is left out."
+    assert [row.problem for row in found] == [None, left_out, None, left_out, None, "It said why."]
+    assert SECRET not in str(found)

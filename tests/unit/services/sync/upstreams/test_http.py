@@ -51,3 +51,20 @@ async def test_an_answer_that_cannot_be_decoded_is_a_fault_that_has_a_name() -> 
     assert told == [written.value, begun.value]
     assert breaker.failures == 2
     await caller.close()
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 500])
+async def test_an_upstream_that_quotes_a_secret_is_not_quoted(status: int) -> None:
+    """What was sent holds a secret: neither whoever asked nor whoever watches gets the upstream's words for it."""
+    answer = {"status": status, "message": "the value 's3cret' is too short", "error": "s3cret"}
+    transport = httpx.MockTransport(lambda _: httpx.Response(status, json=answer))
+    told: list[UpstreamError | None] = []
+    client = httpx.AsyncClient(base_url="http://steve", transport=transport)
+    caller = Caller(
+        "steve", client, Breaker(lambda: 0.0), lambda _, error: told.append(error), is_its_own=lambda *_: False
+    )
+    with pytest.raises(UpstreamError) as caught:
+        await caller.call("POST", "/x", TypeAdapter(dict[str, bool]), body=b"{}", quoting=False)
+    assert str(status) in caught.value.explanation
+    assert "s3cret" not in f"{caught.value} {caught.value.explanation} {told}"
+    await caller.close()
