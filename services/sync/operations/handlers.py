@@ -1,9 +1,11 @@
 """Having SteVe call chargers: each call is made once, by nobody again, and its outcome is recorded."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final
 
+from services.sync.clocks import AHEAD
 from services.sync.operations import rules, store
 from services.sync.operations.rules import Outcome
 from services.sync.steve.client import SteveClient
@@ -21,8 +23,13 @@ from shared.runtime.log import get_logger
 
 log = get_logger(__name__)
 
-# SteVe answers within 30 s: what has no outcome after this was under way in a process that died.
-ABANDONED_AFTER: Final = timedelta(seconds=90)
+# Both, and the moment in between, end before the database gives up the command's transaction, which waits meanwhile
+# (`IDLE_IN_TRANSACTION_MS`): its outcome could not be recorded any more.
+SAME_STEVE_WITHIN_S: Final = 8.0
+# SteVe answers within 30 s, and is waited for for 35; one that trickles must not take longer either.
+CALL_WITHIN_S: Final = 38.0
+# What has no outcome after this was under way in a process that died, or lost its database, by whichever clock.
+ABANDONED_AFTER: Final = timedelta(seconds=90) + AHEAD
 
 
 class OperationRunning(Conflict):
@@ -60,6 +67,8 @@ class Operations:
 
         :raises OperationRunning: somebody has the same under way.
         """
+        # Before it counts as begun: this may take long, and `abandoned` is reckoned from the beginning.
+        obstacle = await self._obstacle()
         asked_at, operation_id = self._clock(), self._new_id()
         because, told = cause, told_parameters(request.parameters)
 
@@ -87,7 +96,7 @@ class Operations:
             because = cause.model_copy(update={"causation_id": requested_id})
 
         await effect.begin(note)
-        outcome, response, problem = await self._call(request, quoting=told == request.parameters)
+        outcome, response, problem = obstacle or await self._call(request, quoting=told == request.parameters)
         answered_at = self._clock()
         recorded = await store.finish(
             tx, operation_id, outcome=outcome, response=told_response(response), problem=problem, at=answered_at
@@ -111,26 +120,36 @@ class Operations:
             answered_at=answered_at,
         )
 
-    async def _call(self, request: OperateCharger, *, quoting: bool) -> Outcome:
+    async def _obstacle(self) -> Outcome | None:
+        """Why no charger is to be called, if so."""
         if not self._steve.version.has_operations:
             return "failed", {}, "This SteVe has no operations in its API; it takes release 3.11 or later."
         try:
-            await self._same_steve()
+            async with asyncio.timeout(SAME_STEVE_WITHIN_S):
+                await self._same_steve()
         except UpstreamError as error:
             return "failed", {}, f"SteVe {error.explanation}; nothing was done."
+        except TimeoutError:
+            return "failed", {}, "SteVe did not show in time that it is the right one; nothing was done."
+        return None
+
+    async def _call(self, request: OperateCharger, *, quoting: bool) -> Outcome:
         parameters = {**request.parameters, "chargeBoxIdList": [request.charge_box_id]}
         try:
-            result = await self._steve.operate(request.operation, parameters, quoting=quoting)
+            async with asyncio.timeout(CALL_WITHIN_S):
+                result = await self._steve.operate(request.operation, parameters, quoting=quoting)
         except UpstreamError as error:
             return rules.outcome_of_error(error)
+        except TimeoutError:
+            return "unknown", {}, "SteVe did not answer in time; it may have been done."
         return rules.outcome_of(result, quoting=quoting)
 
     async def close_abandoned(self) -> None:
-        """Operations of a process that died: nobody knows, and it is said so."""
+        """Operations of a process that died, or could not record their outcome: nobody knows, and it is said so."""
         async with self._database.write() as tx:
             now = self._clock()
             for row in await store.abandoned(tx, before=now - ABANDONED_AFTER):
-                problem = "ExpresSync was stopped before the answer came; it may have been done."
+                problem = "ExpresSync was stopped, or lost its database, before the answer came; it may have been done."
                 if await store.finish(tx, row.operation_id, outcome="unknown", response={}, problem=problem, at=now):
                     finished = ChargerOperationFinished(
                         operation_id=row.operation_id,

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -14,12 +15,12 @@ import websockets
 from alembic import command
 
 from deploy.demo.steve.faults import FaultName
-from services.sync.operations import store
+from services.sync.operations import handlers, store
 from services.sync.operations.handlers import OperationRunning
 from shared.contracts.configuration import MASKED, told_parameters, told_response
 from shared.contracts.request import ReplyEnvelope, RequestEnvelope
 from shared.contracts.requests.sync import OperateCharger, OperationResult
-from shared.database.engine import Read
+from shared.database.engine import IDLE_IN_TRANSACTION_MS, Read
 from shared.database.migrations import alembic_config
 from tests.databases import OWNERS
 from tests.integration.services.sync.conftest import ADA, Build, World, effect
@@ -135,11 +136,56 @@ async def test_the_same_operation_is_not_begun_twice(build_world: Build) -> None
         )
     with pytest.raises(OperationRunning):
         await operate(world)
-    world.clock.advance(minutes=2)
+    world.clock.advance(minutes=3)
     await world.rooms.operations.close_abandoned()
     [row] = await world.rows("SELECT outcome FROM sync.charger_operation")
     assert row.outcome == "unknown"
     assert (await operate(world)).outcome == "not_connected"
+
+
+async def test_a_long_look_whether_it_is_the_right_steve_is_no_part_of_it(
+    world: World, station: _Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operation is under way from when its charger is called: however long SteVe took to show who it is, it is not
+    given up meanwhile, and its outcome is the charger's.
+    """
+    operations = world.rooms.operations
+
+    async def long_look() -> None:
+        world.clock.advance(minutes=10)
+        assert await world.rows("SELECT FROM sync.charger_operation") == []
+
+    async def then_look_for_abandoned(*given: Any, **named: Any) -> Any:  # noqa: ANN401
+        await operations.close_abandoned()
+        return await call(*given, **named)
+
+    call = world.rooms.steve.operate
+    monkeypatch.setattr(operations, "_same_steve", long_look)
+    monkeypatch.setattr(world.rooms.steve, "operate", then_look_for_abandoned)
+    assert (await operate(world)).outcome == "accepted"
+    [finished] = await world.events("charger.operation_finished")
+    assert finished.data["outcome"] == "accepted"
+
+
+async def test_nothing_is_waited_for_longer_than_the_outcome_can_be_recorded(
+    world: World, station: _Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A SteVe that does not show who it is calls no charger; one that takes too long over a call may have done it."""
+    assert timedelta(seconds=handlers.SAME_STEVE_WITHIN_S + handlers.CALL_WITHIN_S) < min(
+        handlers.ABANDONED_AFTER, timedelta(milliseconds=IDLE_IN_TRANSACTION_MS)
+    )
+    monkeypatch.setattr(handlers, "SAME_STEVE_WITHIN_S", 0.2)
+    monkeypatch.setattr(handlers, "CALL_WITHIN_S", 0.2)
+    with monkeypatch.context() as patched:
+        patched.setattr(world.rooms.operations, "_same_steve", partial(asyncio.sleep, 5))
+        result = await operate(world)
+    assert (result.outcome, station.calls) == ("failed", [])
+    assert "nothing was done" in (result.problem or "")
+    world.steve.faults.set("slow", 600, path="/steve/api/v1/operations")
+    result = await operate(world)
+    assert result.outcome == "unknown"
+    rows = await world.rows("SELECT outcome FROM sync.charger_operation ORDER BY requested_at")
+    assert [row.outcome for row in rows] == ["failed", "unknown"]
 
 
 async def test_two_who_ask_for_the_same_at_once_call_the_charger_once(
