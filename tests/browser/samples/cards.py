@@ -207,7 +207,7 @@ def cards() -> Iterator[Sample]:
         frame,
         replace(
             CARD_PAGE,
-            card=Card(CARD.id_tag, "", active=False, known=False, steve=Steve("silent")),
+            card=Card(CARD.id_tag, "", active=False, known=False, steve=Steve("silent", who="sync")),
             diagnosis=UNKNOWN,
             relations=Relations(children=None),
             sessions=Sessions(None),

@@ -130,7 +130,8 @@ def _mirrored(view: CardView, *, current: bool) -> Steve:
 
 def _steve(part: Part[SteveNow], known: CardView | None) -> Steve:
     if isinstance(part, Silent):
-        return Steve("silent", _record(known.steve, known.mirrored_at) if known and known.steve else None)
+        record = _record(known.steve, known.mirrored_at) if known and known.steve else None
+        return Steve("silent", record, part.who)
     if part.value.card is None:
         return Steve("absent")
     return Steve("present", _record(part.value.card, part.as_of))

@@ -11,8 +11,6 @@ from services.admin_api.console.view.sessions import Sessions
 from services.admin_api.console.view.state import Action, Chip, Mark, Pager, State
 from services.admin_api.console.view.timeline import Timeline
 
-STEVE_UNREACHABLE = "SteVe is unreachable right now; charging history and hierarchy may be stale."
-
 _TYPES = {"ev_card": "EV card", "keytag": "Keytag", "app": "App", "meta": "Meta-card"}
 _SUBSCRIPTION = {
     "active": Mark(State.OK, "active"),
@@ -86,16 +84,34 @@ class SteveRecord:
 
 @dataclass(frozen=True, slots=True)
 class Steve:
-    """`absent`: SteVe answered that it does not know the card. `silent`: no answer; `record` is the last known."""
+    """`absent`: SteVe answered that it does not know the card. `silent`: no answer of `who`, which is another where
+    nobody asked SteVe for want of it; `record` is the last known.
+    """
 
     answer: Literal["present", "absent", "silent"]
     record: SteveRecord | None = None
+    who: str = "SteVe"
+
+    @property
+    def silence(self) -> str:
+        """Why it is not known what SteVe has now."""
+        if self.who == "SteVe":
+            return "SteVe did not answer"
+        return f"{fmt.sentence(self.who)} did not answer, so nobody asked SteVe"
+
+    @property
+    def banner(self) -> str:
+        if self.answer != "silent":
+            return ""
+        silence = "SteVe is unreachable right now" if self.who == "SteVe" else self.silence
+        return f"{silence}; charging history and hierarchy may be stale."
 
     def mark(self, now: datetime) -> Mark:
         if self.answer == "absent":
             return Mark(State.WRONG, "not in SteVe", "SteVe does not know this card, and answers Invalid.")
         if self.answer == "silent" or self.record is None:
-            return Mark(State.UNKNOWN, "did not answer", "SteVe did not answer; what is shown may be stale.")
+            word = "did not answer" if self.who == "SteVe" else "not asked"
+            return Mark(State.UNKNOWN, word, f"{self.silence}; what is shown may be stale.")
         if self.record.blocked:
             return Mark(State.WRONG, "blocked", "SteVe answers Blocked: the limit is 0.")
         if self.record.expiry is not None and self.record.expiry <= now:
@@ -204,7 +220,7 @@ class CardPage:
 
     @property
     def banner(self) -> str:
-        return STEVE_UNREACHABLE if self.card.steve.answer == "silent" else ""
+        return self.card.steve.banner
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 from services.admin_api.console import paths
-from services.admin_api.console.view.cards import STEVE_UNREACHABLE, Card
+from services.admin_api.console.view.cards import Card
 
 Section = Literal["block", "unblock", "parent", "expiry", "unlink", "local", "undo"]
 SECTIONS: tuple[Section, ...] = ("block", "unblock", "parent", "expiry", "unlink", "local", "undo")
@@ -61,7 +61,7 @@ class EditPage:
 
     @property
     def banner(self) -> str:
-        return STEVE_UNREACHABLE if self.card.steve.answer == "silent" else ""
+        return self.card.steve.banner
 
     @property
     def card_types(self) -> tuple[tuple[str, str], ...]:

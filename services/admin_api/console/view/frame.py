@@ -44,7 +44,7 @@ _UPSTREAM_WORDS = {
     State.NEUTRAL: "not asked yet",
     State.ATTENTION: "slow",
     State.WRONG: "unreachable",
-    State.UNKNOWN: "did not answer",
+    State.UNKNOWN: "not known",
 }
 
 

@@ -60,6 +60,10 @@ def blocked_in_steve() -> SteveAnswer:
     return SteveAnswer(answered=True, card=cases.blocked_tag(), asked_at=now())
 
 
+def steve_is_silent() -> SteveAnswer:
+    return SteveAnswer(answered=False, card=None, asked_at=now(), problem="it timed out")
+
+
 def subscription(**fields: Any) -> SubscriptionAnswer:  # noqa: ANN401
     return SubscriptionAnswer(answered=True, subscription=cases.subscription(**fields), asked_at=now())
 

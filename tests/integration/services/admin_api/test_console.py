@@ -261,7 +261,7 @@ async def test_the_card_page_says_how_it_stands_and_shows_everything(console: Co
 
 async def test_silence_on_the_card_page_looks_like_silence(console: Console, admin: House) -> None:
     """SteVe silent: the banner, the last known record with its age, unknown checks, and nothing that says fine."""
-    admin.owners.silence(ReadCardInSteve)
+    admin.owners.answer(ReadCardInSteve, scene.steve_is_silent())
     admin.owners.silence(SearchTaps)
     page = await console.get(f"/cards/{CARD}")
     text = words(page)
@@ -270,6 +270,10 @@ async def test_silence_on_the_card_page_looks_like_silence(console: Console, adm
     assert "Last read" in text
     assert "Preauth did not answer; what it knows is missing here." in text
     assert text.count("Unknown") >= 3
+    admin.owners.silence(ReadCardInSteve)
+    unasked = words(await console.get(f"/cards/{CARD}"))
+    assert "Sync did not answer, so nobody asked SteVe; charging history and hierarchy may be stale." in unasked
+    assert "SteVe is unreachable" not in unasked
     admin.owners.silence(GetCard)
     alone = words(await console.get(f"/cards/{CARD}"))
     assert "Not linked" not in alone

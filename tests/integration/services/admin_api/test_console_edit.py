@@ -190,11 +190,16 @@ async def test_a_refusal_and_a_silence_are_told_beside_their_form(console: Conso
 
 
 async def test_a_silent_steve_looks_like_silence(console: Console, admin: House) -> None:
-    """The banner, the last known record with its age, and who did not say what the last change was."""
-    admin.owners.silence(ReadCardInSteve)
+    """The banner, the last known record with its age, and who did not say what the last change was. Where sync did not
+    answer, nobody asked SteVe, which may be well.
+    """
+    admin.owners.answer(ReadCardInSteve, scene.steve_is_silent())
     admin.owners.silence(SearchEntries)
+    assert "SteVe is unreachable right now" in words(await console.get(EDIT))
+    admin.owners.silence(ReadCardInSteve)
     text = words(await console.get(EDIT))
-    assert "SteVe is unreachable right now" in text
+    assert "SteVe is unreachable right now" not in text
+    assert "Sync did not answer, so nobody asked SteVe" in text
     assert "Last read" in text
     assert "Audit did not say what it was." in text
 

@@ -5,7 +5,7 @@ import pytest
 
 from services.admin_api.console import paths
 from services.admin_api.console.view.audit import AuditFilter, AuditLog, Entry
-from services.admin_api.console.view.cards import STEVE_UNREACHABLE, Card, Link, Steve, SteveRecord
+from services.admin_api.console.view.cards import Card, Link, Steve, SteveRecord
 from services.admin_api.console.view.diagnosis import Check
 from services.admin_api.console.view.events import EVENTS, KIND_WORDS
 from services.admin_api.console.view.frame import Frame, Upstream
@@ -68,10 +68,14 @@ def test_the_title_tells_a_meta_card_from_a_card() -> None:
 
 
 def test_the_banner_stands_exactly_when_steve_is_silent() -> None:
-    """The page warns of stale history when SteVe did not answer, and never otherwise."""
+    """The page warns of stale history when SteVe did not answer, and never otherwise. Who else did not, is named."""
     assert CARD_PAGE.banner == ""
-    silent = replace(CARD_PAGE, card=replace(CARD_PAGE.card, steve=Steve("silent", RECORD)))
-    assert silent.banner == STEVE_UNREACHABLE
+    for who, silence in (
+        ("SteVe", "SteVe is unreachable right now"),
+        ("sync", "Sync did not answer, so nobody asked SteVe"),
+    ):
+        silent = replace(CARD_PAGE, card=replace(CARD_PAGE.card, steve=Steve("silent", RECORD, who)))
+        assert silent.banner == f"{silence}; charging history and hierarchy may be stale."
 
 
 @pytest.mark.parametrize(
