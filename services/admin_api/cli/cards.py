@@ -54,7 +54,7 @@ def expiry(card: str, wanted: str | None, *, never: bool, as_json: bool) -> int:
 
 def unlink(card: str, *, until: str | None, yes: bool, as_json: bool) -> int:
     consequences = [
-        f"Sessions of {card} that start after {until or 'now'} will be held, billed to nobody.",
+        f"Sessions of {card} that start after {until or 'now'} will be held, unless a parent is linked.",
         "Those that have begun stay with their owner. `expressync card undo` takes it back.",
     ]
     sure(consequences, "End the link?", yes=yes)

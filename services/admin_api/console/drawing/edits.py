@@ -60,7 +60,7 @@ def done(what: str, view: CardView) -> str:
     return {
         "block": f"{name} is blocked: SteVe refuses it from the next tap on.",
         "unblock": f"{name} is unblocked: SteVe accepts it from the next tap on.",
-        "unlink": f"{name} is linked to nobody: sessions that start from now on are held.",
+        "unlink": f"{name} is linked to nobody: sessions that start from now on are held, unless a parent is linked.",
         "local": f"What is kept of {name} here is changed.",
         "undo": f"The last change of {name} is undone.",
     }.get(what, "")
