@@ -105,7 +105,13 @@ def _shown(card: Json, *, as_json: bool) -> int:
         return FINE
     steve, link = card["steve"], card["link"]
     limit = fmt.tag_limit(steve["max_active_transaction_count"]) if steve else "not in SteVe"
-    by = f", blocked by {card['blocked_by']}: {card['block_reason']}" if card["block_kind"] else ""
+    by = ""
+    if card["block_kind"] and steve:
+        who, why = card["blocked_by"], card["block_reason"]
+        # It is noted before it is written.
+        by = f", blocked by {who}: {why}"
+        if not steve["blocked"]:
+            by = f"; {who} wanted it blocked ({why}), and SteVe does not have it so"
     show.facts(
         [
             ("card", card["id_tag"]),

@@ -44,7 +44,8 @@ class LinkView(Frozen):
 class CardView(Frozen):
     """A card as this house knows it; `steve` is the mirror, as of `mirrored_at`.
 
-    `card_id` is all that drivers and tokens see of it. A block of ours has `block_kind`: operator or policy.
+    `card_id` is all that drivers and tokens see of it. A block of ours has `block_kind`: operator or policy. It is
+    noted before it is written: where `steve` is not blocked, it was asked for, and not known to be carried out.
     """
 
     id_tag: str

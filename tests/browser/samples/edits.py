@@ -47,6 +47,8 @@ def edits() -> Iterator[Sample]:
     lost = blocked("operator", "ada", "Reported lost by its holder", ago(m=2), "1 session at once")
     yield Sample("edit", "cards/edit.html", frame, PAGE)
     yield Sample("edit-blocked", "cards/edit.html", frame.at("cards", notice=notice), lost)
+    wanted = replace(PAGE, wanted=lost.block, typed={**KEPT, "reason": "Reported lost by its holder"})
+    yield Sample("edit-block-not-so", "cards/edit.html", frame, wanted)
     yield Sample("edit-blocked-in-steve", "cards/edit.html", frame, blocked("steve"))
     yield Sample("edit-blocked-by-policy", "cards/edit.html", frame, blocked("policy", reason="it is linked to nobody"))
     unlinked = replace(PAGE, card=replace(UNLINKED, steve=CARD.steve), last=None)
@@ -65,7 +67,9 @@ def edits() -> Iterator[Sample]:
         frame,
         replace(PAGE, typed={**KEPT, "reason": "lost"}, fault=Fault("block", unknown, unknown=True)),
     )
-    silent = replace(PAGE, card=replace(CARD, steve=Steve("silent", RECORD)), last=LastChange("0196894e"))
+    silent = replace(
+        PAGE, card=replace(CARD, steve=Steve("silent", RECORD)), last=LastChange("0196894e"), wanted=lost.block
+    )
     yield Sample("edit-silent", "cards/edit.html", frame, silent)
     yield Sample("edit-viewer", "cards/edit.html", frame, replace(PAGE, may_edit=False))
     long = dict.fromkeys(("display_name", "cardholder", "notes"), "Donaudampfschifffahrtsgesellschaft " * 5)

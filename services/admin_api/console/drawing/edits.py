@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from services.admin_api.answers import Part, Silent
 from services.admin_api.console import format as fmt
 from services.admin_api.console.drawing import cards, events
+from services.admin_api.console.view.cards import Steve
 from services.admin_api.console.view.edits import Block, EditPage, LastChange
 from services.admin_api.console.view.timeline import of_entry
 from services.admin_api.diagnosis.model import SteveNow
@@ -16,6 +17,7 @@ from shared.contracts.requests.sync import CardView
 def page(view: CardView, steve: Part[SteveNow], changes: Part[list[EntryView]], *, may_edit: bool) -> EditPage:
     card = cards.with_steve(view, steve)
     record = card.steve.record
+    block, wanted = _blocks(view, card.steve)
     kept = {
         "display_name": view.display_name or "",
         "cardholder": view.cardholder or "",
@@ -24,17 +26,18 @@ def page(view: CardView, steve: Part[SteveNow], changes: Part[list[EntryView]], 
         "notes": view.notes or "",
         "parent": record.parent_id_tag if record is not None else "",
         "expiry": field_of(record.expiry) if record is not None and record.expiry is not None else "",
-        "reason": "",
+        "reason": wanted.reason if wanted is not None and wanted.kind == "operator" else "",
         "limit": "",
     }
     return EditPage(
         card=card,
-        block=_block(view, blocked=record is not None and record.blocked),
+        block=block,
         limit=fmt.tag_limit(record.max_active_transaction_count) if record is not None else "",
         last=_last(view, changes),
         kept=kept,
         typed=kept,
         may_edit=may_edit,
+        wanted=wanted,
     )
 
 
@@ -66,11 +69,19 @@ def done(what: str, view: CardView) -> str:
     }.get(what, "")
 
 
-def _block(view: CardView, *, blocked: bool) -> Block | None:
+def _blocks(view: CardView, steve: Steve) -> tuple[Block | None, Block | None]:
+    """The block that there is, and one that was asked for and is not there: it is noted before it is written."""
     remembered = "" if view.remembered_limit is None else fmt.tag_limit(view.remembered_limit)
+    ours = None
     if view.block_kind is not None:
-        return Block(view.block_kind, view.block_reason or "", view.blocked_by or "", view.blocked_at, remembered)
-    return Block("steve", remembered=remembered) if blocked else None
+        ours = Block(view.block_kind, view.block_reason or "", view.blocked_by or "", view.blocked_at, remembered)
+    if steve.answer == "absent":
+        return None, None
+    if steve.record is None:
+        return ours, None
+    if steve.record.blocked:
+        return ours or Block("steve", remembered=remembered), None
+    return None, ours
 
 
 def _last(view: CardView, changes: Part[list[EntryView]]) -> LastChange | None:

@@ -58,6 +58,8 @@ class EditPage:
     may_edit: bool = False
     fault: Fault | None = None
     keys: dict[str, str] = field(default_factory=dict)
+    wanted: Block | None = None
+    """A block that was asked for while SteVe's record is without one: whether it was carried out was not known."""
 
     @property
     def banner(self) -> str:

@@ -92,6 +92,18 @@ async def test_a_refusal_is_a_finding_in_the_owners_words(cli: Cli) -> None:
     assert (ended.code, three_lines(ended)[1]) == (1, "SteVe accepts it; there is nothing to lift.")
 
 
+async def test_a_block_that_steve_does_not_have_is_not_said_to_be_one(cli: Cli) -> None:
+    """Who wanted it and why stand beside the limit that SteVe has."""
+    block = {"block_kind": "operator", "block_reason": "stolen", "blocked_by": "ada"}
+    cli.house.owners.answer(ChangeCard, cases.known(**block))
+    ended = await cli("card", "set", CARD, "--inactive")
+    limit = "1 session at once; ada wanted it blocked (stolen), and SteVe does not have it so"
+    assert ["limit", limit] in ended.lines
+    cli.house.owners.answer(ChangeCard, cases.known(steve=cases.blocked_tag(), **block))
+    ended = await cli("card", "set", CARD, "--inactive")
+    assert ["limit", "0 (blocked), blocked by ada: stolen"] in ended.lines
+
+
 async def test_the_last_change_is_undone_or_another(cli: Cli) -> None:
     """The card says which was last; without one there is nothing to undo."""
     all_is_well(cli.house.owners)

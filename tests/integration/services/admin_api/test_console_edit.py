@@ -167,6 +167,30 @@ async def test_an_operator_blocks_what_the_policy_or_steve_blocks_already(consol
     assert f'action="{EDIT}/block"' not in page.text
 
 
+@pytest.mark.parametrize("kind", ["operator", "policy"])
+async def test_a_block_that_never_came_about_is_asked_for_again(console: Console, admin: House, kind: str) -> None:
+    """It was noted, and SteVe, which did not answer then, does not have it: the card charges. The page says so, and
+    blocks it; there is nothing to unblock.
+    """
+    by = "ada" if kind == "operator" else "card-policy"
+    block = {"block_kind": kind, "block_reason": "stolen", "blocked_by": by, "blocked_at": cases.NOW}
+    admin.owners.answer(GetCard, cases.known(remembered_limit=1, **block))
+    admin.owners.answer(BlockCard, STANDS)
+    page = await console.get(EDIT)
+    assert "SteVe does not have it so." in words(page)
+    assert f"{'ada' if kind == 'operator' else 'The policy'} wanted it blocked" in words(page)
+    assert "blocked it" not in words(page)
+    assert f'action="{EDIT}/unblock"' not in page.text
+    typed = {} if kind == "operator" else {"reason": "stolen"}
+    assert (await console.submit(page, f"{EDIT}/block", **typed)).status_code == 303
+    (asked,) = admin.owners.requests(BlockCard)
+    assert asked.data["reason"] == "stolen"
+    admin.owners.answer(ReadCardInSteve, scene.steve_is_silent())
+    text = words(await console.get(EDIT))
+    assert "whether SteVe has it so is not known" in text
+    assert "Block this card" in text
+
+
 async def test_a_refusal_and_a_silence_are_told_beside_their_form(console: Console, admin: House) -> None:
     """The owner's own sentence with its status; without an answer the same key is sent again, and nothing is lost."""
 
