@@ -106,14 +106,17 @@ class Delivery:
         return len(claimed)
 
     async def _may_go(self) -> bool:
-        """While Lago is left alone nothing is claimed either: all of it would be given back, over and over."""
+        """While Lago is left alone, or is sent nothing because it takes no events, nothing is claimed either: all of it
+        would be given back, over and over.
+        """
         try:
             is_open = await self._gate.is_open()
         except UpstreamError:
             self.rests = True
             raise
-        self.rests = not is_open or self._lago.is_failing
-        return is_open and not self._lago.is_left_alone
+        takes_none = self._ingestion.wait(self._clock()) is not None
+        self.rests = not is_open or takes_none or self._lago.is_failing
+        return is_open and not takes_none and not self._lago.is_left_alone
 
     async def _deliver_claimed(self, claimed: Sequence[Entry]) -> bool:
         """One attempt for each of these, batch by batch; what Lago acknowledged is written down at the end, together.

@@ -251,7 +251,7 @@ async def put_off(
     if failed_at is not None:
         errors = {"server_errors": entry.c.server_errors + int(blamed)}
         errors["failing_since"] = sa.func.coalesce(entry.c.failing_since, failed_at)
-    put_offs = entry.c.put_offs + 1
+    put_offs = entry.c.put_offs + int(asked)
     await finish(tx, entries, state="sending", due_at=due_at, last_error=why, put_offs=put_offs, **errors)
 
 

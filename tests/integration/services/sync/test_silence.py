@@ -52,6 +52,29 @@ async def test_what_waits_while_lago_is_down_is_taken_up_rarely_and_goes_once_it
     assert (world.counted("sub_ada"), world.counted("sub_bob")) == ((3_000, 3), (3_000, 3))
 
 
+async def test_what_waits_while_lago_takes_no_events_goes_once_it_does(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It answers all else. For five minutes events are taken up as rarely as Lago is tried with one, and what was not
+    tried has not failed: all go within a minute or so of the end.
+    """
+    monkeypatch.setattr(delivery, "CLAIM", 2 * MAX_BATCH)
+    await wait_to_be_sent(world, "sub_ada", "A", 310)
+    assert await world.rooms.gate.is_open()
+    keep_time(world)
+    world.lago.faults.add("http_500", path=BATCH)
+    for _ in range(300):
+        await second(world)
+    [claims] = await world.rows("SELECT max(attempts) AS most, max(put_offs) AS failures FROM sync.ledger_entry")
+    assert claims.most < 30
+    untried = await world.rows("SELECT 1 FROM sync.ledger_entry WHERE put_offs < 3")
+    assert len(untried) > 100
+    world.lago.faults.clear()
+    for _ in range(75):
+        await second(world)
+    assert world.counted("sub_ada")[1] >= len(untried)
+
+
 async def test_one_subscription_about_which_lago_is_silent_keeps_no_other_waiting(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
