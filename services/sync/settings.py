@@ -7,6 +7,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 from services.sync.runs.cadence import LONGEST_S
 from services.sync.steve.client import SteveVersion
 from shared.runtime.settings import ServiceSettings
+from shared.web.client import sendable
 
 
 class SyncSettings(ServiceSettings):
@@ -96,6 +97,13 @@ class SyncSettings(ServiceSettings):
             return json.loads(given) if isinstance(given, str) else given
         except ValueError as error:
             raise ValueError('it must be JSON, like {"CP-7": 22}') from error
+
+    @field_validator("steve_api_key", "lago_api_key")
+    @classmethod
+    def _is_sendable(cls, key: SecretStr) -> SecretStr:
+        if not sendable(key.get_secret_value()):
+            raise ValueError("no header can carry it: is there a line break or a space at its end?")
+        return key
 
     @field_validator("steve_version")
     @classmethod

@@ -80,6 +80,7 @@ async def test_all_that_is_missing_or_wrong_is_named_at_once(service: str, tmp_p
         ),
         ("preauth", {"PREAUTH_HOOK_KEYS": f"whsec_{SECRET}", "PREAUTH_HOOK_KEY": SECRET}),
         ("preauth", {"PREAUTH_DECIDE_WITHIN_MS": "99999", "LOG_LEVEL": SECRET, "STOP_GRACE_S": "0"}),
+        ("sync", {"SYNC_LAGO_API_KEY": f"{SECRET}\n", "SYNC_STEVE_API_KEY": f"{SECRET}é"}),
         ("sync", {"SYNC_LAGO_URL": f"lago.example.com/{SECRET}", "SYNC_STEVE_ID": "a b"}),
     ],
 )

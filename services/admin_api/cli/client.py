@@ -9,7 +9,8 @@ import httpx
 
 from services.admin_api.cli import config
 from services.admin_api.cli.config import Access
-from services.admin_api.cli.errors import CliError, Refused
+from services.admin_api.cli.errors import USAGE, CliError, Refused
+from shared.web.client import sendable
 
 Json = dict[str, Any]
 
@@ -27,6 +28,14 @@ class Api:
 
     def __init__(self, access: Access | None = None) -> None:
         self.access = access or config.load()
+        if self.access.token and not sendable(self.access.token):
+            # Said here: the library's words would repeat it.
+            raise CliError(
+                "The token cannot be sent.",
+                "It holds a character that no header can carry, perhaps a line break or a space at its end.",
+                f"Set {config.TOKEN} to the token alone, or run `expressync login` again.",
+                code=USAGE,
+            )
         headers = {"Authorization": f"Bearer {self.access.token}"} if self.access.token else {}
         self._client = httpx.Client(
             base_url=f"{self.access.url}/api/v1", headers=headers, timeout=TIMEOUT_S, follow_redirects=False,

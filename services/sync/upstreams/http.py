@@ -163,7 +163,10 @@ class Caller:
             connected = not isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout)
             what = "did not answer in time" if connected else "did not accept a connection in time"
             return UnavailableError(self._upstream, "timed_out", what, sent=connected)
-        # httpx puts no credentials into these texts; they name the host at most.
+        if isinstance(error, httpx.LocalProtocolError):
+            # It quotes what could not be sent, credentials among it.
+            return UnavailableError(self._upstream, "unreachable", "cannot be asked: what it would be sent is no HTTP")
+        # httpx puts no credentials into other texts; they name the host at most.
         what = f"cannot be reached ({type(error).__name__}: {error})"
         return UnavailableError(self._upstream, "unreachable", what, sent=not isinstance(error, httpx.ConnectError))
 

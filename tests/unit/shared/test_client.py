@@ -24,3 +24,11 @@ def test_a_private_authority_of_this_machine_is_trusted(tmp_path: Path, monkeypa
         assert len(client._trust().get_ca_certs()) == public
     finally:
         client._trust.cache_clear()
+
+
+@pytest.mark.parametrize("value", ["s3cret\n", "s3cret ", "s3\r\ncret", "s3cr\x00et", "s3crét", "\ts3cret"])
+def test_a_header_that_cannot_be_sent_is_refused_without_its_value(value: str) -> None:
+    """A key with the line break of the file that it came from: the libraries would repeat it in their words."""
+    with pytest.raises(client.UnsendableHeaderError) as caught:
+        client.http_client("http://h", headers={"STEVE-API-KEY": value})
+    assert str(caught.value) == "what STEVE-API-KEY is to say cannot be part of a header"

@@ -17,7 +17,7 @@ from services.sync.lago.models import Meta, Plan
 from services.sync.upstreams.errors import UpstreamError
 from services.sync.upstreams.http import Caller
 from shared.runtime.clock import utc_now
-from shared.web.client import http_client
+from shared.web.client import UnsendableHeaderError, http_client
 
 PLANS_A_PAGE: Final = 100
 MOST_PAGES: Final = 10
@@ -39,7 +39,7 @@ async def check(target: Target) -> list[Result]:
     try:
         # Any key makes Lago say something; without one there would be no telling whether it is there.
         found = await ask(url, api_key or "none", code, metric_property)
-    except UnicodeEncodeError:
+    except UnsendableHeaderError:
         return unsendable("lago", rules.CHECKS, rules.API_KEY)
     except (httpx.InvalidURL, ValueError):
         return rules.no_address()

@@ -16,7 +16,7 @@ from services.sync.steve.client import API, SteveClient, SteveVersion
 from services.sync.steve.models import Transaction
 from services.sync.upstreams.errors import UpstreamError
 from services.sync.upstreams.http import Caller
-from shared.web.client import http_client
+from shared.web.client import UnsendableHeaderError, http_client
 
 # No tag and no transaction has it: the largest primary key there can be (a MySQL int).
 NOBODY: Final = 2_147_483_647
@@ -70,7 +70,7 @@ async def check(target: Target) -> list[Result]:
         return rules.no_address()
     try:
         return rules.judge(await ask(access))
-    except UnicodeEncodeError:
+    except UnsendableHeaderError:
         return unsendable("steve", rules.CHECKS, rules.KEY)
     except (httpx.InvalidURL, ValueError):
         return rules.no_address()

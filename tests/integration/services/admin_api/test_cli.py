@@ -389,6 +389,15 @@ async def test_a_kept_session_goes_only_where_it_came_from(cli: Cli) -> None:
     assert three_lines(ended)[2].startswith("Run `expressync login`")
 
 
+async def test_a_token_that_cannot_be_sent_is_not_repeated(cli: Cli) -> None:
+    """With the line break of the file that it came from it is no header; it is said so without showing it."""
+    cli.env["EXPRESSYNC_TOKEN"] = "expressync_s3cret\n"
+    ended = await cli("cards", "list")
+    assert ended.code == 2
+    assert three_lines(ended)[0] == "The token cannot be sent."
+    assert "s3cret" not in ended.err
+
+
 async def test_errors_are_three_lines_and_say_what_to_do(cli: Cli) -> None:
     """Not reachable, not allowed, not understood, not known: what, why, what to do; each with its exit code."""
     unreachable = Cli(cli.house, cli.folder, "x")

@@ -180,9 +180,10 @@ async def test_an_address_that_is_none_is_told(url: str) -> None:
     assert f"{PREFIX}URL" in (results[0].remedy or "")
 
 
-async def test_a_key_that_no_header_can_carry_is_told() -> None:
+@pytest.mark.parametrize("key", ["kéÿ…", "key\n"])
+async def test_a_key_that_no_header_can_carry_is_told(key: str) -> None:
     """A pasted line break or a letter that is none of ASCII ends in a remedy and not in an error."""
-    variables = {f"{PREFIX}URL": "http://127.0.0.1:1", f"{PREFIX}API_KEY": "kéÿ…"}
+    variables = {f"{PREFIX}URL": "http://127.0.0.1:1", f"{PREFIX}API_KEY": key}
     results = await check(Target(Home.of("live"), None, variables))
     assert {one.answer for one in results} == {"unknown"}
     assert f"{PREFIX}API_KEY" in (results[0].remedy or "")

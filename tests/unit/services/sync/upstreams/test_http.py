@@ -7,7 +7,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from services.sync.upstreams.breaker import Breaker
-from services.sync.upstreams.errors import MisconfiguredError, UpstreamError
+from services.sync.upstreams.errors import MisconfiguredError, UnavailableError, UpstreamError
 from services.sync.upstreams.http import Caller
 
 
@@ -26,6 +26,20 @@ async def test_where_a_redirect_leads_is_told_without_its_secrets(location: str,
     with pytest.raises(MisconfiguredError) as caught:
         await caller.call("GET", "/x", TypeAdapter(list[int]))
     assert shown in caught.value.explanation
+    assert "s3cret" not in str(caught.value)
+    await caller.close()
+
+
+async def test_what_could_not_be_sent_is_not_quoted() -> None:
+    """The library says of a header that is none what stands in it; that would go into events and logs."""
+
+    def refuse(_: httpx.Request) -> httpx.Response:
+        raise httpx.LocalProtocolError("Illegal header value b'Bearer s3cret\\n'")
+
+    client = httpx.AsyncClient(base_url="http://lago", transport=httpx.MockTransport(refuse))
+    caller = Caller("lago", client, Breaker(lambda: 0.0), lambda *_: None)
+    with pytest.raises(UnavailableError) as caught:
+        await caller.call("GET", "/x", TypeAdapter(list[int]))
     assert "s3cret" not in str(caught.value)
     await caller.close()
 
