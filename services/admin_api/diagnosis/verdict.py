@@ -87,6 +87,9 @@ def _blocking(evidence: Evidence) -> EntryView | None:
         return None
     for entry in evidence.changes.value:
         after = entry.data.get("after")
+        if isinstance(after, dict) and "block_kind" in after:
+            # An operator's block was taken off one that was there before, and stands.
+            return None
         blocked = after.get("blocked") if isinstance(after, dict) else None
         if entry.type == "card.blocked" or blocked is True:
             return entry

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from services.sync.cards import rules, store
@@ -30,6 +30,7 @@ from shared.contracts.problem import Problem
 from shared.database.engine import Database, Write
 from shared.runtime.clock import Clock
 
+TOLD_OF_A_BLOCK: Final = ("block_kind", "block_reason", "blocked_by")
 BlockKind = Literal["operator", "policy"]
 Check = Callable[[Tag], None]
 """Raises where the tag that SteVe has now is not the one that is to be changed."""
@@ -120,6 +121,31 @@ class Changes:
         await self._outbox.add(
             tx, CardUnblocked(id_tag=row.id_tag, change_id=change_id, kind=kind, limit=wanted), cause
         )
+        return change_id
+
+    async def give_back(self, tx: Write, row: Any, block: Mapping[str, Any], cause: Cause) -> UUID:  # noqa: ANN401 - a row of card
+        """Take an operator's block off one that was there before, of the policy's or SteVe's own: that stays, and is
+        `block`, columns by name. The limit to go back to stays too: it may have been found with the operator's.
+        """
+        tag = await self._writer.read(row.id_tag)
+        if tag.max_active_transaction_count != 0:
+            raise NotBlocked(row.id_tag)
+        now = self._clock()
+        columns = {**block, "remembered_limit": row.remembered_limit}
+        await self._notes.written(tx, row, tag, tag, cause, own=set(), more=columns)
+        before, after = _block(row), _plain(columns)
+        change_id = await self._notes.changed(
+            tx, row.pk, "unblock", cause, {"limit": 0, **before}, {"limit": 0, **after}, now
+        )
+        # Neither blocked nor unblocked: its limit is 0 all the while.
+        told = [name for name in TOLD_OF_A_BLOCK if before[name] != after[name]]
+        event = CardChanged(
+            id_tag=row.id_tag,
+            change_id=change_id,
+            before={name: before[name] for name in told},
+            after={name: after[name] for name in told},
+        )
+        await self._outbox.add(tx, event, cause)
         return change_id
 
     async def set_parent(

@@ -159,7 +159,9 @@ class Links:
         """Tell that a link was taken back as if it had never been."""
         before = {"link_pk": gone.pk, **_told(_target(gone), gone.valid_from)}
         until = gone.valid_from
-        change_id = await self._keep(tx, row, "unlink", before, {"valid_to": until.isoformat()}, cause)
+        # Undone, it is back for this tag alone, as one that was ended.
+        after = {"valid_to": until.isoformat(), "ocpp_tag_pk": row.ocpp_tag_pk}
+        change_id = await self._keep(tx, row, "unlink", before, after, cause)
         await self._outbox.add(tx, unlinked(row.id_tag, change_id, gone, until), cause)
         return change_id
 

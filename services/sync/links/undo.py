@@ -3,7 +3,7 @@
 Whether a change in SteVe is too late to undo, the tag tells that SteVe has now: what is noted may be as old as a look.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
@@ -11,7 +11,7 @@ from uuid import UUID
 from services.sync.cards import store as cards
 from services.sync.cards.changing import BlockKind, Changes
 from services.sync.cards.problems import CannotUndo, ChangeUnknown
-from services.sync.cards.rules import mirrored
+from services.sync.cards.rules import BLOCK, mirrored
 from services.sync.links import store
 from services.sync.links.handlers import Links
 from services.sync.steve.models import Tag
@@ -65,7 +65,8 @@ class Undo:
         as_it_was = row.max_active == 0 and row.blocked_at == _moment(change.after["blocked_at"])
         _unmoved(as_it_was, "It is not blocked as it was.")
         if change.before["limit"] == 0:
-            raise CannotUndo("It had been blocked in SteVe before. Unblock it with the limit that it shall have.")
+            block = {name: change.before[name] for name in BLOCK}
+            return await self._cards.give_back(tx, row, {**block, "blocked_at": _moment(block["blocked_at"])}, cause)
         return await self._cards.unblock(tx, row, change.before["limit"], cause)
 
     async def _unblock(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
@@ -113,37 +114,53 @@ class Undo:
         """Back to the subscription before: from the beginning where nobody was billed by the new one, else from now."""
         current = await self._still(tx, change.after)
         previous = await store.get(tx, change.before["link_pk"])
-        _unmoved(previous is not None, "The link before it has been taken back.")
+        if previous is None:
+            # It was taken back in favour of this one, which was there before it.
+            target, since = _link(change.before)
+            await self._links.active_subscription(*target)
+            return await self._links.move(tx, row, current, target, since, cause)
         # It ended earlier by now: with its subscription, or with its tag.
         _unmoved(previous.valid_to == current.valid_from, "The end of the link before it was changed since.")
         target = (previous.external_customer_id, previous.external_subscription_id)
         await self._links.active_subscription(*target)
         if await store.was_used(tx, current, row.id_tag):
-            return await self._links.move(tx, row, current, target, self._clock(), cause)
+            return await self._links.move(tx, row, current, target, self._end_of(current), cause)
         since = current.valid_from
         await store.remove(tx, current.pk)
         await store.end(tx, previous.pk, None)
         return await self._links.restored(tx, row, previous, current, since, cause)
 
     async def _unlink(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
+        target, since = _link(change.before)
         link = await store.get(tx, change.before["link_pk"])
-        later = [one for one in await store.of_card(tx, row.pk) if link is None or one.valid_from > link.valid_from]
-        _unmoved(link is not None and not later, "The card has been linked again since.")
-        _unmoved(link.valid_to == _moment(change.after["valid_to"]), "The link's end was changed since.")
+        others = [one for one in await store.of_card(tx, row.pk) if one.pk != change.before["link_pk"]]
+        again = [one for one in others if one.valid_to is None or one.valid_to > since]
+        _unmoved(not again, "The card has been linked again since.")
+        _unmoved(
+            link is None or link.valid_to == _moment(change.after["valid_to"]), "The link's end was changed since."
+        )
         left = change.after.get("ocpp_tag_pk")
         # Changes of before this was noted have none.
         _unmoved(left is not None, "It is not known whether SteVe still has the tag that was linked.")
         _unmoved(left == row.ocpp_tag_pk, "SteVe has another tag under this idTag by now.")
-        await self._links.active_subscription(link.external_customer_id, link.external_subscription_id)
+        await self._links.active_subscription(*target)
+        if link is None:
+            # It had been taken back as if it had never been.
+            return await self._links.begin(tx, row, target, since, cause)
         # An end that it had before is still to come, or has passed meanwhile.
         return await self._links.reopen(tx, row, link, _moment(change.before.get("valid_to")), cause)
 
     async def _take_back(self, tx: Write, row: Any, current: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
         """End the link; where nobody was billed by it, it never was."""
         if await store.was_used(tx, current, row.id_tag):
-            return await self._links.end(tx, row, current, max(self._clock(), current.valid_from), cause)
+            return await self._links.end(tx, row, current, self._end_of(current), cause)
         await store.remove(tx, current.pk)
         return await self._links.removed(tx, row, current, cause)
+
+    def _end_of(self, current: Any) -> datetime:  # noqa: ANN401 - a row of link
+        """Now; where it begins only later, and a charger whose clock is ahead used it, as soon as it has begun."""
+        earliest: datetime = current.valid_from + store.SHORTEST
+        return max(self._clock(), earliest)
 
     @staticmethod
     async def _still(tx: Write, after: Any) -> Any:  # noqa: ANN401 - a row of link
@@ -156,6 +173,12 @@ class Undo:
 def _unmoved(holds: object, why: str) -> None:
     if not holds:
         raise CannotUndo(f"{why} Change it directly instead.")
+
+
+def _link(told: Mapping[str, Any]) -> tuple[tuple[str, str], datetime]:
+    """Customer and subscription of a link as a change tells of it, and since when."""
+    target = (told["external_customer_id"], told["external_subscription_id"])
+    return target, datetime.fromisoformat(told["valid_from"])
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -34,7 +34,10 @@ class CardDiscovered(_CardEvent):
 
 
 class CardChanged(_CardEvent):
-    """Fields of a card changed. Personal ones (`personal_fields`) travel as names only, with the change's id."""
+    """Fields of a card changed. Personal ones (`personal_fields`) travel as names only, with the change's id.
+
+    With `block_kind` among them, an operator's block was taken off one that was there before, and stands.
+    """
 
     type: ClassVar[str] = "card.changed"
     change_id: UUID

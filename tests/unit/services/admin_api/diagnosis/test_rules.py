@@ -376,13 +376,16 @@ def test_the_audit_log_tells_who_blocked_and_since_when() -> None:
 
 
 def test_a_block_that_was_lifted_later_is_not_the_one_that_holds() -> None:
-    """An unblock recorded after the block means that this block came from elsewhere: since is unknown."""
-    changes = [
-        c.entry("card.changed", c.ago(minutes=5), {"after": {"blocked": False}}),
-        c.entry("card.blocked", c.ago(minutes=18), {}),
-    ]
-    verdict = diagnose(c.evidence(steve=BLOCKED, changes=c.said(changes))).verdict
-    assert (verdict.decided_by, verdict.since) == ("steve", None)
+    """An unblock recorded after the block means that this block came from elsewhere: since is unknown. So is it where
+    an operator's block was taken off one of before it.
+    """
+    for lifted in ({"blocked": False}, {"block_kind": None}, {"block_kind": "policy"}):
+        changes = [
+            c.entry("card.changed", c.ago(minutes=5), {"after": lifted}),
+            c.entry("card.blocked", c.ago(minutes=18), {}),
+        ]
+        verdict = diagnose(c.evidence(steve=BLOCKED, changes=c.said(changes))).verdict
+        assert (verdict.decided_by, verdict.since) == ("steve", None)
 
 
 def test_a_pairing_armed_where_the_card_was_last_seen_is_evidence() -> None:
