@@ -26,7 +26,7 @@ from shared.bus.publisher import CONFIRM_TIMEOUT_S, Publisher, on_loss, watch
 from shared.bus.topology import MAX_ATTEMPTS, Topology, events_queue, hears, parked_queue
 from shared.contracts.event import Envelope, Event, MalformedMessageError, open_envelope, open_event
 from shared.database.engine import Database, Write, is_unavailable
-from shared.runtime.log import get_logger
+from shared.runtime.log import get_logger, mask
 from shared.runtime.tracing import from_traceparent, tracer
 
 log = get_logger(__name__)
@@ -251,6 +251,8 @@ class Consumer:
 
     async def _park(self, message: RabbitMessage, reason: str) -> None:
         """Move the message aside, with the reason; only then acknowledge it."""
+        # An error's words may hold what was to be written; they stay until somebody replays the message.
+        reason = str(mask(reason))
         log.error("A message was parked.", action="inbox.parked", event_id=message.message_id, reason=reason)
         assert self._publisher is not None  # noqa: S101 - nothing is consumed before run() set it
         try:

@@ -27,9 +27,12 @@ def session_id(steve_id: str, transaction_pk: int) -> SessionId:
 
 
 class Frozen(BaseModel):
-    """Base of everything that is sent: immutable, and tolerant of fields that a newer sender adds."""
+    """Base of everything that is sent: immutable, and tolerant of fields that a newer sender adds.
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    What does not fit is not repeated in the error, which goes into logs: it may be a PIN or a code.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
 
 class Actor(Frozen):

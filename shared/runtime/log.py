@@ -24,6 +24,8 @@ _IN_QUERY = re.compile(
 )
 # Bearer or basic credentials inside a sentence.
 _BEARER = re.compile(r"\b(?P<kind>bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}", re.IGNORECASE)
+# PostgreSQL tells with a violated constraint all that the row was to hold: hashes, names, notes.
+_ROW = re.compile(r"(?P<said>Failing row contains) \(.*?\)(?=\.(?:\n|\\n|['\"]|$))", re.DOTALL)
 
 
 def mask(value: object, key: str = "") -> object:
@@ -32,7 +34,7 @@ def mask(value: object, key: str = "") -> object:
         return MASK
     if isinstance(value, str):
         value = _IN_QUERY.sub(rf"\g<name>{MASK}", _USERINFO.sub(rf"\g<scheme>{MASK}@", value))
-        return _BEARER.sub(rf"\g<kind> {MASK}", value)
+        return _ROW.sub(rf"\g<said> {MASK}", _BEARER.sub(rf"\g<kind> {MASK}", value))
     if isinstance(value, dict):
         return {k: mask(v, str(k)) for k, v in value.items()}
     if isinstance(value, list | tuple):

@@ -25,7 +25,12 @@ class ServiceSettings(BaseSettings):
     """What every service needs. A subclass sets `env_prefix` to `EXPRESSYNC_<SERVICE>_`."""
 
     model_config = SettingsConfigDict(
-        env_prefix="EXPRESSYNC_", env_ignore_empty=True, extra="ignore", populate_by_name=True, frozen=True
+        env_prefix="EXPRESSYNC_",
+        env_ignore_empty=True,
+        extra="ignore",
+        populate_by_name=True,
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     database_url: SecretStr = Field(description="PostgreSQL, as this service's own role")

@@ -208,7 +208,8 @@ class Caller:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"]) or "the answer"
             what = f"answered JSON of an unexpected form ({where}: {first['msg']})"
-            raise MisconfiguredError(self._upstream, "unexpected_form", what) from error
+            # Without its cause, which would repeat what came: a portal's address signs whoever has it in.
+            raise MisconfiguredError(self._upstream, "unexpected_form", what) from None
 
 
 def _place(location: str) -> str:

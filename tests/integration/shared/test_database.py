@@ -16,6 +16,7 @@ from services.preauth import tables as preauth
 from services.sync import tables as sync
 from shared.database.engine import Database, is_unavailable
 from shared.database.migrations import alembic_config, provision
+from shared.runtime.log import mask
 from tests.databases import OWNERS, SERVICES, TestDatabase, fresh_database
 from tests.infra import Infra
 
@@ -123,6 +124,11 @@ async def test_an_error_does_not_tell_what_was_written(house: TestDatabase) -> N
                 await tx.execute(sa.text("SELECT 1 / :zero, :secret"), {"zero": 0, "secret": "argon2id-s3cret"})
         assert "s3cret" not in repr(failed.value)
         assert "s3cret" not in str(failed.value)
+        # PostgreSQL itself repeats the row; what goes into logs does not.
+        with pytest.raises(sa.exc.IntegrityError, match="s3cret") as refused:
+            async with database.write() as tx:
+                await tx.execute(sa.text("INSERT INTO audit.subject_version VALUES (:it, NULL)"), {"it": "s3cret"})
+        assert "s3cret" not in f"{mask(str(refused.value))} {mask(repr(refused.value))}"
     finally:
         await database.close()
 

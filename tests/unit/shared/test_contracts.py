@@ -14,6 +14,7 @@ from shared.contracts.event import MalformedMessageError, open_envelope, open_ev
 from shared.contracts.events.sync import CardDiscovered
 from shared.contracts.identity import Actor, Cause, id_tag_key, session_id
 from shared.contracts.requests.audit import GetEntry
+from shared.contracts.requests.preauth import SetCardPin
 
 for module in ("preauth", "sync", "admin_api"):
     importlib.import_module(f"shared.contracts.events.{module}")
@@ -172,6 +173,13 @@ def test_two_events_cannot_share_a_type_and_version() -> None:
     """A second class under the same name would make a message mean two things."""
     with pytest.raises(TypeError, match="defined twice"):
         type("Other", (CardDiscovered,), {"type": "card.discovered", "__module__": __name__})
+
+
+def test_what_does_not_fit_a_request_is_not_repeated() -> None:
+    """The error goes into logs; what was given may be a PIN with a slip of the finger."""
+    with pytest.raises(ValidationError, match="pin") as caught:
+        SetCardPin(id_tag="A", pin="12345678x")
+    assert "12345678" not in str(caught.value)
 
 
 def test_two_requests_cannot_share_a_name() -> None:

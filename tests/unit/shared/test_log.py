@@ -44,6 +44,11 @@ def restored() -> Iterator[None]:
         ("url", "http://h/#access_token=x", f"http://h/#access_token={MASK}"),
         ("error", "idempotency_key=abc", "idempotency_key=abc"),
         ("header", "Authorization: Bearer abcdef123456", f"Authorization: Bearer {MASK}"),
+        (
+            "error",
+            'violates "c"\nDETAIL:  Failing row contains (A, $argon2id$v=19 (x), null).\n[SQL: INSERT INTO t (a) ...]',
+            f'violates "c"\nDETAIL:  Failing row contains {MASK}.\n[SQL: INSERT INTO t (a) ...]',
+        ),
         ("id_tag", "04A1B2C3", "04A1B2C3"),
         ("routing_key", "card.changed", "card.changed"),
         ("ordering_key", "card/1", "card/1"),

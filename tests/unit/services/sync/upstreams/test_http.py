@@ -1,5 +1,6 @@
 """What an upstream's misbehaviour is called."""
 
+import traceback
 from collections.abc import AsyncIterator
 
 import httpx
@@ -41,6 +42,19 @@ async def test_what_could_not_be_sent_is_not_quoted() -> None:
     with pytest.raises(UnavailableError) as caught:
         await caller.call("GET", "/x", TypeAdapter(list[int]))
     assert "s3cret" not in str(caught.value)
+    await caller.close()
+
+
+async def test_an_answer_of_an_unexpected_form_is_not_repeated() -> None:
+    """Neither the error nor its trace has what came: it may be a portal's address, which signs whoever has it in."""
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, json={"url": ["https://portal/s3cret"]}))
+    client = httpx.AsyncClient(base_url="http://lago", transport=transport)
+    caller = Caller("lago", client, Breaker(lambda: 0.0), lambda *_: None)
+    with pytest.raises(MisconfiguredError) as caught:
+        await caller.call("GET", "/x", TypeAdapter(dict[str, str]))
+    told = "".join(traceback.format_exception(caught.value))
+    assert "unexpected form (url:" in told
+    assert "s3cret" not in told
     await caller.close()
 
 
