@@ -26,13 +26,19 @@ class Portal(Frozen):
 
 
 async def list_customers(
-    ask: Ask, *, text: str | None = None, limit: int = 20, cursor: str | None = None
+    ask: Ask,
+    *,
+    text: str | None = None,
+    external_customer_id: str | None = None,
+    limit: int = 20,
+    cursor: str | None = None,
 ) -> Page[CustomerView]:
     """Customers with their active subscriptions.
 
     :raises NoAnswerError: sync or Lago does not answer, which is not the same as no customers.
     """
-    found = await ask(SearchCustomers(text=text, limit=limit, cursor=cursor))
+    asked = SearchCustomers(text=text, external_customer_id=external_customer_id, limit=limit, cursor=cursor)
+    found = await ask(asked)
     if not found.answered:
         raise NoAnswerError("search_customers", "Lago", found.problem or "no reason was given")
     return Page(items=found.customers, next_cursor=found.next_cursor)
@@ -55,11 +61,14 @@ router = APIRouter(prefix="/customers", tags=["customers"], responses=documented
 async def get_customers(
     ask: AsViewer,
     q: Annotated[str | None, Query(max_length=100, description="part of a name, an e-mail address or an id")] = None,
+    external_customer_id: Annotated[
+        str | None, Query(min_length=1, max_length=255, description="the customer of exactly this id, whatever `q` is")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     cursor: Cursor = None,
 ) -> Page[CustomerView]:
     """Customers in Lago with their active subscriptions, asked now."""
-    return await list_customers(ask, text=q, limit=limit, cursor=cursor)
+    return await list_customers(ask, text=q, external_customer_id=external_customer_id, limit=limit, cursor=cursor)
 
 
 @router.get("/{external_customer_id}/portal", responses=documented(404))

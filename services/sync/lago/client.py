@@ -181,11 +181,13 @@ class LagoClient:
             query["search_term"] = term
         return await self._caller.call("GET", f"{API}/customers", _CUSTOMERS, query=query, urgent=True)
 
-    async def has_customer(self, external_id: str) -> bool:
-        """By a query: a path cannot hold every id."""
+    async def customer(self, external_id: str) -> models.CustomerPage:
+        """The customer of this id, or none, by a query: a path cannot hold every id."""
         query = {"external_id": external_id}
         found = await self._caller.call("GET", f"{API}/customers", _CUSTOMERS, query=query, urgent=True)
-        return any(one.external_id == external_id for one in found.customers)
+        return found.model_copy(
+            update={"customers": [one for one in found.customers if one.external_id == external_id]}
+        )
 
     async def metric(self, code: str) -> models.Metric | None:
         answer = await self._found(f"{API}/billable_metrics/{_segment(code)}", _METRIC)

@@ -318,7 +318,11 @@ class Links:
         """:raises Invalid: on a cursor that did not come from a page before."""
         page = read_number(request.cursor) if request.cursor is not None else 1
         try:
-            found = await self._lago.customers(request.text, page=page, per_page=request.limit)
+            found = (
+                await self._lago.customers(request.text, page=page, per_page=request.limit)
+                if request.external_customer_id is None
+                else await self._lago.customer(request.external_customer_id)
+            )
             customers = []
             for customer in found.customers:
                 subscriptions = await self._lago.subscriptions(customer.external_id, urgent=True)
@@ -337,7 +341,7 @@ class Links:
     async def get_portal_url(self, request: GetPortalUrl, _: Cause) -> PortalAnswer:
         try:
             url = await self._lago.portal_url(request.external_customer_id)
-            there = url is not None or await self._lago.has_customer(request.external_customer_id)
+            there = url is not None or bool((await self._lago.customer(request.external_customer_id)).customers)
         except UpstreamError as error:
             return PortalAnswer(answered=False, url=None, problem=error.explanation)
         problem = None

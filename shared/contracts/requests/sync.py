@@ -153,12 +153,15 @@ class CustomerPage(Frozen):
 
 
 class SearchCustomers(Request[CustomerPage]):
-    """Lago's customers with their active subscriptions."""
+    """Lago's customers with their active subscriptions. `text` is looked for in name, e-mail address and id, newest
+    customers first, so that one whose id is `12` may come after many others; `external_customer_id` is that one alone.
+    """
 
     name: ClassVar[str] = "search_customers"
     owner: ClassVar[str] = "sync"
     reply = CustomerPage
     text: str | None = Field(None, max_length=100)
+    external_customer_id: str | None = Field(None, min_length=1, max_length=255)
     limit: int = Field(20, ge=1, le=100)
     cursor: str | None = None
 

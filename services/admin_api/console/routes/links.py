@@ -1,7 +1,7 @@
 """Linking a card in three steps, each with its own address: customer, subscription and date, read and confirm."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import asyncio
+from dataclasses import replace
 from datetime import datetime
 
 from starlette.responses import Response
@@ -12,29 +12,18 @@ from services.admin_api.api.customers import list_customers
 from services.admin_api.console import paths
 from services.admin_api.console.drawing import cards as card_drawing
 from services.admin_api.console.drawing import links as drawing
-from services.admin_api.console.view.links import LinkForm, LinkPage
+from services.admin_api.console.view.links import Customer, LinkForm, LinkPage
 from services.admin_api.console.visit import Visit, fresh_key, go, signed_in
 from shared.bus.requests import NoAnswerError
 from shared.contracts.problem import RemoteProblem
-from shared.contracts.requests.sync import CustomerView
 
 FOUND = 20
-
-
-@dataclass(frozen=True, slots=True)
-class _Lago:
-    """Lago's customers for a search; None where it did not answer."""
-
-    customers: Sequence[CustomerView] | None
-
-    def named(self, external_id: str) -> CustomerView | None:
-        return next((each for each in self.customers or () if each.external_customer_id == external_id), None)
 
 
 async def show(visit: Visit) -> Response:
     form = LinkForm(
         query=visit.query("q")[:100],
-        customer=visit.query("customer"),
+        customer=visit.query("customer")[:255],
         subscription=visit.query("subscription"),
         valid_from=visit.query("valid_from") or drawing.field_of(visit.frame.now),
         release_from=visit.query("release_from"),
@@ -47,7 +36,7 @@ async def show(visit: Visit) -> Response:
 
 async def submit(visit: Visit) -> Response:
     form = LinkForm(
-        customer=visit.typed("customer"),
+        customer=visit.typed("customer")[:255],
         subscription=visit.typed("subscription"),
         valid_from=visit.typed("valid_from"),
         release_from=visit.typed("release_from"),
@@ -89,30 +78,32 @@ async def _filled(visit: Visit, form: LinkForm) -> LinkPage:
     """
     view = await find_card(visit.ask, visit.request.path_params["id_tag"])
     page = LinkPage(card_drawing.bare_card(view), form, searched=bool(form.query))
-    wanted = form.customer or form.query
-    if not wanted:
+    if not form.customer and not form.query:
         return page
-    lago = await _ask_lago(visit, wanted)
-    if form.customer:
-        chosen = lago.named(form.customer)
-        if chosen is not None:
-            return replace(
-                page,
-                chosen=drawing.customer(chosen),
-                subscriptions=tuple(drawing.subscription(each) for each in chosen.subscriptions),
-            )
-        if lago.customers is None:
-            return replace(page, customers=None)
-        return replace(page, errors={"form": f"Lago has no customer {form.customer}. Choose another."})
-    found = None if lago.customers is None else tuple(drawing.customer(each) for each in lago.customers)
-    return replace(page, customers=found)
-
-
-async def _ask_lago(visit: Visit, text: str) -> _Lago:
     try:
-        return _Lago((await list_customers(visit.ask, text=text[:100], limit=FOUND)).items)
+        if not form.customer:
+            return replace(page, customers=await _find(visit, form.query))
+        chosen = (await list_customers(visit.ask, external_customer_id=form.customer)).items
     except NoAnswerError:
-        return _Lago(None)
+        return replace(page, customers=None)
+    if not chosen:
+        return replace(page, errors={"form": f"Lago has no customer {form.customer}. Choose another."})
+    return replace(
+        page,
+        chosen=drawing.customer(chosen[0]),
+        subscriptions=tuple(drawing.subscription(each) for each in chosen[0].subscriptions),
+    )
+
+
+async def _find(visit: Visit, text: str) -> tuple[Customer, ...]:
+    """The customer whose id this is, before those that Lago's search finds: there it may come after many others.
+
+    :raises NoAnswerError:
+    """
+    named, found = await asyncio.gather(
+        list_customers(visit.ask, external_customer_id=text), list_customers(visit.ask, text=text, limit=FOUND)
+    )
+    return tuple(dict.fromkeys(drawing.customer(each) for each in (*named.items, *found.items)))
 
 
 async def _reviewed(visit: Visit, page: LinkPage) -> LinkPage:

@@ -184,7 +184,7 @@ LAGO_CALLS: dict[str, LagoCall] = {
     "subscriptions that ran": lambda lago: lago.lives("sub", "cus"),
     "customers": lambda lago: lago.customers(None, page=2, per_page=20),
     "customers by a term": lambda lago: lago.customers("Ada", page=1, per_page=20),
-    "has_customer": lambda lago: lago.has_customer("ada.example"),
+    "customer": lambda lago: lago.customer("ada.example"),
     "metric": lambda lago: lago.metric("ev_charging_kwh"),
     "plan": lambda lago: lago.plan("ev"),
     "organization": lambda lago: lago.organization(),

@@ -223,6 +223,14 @@ async def test_sessions_taps_and_entries_are_asked_with_their_filters(admin: Hou
     assert admin.owners.requests(SearchEntries)[0].data["actor_kind"] == "driver"
 
 
+async def test_a_customer_is_asked_for_by_its_own_id(admin: House) -> None:
+    """Apart from what is searched for, which is a part of a name or an id."""
+    admin.owners.answer(SearchCustomers, CustomerPage(answered=True, customers=[]))
+    await (await admin.as_admin()).get("/api/v1/customers", params={"external_customer_id": "12"})
+    (asked,) = admin.owners.requests(SearchCustomers)
+    assert (asked.data["external_customer_id"], asked.data["text"]) == ("12", None)
+
+
 async def test_lago_silent_is_not_no_customers(admin: House) -> None:
     """Sync answered that Lago did not: 504, with the reason."""
     admin.owners.answer(SearchCustomers, CustomerPage(answered=False, customers=[], problem="Lago timed out"))

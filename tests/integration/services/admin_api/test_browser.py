@@ -13,7 +13,7 @@ from tests.browser.chromium import find
 from tests.integration.services.admin_api import scene
 from tests.integration.services.admin_api.scene import CARD, all_is_well
 from tests.integration.services.admin_api.support import OWN_PASSWORD, House
-from tests.integration.services.admin_api.test_console import ADA
+from tests.integration.services.admin_api.test_console_link import ADA
 from tests.unit.services.admin_api.diagnosis import cases
 
 pytestmark = pytest.mark.browser
