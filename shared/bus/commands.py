@@ -18,7 +18,7 @@ from shared.contracts.request import MAX_REPLY_BYTES, ReplyEnvelope, Request, Re
 from shared.database.engine import Database, Write
 from shared.runtime.clock import Clock
 from shared.runtime.log import get_logger
-from shared.runtime.tracing import tracer
+from shared.runtime.tracing import span
 
 log = get_logger(__name__)
 
@@ -67,7 +67,7 @@ class Dispatcher:
     async def answer(self, envelope: RequestEnvelope) -> ReplyEnvelope | None:
         """The reply, or None where nobody must be told anything: the outcome is unknown, and stays it."""
         cause = Cause(actor=envelope.actor, correlation_id=envelope.correlationid)
-        with tracer().start_as_current_span(f"answer {envelope.name}", kind=trace.SpanKind.SERVER):
+        with span(f"answer {envelope.name}", kind=trace.SpanKind.SERVER):
             try:
                 reply = await self._execute(envelope, cause)
             except Problem as problem:

@@ -27,7 +27,7 @@ from shared.bus.topology import MAX_ATTEMPTS, Topology, events_queue, hears, par
 from shared.contracts.event import Envelope, Event, MalformedMessageError, open_envelope, open_event
 from shared.database.engine import Database, Write, is_unavailable
 from shared.runtime.log import get_logger, mask
-from shared.runtime.tracing import from_traceparent, tracer
+from shared.runtime.tracing import from_traceparent, span
 
 log = get_logger(__name__)
 
@@ -192,7 +192,7 @@ class Consumer:
             await self._finish(message, "ignored")
             return
         context = from_traceparent(message.headers.get("traceparent"))
-        with tracer().start_as_current_span(f"handle {envelope.type}", context=context, kind=trace.SpanKind.CONSUMER):
+        with span(f"handle {envelope.type}", context=context, kind=trace.SpanKind.CONSUMER):
             try:
                 outcome = await self._handle_once(envelope, event, body, handlers)
             except Exception as error:  # noqa: BLE001 - any failure: retried, then parked with what it said

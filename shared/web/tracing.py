@@ -4,7 +4,7 @@ from opentelemetry import trace
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shared.runtime.tracing import from_traceparent, tracer
+from shared.runtime.tracing import from_traceparent, span
 
 
 class Traced:
@@ -22,7 +22,7 @@ class Traced:
             return
         context = from_traceparent(Headers(scope=scope).get("traceparent"))
         # Named by its method alone: addresses carry ids, and there would be as many names as cards.
-        with tracer().start_as_current_span(
+        with span(
             f"HTTP {scope['method']}",
             context=context,
             kind=trace.SpanKind.SERVER,

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from starlette.applications import Starlette
 from starlette.requests import Request as HttpRequest
 from starlette.responses import Response
@@ -98,3 +101,22 @@ async def test_each_turn_of_a_job_is_a_trace_of_its_own() -> None:
     await Every("a-job", 0.01, job).run(stop)
     assert len(set(turns)) == 2
     assert int(turns[0], 16) != 0
+
+
+async def test_a_crash_leaves_with_its_trace_and_without_its_secrets() -> None:
+    """Whoever collects traces learns what failed; passwords in an error's words stay here, as they do in logs."""
+
+    async def crash(_: HttpRequest) -> Response:
+        raise ConnectionError("no answer from amqp://user:s3cret@host/")
+
+    kept = InMemorySpanExporter()
+    provider = trace.get_tracer_provider()
+    assert isinstance(provider, TracerProvider)
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    transport = httpx.ASGITransport(Traced(Starlette(routes=[Route("/", crash)])), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        assert (await client.get("/")).status_code == 500
+    [failed] = kept.get_finished_spans()
+    assert failed.status.description is not None
+    assert failed.status.description.startswith("ConnectionError: no answer from amqp://")
+    assert "s3cret" not in failed.to_json()
