@@ -58,7 +58,10 @@ def charger_operate(
     operation: Annotated[Operation, typer.Argument(help="What it is to do.")],
     parameters: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[NAME=VALUE]...", help="As SteVe names them: resetType=Soft, connectorId:=1 (JSON)."),
+        typer.Argument(
+            metavar="[NAME=VALUE]...",
+            help="As SteVe names them: resetType=Soft, connectorId:=1 (JSON), value=@FILE, or @- for stdin (a secret).",
+        ),
     ] = None,
     *,
     yes: Yes = False,

@@ -1,6 +1,8 @@
 """What people type, as the API takes it."""
 
 import json
+import sys
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -10,11 +12,16 @@ from services.admin_api.cli.errors import USAGE, CliError
 
 
 def parameters(given: list[str]) -> dict[str, Any]:
-    """`NAME=text` and `NAME:=JSON`, as an object. :raises CliError: one is neither."""
+    """`NAME=text`, `NAME:=JSON` and `NAME=@FILE`, as an object. :raises CliError: one is none of them.
+
+    A secret comes from a file, or with `@-` from stdin: other people of a machine can read its command lines.
+    """
     read: dict[str, Any] = {}
     for each in given:
         name, equals, value = each.partition("=")
         try:
+            if not name.endswith(":") and value.startswith("@"):
+                value = _content(value.removeprefix("@"))
             read[name.removesuffix(":")] = json.loads(value) if name.endswith(":") else value
         except ValueError:
             equals = ""
@@ -26,6 +33,20 @@ def parameters(given: list[str]) -> dict[str, Any]:
                 code=USAGE,
             )
     return read
+
+
+def _content(file: str) -> str:
+    """Without the line break at its end. :raises CliError: it cannot be read."""
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise CliError(
+            f"{file!r} cannot be read.",
+            f"{type(error).__name__}: after an @ stands the file that the value is in.",
+            'A value that itself begins with an @ is written as JSON: NAME:="@...".',
+            code=USAGE,
+        ) from error
+    return text.removesuffix("\n").removesuffix("\r")
 
 
 def sure(consequences: list[str], question: str, *, yes: bool) -> None:

@@ -178,7 +178,16 @@ async def test_a_charger_is_given_a_secret_that_is_not_repeated_on_the_screen(cl
     assert ended.code == 0
     assert "customConfKey=AuthorizationKey value=•••" in ended.err.replace("\n", " ")
     assert "pa55word" not in ended.out + ended.err
-    assert cli.house.owners.requests(OperateCharger)[0].data["parameters"]["value"] == "pa55word"
+    # Others on the machine can read a command line, and nobody else's stdin or file.
+    (cli.folder / "secret").write_text("pa55word\n")
+    for given in ("@-", f"@{cli.folder / 'secret'}"):
+        form[-1] = f"value={given}"
+        ended = await cli("charger", "operate", "CP-7", "ChangeConfiguration", *form, stdin="pa55word\n")
+        assert (ended.code, "pa55word" in ended.out + ended.err) == (0, False)
+    asked = cli.house.owners.requests(OperateCharger)
+    assert [one.data["parameters"]["value"] for one in asked] == ["pa55word"] * 3
+    nowhere = await cli("charger", "operate", "CP-7", "ChangeConfiguration", "value=@/nowhere")
+    assert (nowhere.code, three_lines(nowhere)[0]) == (2, "'/nowhere' cannot be read.")
 
 
 async def test_a_qr_code_is_an_address_or_svg(cli: Cli) -> None:
