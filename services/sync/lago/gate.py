@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from services.sync.lago.client import LagoClient
+from services.sync.lago.rules import Metric
 from services.sync.upstreams.errors import MisconfiguredError, UpstreamError
 from shared.runtime.clock import Clock
 from shared.runtime.log import get_logger
@@ -17,19 +18,18 @@ CLOSED_FOR: Final = timedelta(seconds=10)
 
 class Gate:
     """Open when the metric exists, sums up the property that is sent, and begins anew in each period. Plans are checked
-    one by one.
+    one by one. `problem` is why it is closed, as Lago last said; None where it is open, or not known to be.
     """
 
     def __init__(
         self,
         lago: LagoClient,
         *,
-        metric_code: str,
-        metric_property: str,
+        metric: Metric,
         clock: Clock,
         object_to: Callable[[UpstreamError | None], None],
     ) -> None:
-        self._lago, self._code, self._property = lago, metric_code, metric_property
+        self._lago, self.metric = lago, metric
         self._clock, self._object_to = clock, object_to
         self._state: Literal["open", "closed", "unknown"] = "unknown"
         self._checked_at: datetime | None = None
@@ -51,20 +51,19 @@ class Gate:
         return self._state == "open"
 
     async def _check(self) -> None:
-        metric = await self._lago.metric(self._code)
+        code, field = self.metric
+        metric = await self._lago.metric(code)
         self.events_store = (await self._lago.organization()).events_store
         problem = None
         if metric is None:
-            problem = f"has no billable metric {self._code}. Create it: sum of {self._property}"
+            problem = f"has no billable metric {code}. Create it: sum of {field}"
         elif metric.aggregation_type != "sum_agg":
-            problem = f"aggregates the metric {self._code} by {metric.aggregation_type}; it must be the sum (sum_agg)"
-        elif metric.field_name != self._property:
-            problem = (
-                f"sums up {metric.field_name!r} in the metric {self._code}, and {self._property!r} is what is sent"
-            )
+            problem = f"aggregates the metric {code} by {metric.aggregation_type}; it must be the sum (sum_agg)"
+        elif metric.field_name != field:
+            problem = f"sums up {metric.field_name!r} in the metric {code}, and {field!r} is what is sent"
         elif metric.recurring:
             problem = (
-                f"carries the sum of the metric {self._code} over into each next period (recurring), where it is billed"
+                f"carries the sum of the metric {code} over into each next period (recurring), where it is billed"
                 " again; it must be metered"
             )
         self._checked_at = self._clock()

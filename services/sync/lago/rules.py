@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from services.sync.clocks import AHEAD
 
@@ -11,6 +11,13 @@ from services.sync.clocks import AHEAD
 SAID_TWICE_AFTER: Final = timedelta(minutes=1)
 # Lago cuts most times to the second when it answers.
 SECOND: Final = timedelta(seconds=1)
+
+
+class Metric(NamedTuple):
+    """What bills: a metric's code, and the property that it sums up."""
+
+    code: str
+    property_name: str
 
 
 def to_the_end(moment: datetime) -> datetime:

@@ -7,7 +7,7 @@ from typing import Any
 
 from services.sync.cards import store as cards
 from services.sync.cards.rules import had_expired, was_blocked
-from services.sync.lago.rules import Subscribed
+from services.sync.lago.rules import Metric, Subscribed
 from services.sync.lago.store import subscribed
 from services.sync.ledger import rules, store
 from services.sync.ledger.rules import Bill, Chain, Hold, LatePolicy, Settled
@@ -24,9 +24,9 @@ from shared.database.engine import Write
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Lago has to be asked about this subscription first."""
+    """Lago has to be asked about this subscription first; None: about how it is set up."""
 
-    external_subscription_id: str
+    external_subscription_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,7 @@ Decision = Bill | Hold | Settled | Wait | Ignored
 class Terms:
     """What the operator settled: `subscription_age` is how long what Lago said is believed."""
 
+    metric: Metric
     late_policy: LatePolicy
     limits: Limits
     subscription_age: timedelta
@@ -175,7 +176,7 @@ def _owe(
         or subscription.is_over(known.now)
     ):
         return Wait(owner.external_subscription_id)
-    billed = tuple((one.timestamp, one.wh) for one in known.chains.get(key(row), ()))
+    billed = tuple((one.timestamp, one.wh) for one in known.chains.get(key(row), ()) if one.metric == terms.metric)
     decision = rules.settle(
         start_wh=row.start_wh,
         to_wh=to_wh,

@@ -14,6 +14,7 @@ from services.sync.ledger import store
 from services.sync.ledger.in_time import WAITED, is_doubtful, too_late
 from services.sync.ledger.ingestion import Ingestion
 from services.sync.ledger.readback import ReadBack, Verdict
+from services.sync.ledger.rules import METRIC_CHANGED, another_metric
 from services.sync.ledger.silence import Silence
 from services.sync.ledger.store import Entry
 from services.sync.ledger.telling import as_event, synced
@@ -98,7 +99,7 @@ class Delivery:
         if not await self._may_go():
             return None
         async with self._database.write() as tx:
-            claimed = await store.claim(tx, self._clock(), limit=CLAIM, lease=LEASE)
+            claimed = await store.claim(tx, self._clock(), metric=self._gate.metric, limit=CLAIM, lease=LEASE)
             if not claimed and (failing := self._ingestion.failing):
                 self._ingestion.keep(await store.unsent(tx, failing))
         if not claimed or not await self._deliver_claimed(claimed):
@@ -124,6 +125,7 @@ class Delivery:
         False when Lago is not to be asked again right away.
         """
         acknowledged: list[Entry] = []
+        claimed = await self._of_the_metric(claimed)
         batches = [claimed[at : at + MAX_BATCH] for at in range(0, len(claimed), MAX_BATCH)]
         well = True
         while batches and well:
@@ -132,6 +134,14 @@ class Delivery:
         await self._delivered(acknowledged, by="acknowledged")
         await self._release([one for batch in batches for one in batch])
         return well
+
+    async def _of_the_metric(self, claimed: Sequence[Entry]) -> Sequence[Entry]:
+        """Set aside what another metric is to count: sent as it is, nothing would, and Lago would take it."""
+        others = {one.metric for one in claimed} - {self._gate.metric}
+        for other in others:
+            mine = [one for one in claimed if one.metric == other]
+            await self._hold(mine, METRIC_CHANGED, another_metric(other, self._gate.metric))
+        return [one for one in claimed if one.metric not in others] if others else claimed
 
     async def _deliver_batch(self, batch: Sequence[Entry], acknowledged: list[Entry]) -> bool:
         try:

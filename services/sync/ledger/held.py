@@ -219,7 +219,10 @@ class HeldQueue:
         moved: list[OwnerChanged] = []
         for key, row in rows.items():
             values = landed.get(key) or await self._take_back(tx, row)
-            values = values or self._release(row, ownership, now, change_owner=request.change_owner)
+            if values is None:
+                values = await self._repair.remake(tx, row)
+            if values is None:
+                values = self._release(row, ownership, now, change_owner=request.change_owner)
             if isinstance(values, str):
                 refused[session_id(*key)] = values
                 continue
@@ -231,6 +234,7 @@ class HeldQueue:
             await store.update(tx, key, **values, **note)
             events.append(_released(row))
             after_commit(tx, self._settle)
+            after_commit(tx, self._deliver)
         # What else stands against it holds it again, and is told then.
         await self._outbox.add_all(tx, events, cause)
         return _changed(changed, refused).model_copy(update={"owners_changed": moved[:MAX_ROWS]})

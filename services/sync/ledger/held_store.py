@@ -7,7 +7,9 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from services.sync.lago.rules import Metric
 from services.sync.lago.tables import subscription
+from services.sync.ledger.rules import METRIC_CHANGED
 from services.sync.ledger.store import CLAIMED, Entry
 from services.sync.ledger.tables import entry
 from services.sync.sessions.rules import unbilled
@@ -216,12 +218,32 @@ async def sent(tx: Read, keys: Collection[Key], *, before: datetime) -> list[Ent
     return [Entry(*row) for row in await tx.execute(statement)]
 
 
-async def late(tx: Read, keys: Collection[Key]) -> list[Entry]:
-    """What of these sessions is held for being late."""
+async def may_be_remade(tx: Read, keys: Collection[Key]) -> list[Entry]:
+    """What of these sessions is held for being late, or because the metric was changed."""
     statement = sa.select(*(entry.c[name] for name in CLAIMED)).where(
-        _ENTRY_KEY.in_(_those(keys)), entry.c.hold_reason == "late"
+        _ENTRY_KEY.in_(_those(keys)), entry.c.hold_reason.in_(("late", METRIC_CHANGED))
     )
     return [Entry(*row) for row in await tx.execute(statement)]
+
+
+async def remake(tx: Write, key: Key, metric: Metric) -> bool:
+    """Make for this metric those of its entries that are held because it was changed. Not where one of them takes
+    something back, and something was sent for another metric: that may be what it takes back.
+    """
+    less, sent = entry.alias("less"), entry.alias("sent")
+
+    def of(one: sa.FromClause) -> sa.ColumnElement[bool]:
+        return sa.and_(one.c.steve_id == key[0], one.c.transaction_pk == key[1])
+
+    takes_back = sa.exists().where(of(less), less.c.hold_reason == METRIC_CHANGED, less.c.to_wh < less.c.from_wh)
+    another = sa.or_(*(sent.c[name] != value for name, value in metric._asdict().items()))
+    from_another = sa.exists().where(of(sent), sent.c.state.in_(_SENT), another)
+    result = await tx.execute(
+        sa.update(entry)
+        .where(of(entry), entry.c.hold_reason == METRIC_CHANGED, sa.not_(sa.and_(takes_back, from_another)))
+        .values(**metric._asdict())
+    )
+    return result.rowcount > 0
 
 
 async def send_again(tx: Write, key: Key, seqs: Collection[int], at: datetime) -> int:

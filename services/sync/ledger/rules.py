@@ -5,11 +5,16 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from services.sync.lago.models import UsageEvent
-from services.sync.lago.rules import Subscribed
+from services.sync.lago.rules import Metric, Subscribed
 
 LatePolicy = Literal["hold", "bill_in_current_period"]
 # Lago compares milliseconds; its clock and ours differ.
 FUTURE_TOLERANCE: Final = timedelta(seconds=5)
+
+# Lago would not count what is sent, as it is set up.
+NOT_SET_UP: Final = "lago_not_set_up"
+# An entry that says another metric than the one that bills by now, and may have been sent.
+METRIC_CHANGED: Final = "metric_changed"
 
 REMEDIES: Final = {
     "card_unknown": "Create the card in SteVe, or link it; then release the session.",
@@ -28,6 +33,10 @@ REMEDIES: Final = {
     " ignore it.",
     "plan_without_charge": "The plan has no charge on the metric that bills what is sent (a dynamic one wants a"
     " price with each event): it would be free. Add one in Lago.",
+    NOT_SET_UP: "Set Lago up as the explanation says, or correct EXPRESSYNC_SYNC_METRIC_CODE and _METRIC_PROPERTY; the"
+    " session is then billed by itself.",
+    METRIC_CHANGED: "Release it to have it sent for the metric that bills now. Where Lago has it already, bill by hand"
+    " there what it does not count of it, then ignore it.",
     "changed_since_ignored": "It was ignored as it was then. Release it to bill what it is now, or ignore it again.",
     "needs_credit_note": "Less was used than was billed. Write a credit note in Lago, then ignore it.",
     "id_conflict": "Lago has another event under this id. Compare the two; ignore the session when it is billed.",
@@ -66,7 +75,9 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """How far a session is billed: `billed_wh` is None where nothing is yet, `entries` are how much and when."""
+    """How far a session is billed: `billed_wh` is None where nothing is yet, `entries` are how much and when by the
+    metric that bills now.
+    """
 
     last_seq: int
     billed_wh: int | None
@@ -155,10 +166,15 @@ def _against_correction(subscribed: Subscribed, chain: Chain, less_wh: int) -> H
     elif subscribed.pay_in_advance:
         why = "its charge was paid in advance"
     elif less_wh > chain.billed_since(subscribed.period_from):
-        why = "the billing period in which they were billed is over"
+        why = "the billing period in which they were billed is over, or another metric billed them"
     if why is None:
         return None
     return Hold("needs_credit_note", f"{less_wh} Wh less were used than were billed, and {why}.")
+
+
+def another_metric(made_for: Metric, bills: Metric) -> str:
+    made, now = (f"{one.property_name!r} of the metric {one.code}" for one in (made_for, bills))
+    return f"It is made for {made}, and may have been sent so; what bills by now is {now}."
 
 
 def _words(moment: datetime) -> str:

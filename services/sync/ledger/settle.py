@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from services.sync.lago.subscriptions import Subscriptions
-from services.sync.ledger import rules, store
+from services.sync.ledger import rules, store, telling
 from services.sync.ledger.decide import Decision, Ignored, Known, Terms, Wait, decide, decide_reading, gather, key
 from services.sync.ledger.held_store import NOT_HELD
+from services.sync.ledger.opening import Opening
 from services.sync.ledger.rules import Bill, Hold, Settled
 from services.sync.ledger.store import Key, Part
 from services.sync.links.rules import Owner
@@ -16,13 +17,7 @@ from services.sync.sessions import store as sessions
 from services.sync.sessions.chain import by_itself
 from services.sync.sessions.rules import unbilled
 from shared.bus.outbox import Outbox
-from shared.contracts.events.sync import (
-    TransactionCorrected,
-    TransactionEvent,
-    TransactionHeld,
-    TransactionIgnored,
-    TransactionReleased,
-)
+from shared.contracts.events.sync import TransactionEvent
 from shared.contracts.identity import Actor, session_id
 from shared.database.engine import Database, Write, after_commit, is_busy, is_unavailable
 from shared.runtime.clock import Clock
@@ -71,21 +66,20 @@ class Settler:
         database: Database,
         outbox: Outbox,
         subscriptions: Subscriptions,
+        opening: Opening,
         *,
-        metric_code: str,
-        metric_property: str,
         terms: Terms,
         clock: Clock,
         deliver: Callable[[], None],
     ) -> None:
         self._database, self._outbox, self._subscriptions = database, outbox, subscriptions
-        self._code, self._property, self._terms = metric_code, metric_property, terms
-        self._clock, self._deliver = clock, deliver
+        self._opening, self._terms, self._clock, self._deliver = opening, terms, clock, deliver
 
     async def settle(self, until: Callable[[], bool] = lambda: False) -> list[tuple[str, int]]:
         """Settle all sessions that are due, or some, where `until()` says that it is enough; returns which."""
         total: list[tuple[str, int]] = []
         while True:
+            await self._opening.ask()
             settled, waits = await self._settle_batch(unknown=frozenset())
             if waits:
                 await self._subscriptions.refresh(waits)
@@ -178,7 +172,7 @@ class Settler:
             known = await gather(tx, rows, now)
             outcome = _Outcome()
             for row in rows:
-                self._apply(row, decide(row, known, self._terms), known, unknown, outcome)
+                self._apply(row, self._opening.let(decide(row, known, self._terms)), known, unknown, outcome)
             await store.add_entries(tx, outcome.entries)
             await sessions.update_sessions(tx, _STATE, outcome.updates)
             await store.mark_billed(tx, outcome.settled)
@@ -192,8 +186,10 @@ class Settler:
 
         Whatever stands against it is left to the session's end, which holds it if it has to.
         """
+        await self._opening.ask()
         decision = await self._try_reading(steve_id, pk, wh, read_at)
-        if isinstance(decision, Wait) and await self._subscriptions.refresh({decision.external_subscription_id}):
+        about = decision.external_subscription_id if isinstance(decision, Wait) else None
+        if about is not None and await self._subscriptions.refresh({about}):
             decision = await self._try_reading(steve_id, pk, wh, read_at)
         return int(isinstance(decision, Bill))
 
@@ -204,7 +200,8 @@ class Settler:
             if row is None or row.stopped_at is not None or row.billing != "open":
                 return Settled()
             known = await gather(tx, [row], now)
-            decision, owner = decide_reading(row, wh, read_at, known, self._terms), known.owners.get(key(row))
+            decision = self._opening.let(decide_reading(row, wh, read_at, known, self._terms))
+            owner = known.owners.get(key(row))
             if isinstance(decision, Bill) and owner is not None:
                 seq = row.last_seq + 1
                 await store.add_entries(tx, [self._entry(row, decision, owner, seq, now)])
@@ -227,10 +224,10 @@ class Settler:
             **_newly_owned(row, owner, now),
         }
         match decision:
-            case Wait(name):
-                if name not in unknown:
-                    outcome.waits.add(name)
-                    return
+            case Wait(str(name)) if name not in unknown:
+                outcome.waits.add(name)
+                return
+            case Wait():
                 values |= _later(row, now, tries=row.settle_attempts) | {"busy_tries": row.busy_tries}
             case Hold():
                 # Of an entry that is held is told first; what stands against the rest is found when that is retried.
@@ -271,7 +268,7 @@ class Settler:
             entry |= {"state": "held", "hold_reason": stuck.hold_reason}
         outcome.entries.append(entry)
         if row.billed_at is not None and row.stopped_at is not None:
-            outcome.events.append(self._corrected(row, bill, seq))
+            outcome.events.append(telling.corrected(row, bill, seq))
         if stuck is None:
             self._release(row, values, outcome)
 
@@ -295,16 +292,8 @@ class Settler:
         }
         if again:
             return
-        outcome.events.append(
-            TransactionHeld(
-                session=session_id(row.steve_id, row.transaction_pk),
-                charge_box_id=row.charge_box_id,
-                id_tag=row.id_tag,
-                reason=hold.reason,
-                explanation=hold.explanation,
-                energy_wh=energy_wh if energy_wh is not None else waiting_wh(row),
-            )
-        )
+        waits_wh = energy_wh if energy_wh is not None else waiting_wh(row)
+        outcome.events.append(telling.held(row, hold.reason, hold.explanation, waits_wh))
 
     @staticmethod
     def _ignore(row: Any, values: dict[str, Any], outcome: _Outcome, *, energy_wh: int) -> None:  # noqa: ANN401 - a row of session
@@ -312,15 +301,7 @@ class Settler:
         if row.hold_reason is None:
             return
         values |= NOT_HELD
-        outcome.events.append(
-            TransactionIgnored(
-                session=session_id(row.steve_id, row.transaction_pk),
-                charge_box_id=row.charge_box_id,
-                id_tag=row.id_tag,
-                reason=row.hold_reason,
-                energy_wh=energy_wh,
-            )
-        )
+        outcome.events.append(telling.ignored(row, energy_wh))
 
     @staticmethod
     def _release(row: Any, values: dict[str, Any], outcome: _Outcome) -> None:  # noqa: ANN401 - a row of session
@@ -328,25 +309,7 @@ class Settler:
         if row.hold_reason is None:
             return
         values |= NOT_HELD
-        outcome.events.append(
-            TransactionReleased(
-                session=session_id(row.steve_id, row.transaction_pk),
-                charge_box_id=row.charge_box_id,
-                id_tag=row.id_tag,
-                reason=row.hold_reason,
-            )
-        )
-
-    @staticmethod
-    def _corrected(row: Any, bill: Bill, seq: int) -> TransactionCorrected:  # noqa: ANN401 - a row of session
-        return TransactionCorrected(
-            session=session_id(row.steve_id, row.transaction_pk),
-            charge_box_id=row.charge_box_id,
-            id_tag=row.id_tag,
-            seq=seq,
-            before_wh=bill.from_wh,
-            after_wh=bill.to_wh,
-        )
+        outcome.events.append(telling.released(row))
 
     def _entry(self, row: Any, bill: Bill, owner: Owner, seq: int, now: datetime) -> dict[str, Any]:  # noqa: ANN401 - a row of session
         return {
@@ -359,8 +322,7 @@ class Settler:
             "usage_event_id": rules.usage_event_id(row.steve_id, row.transaction_pk, seq),
             "external_customer_id": owner.external_customer_id,
             "external_subscription_id": owner.external_subscription_id,
-            "code": self._code,
-            "property_name": self._property,
+            **self._terms.metric._asdict(),
             "charge_box_id": row.charge_box_id,
             "timestamp": bill.timestamp,
             "period_to": bill.period_to,

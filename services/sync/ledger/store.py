@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 
 from services.sync import bulk
+from services.sync.lago.rules import Metric
 from services.sync.ledger.tables import entry
 from services.sync.sessions.tables import session
 from shared.contracts.identity import session_id
@@ -41,6 +42,10 @@ class Entry(NamedTuple):
     id_tag: str = ""
 
     @property
+    def metric(self) -> Metric:
+        return Metric(self.code, self.property_name)
+
+    @property
     def key(self) -> tuple[str, int, int]:
         return self.steve_id, self.transaction_pk, self.seq
 
@@ -60,9 +65,15 @@ class Part:
     from_wh: int
     to_wh: int
     timestamp: datetime
+    code: str
+    property_name: str
     state: str
     hold_reason: str | None
     last_error: str | None
+
+    @property
+    def metric(self) -> Metric:
+        return Metric(self.code, self.property_name)
 
     @property
     def wh(self) -> int:
@@ -113,12 +124,16 @@ async def chains(tx: Read, sessions: Sequence[Key]) -> dict[Key, list[Part]]:
     return found
 
 
-async def claim(tx: Write, now: datetime, *, limit: int, lease: timedelta) -> list[Entry]:
-    """Take entries whose time has come. Until the lease ends, nobody else takes them; then they are due again."""
+async def claim(tx: Write, now: datetime, *, metric: Metric, limit: int, lease: timedelta) -> list[Entry]:
+    """Take entries whose time has come. Until the lease ends, nobody else takes them; then they are due again.
+
+    One that nobody took before is this metric's from now on, whichever was set when it was made, unless it takes
+    something back: that may have been billed by the other one.
+    """
     # A claim that a crash of the database forgets is a claim that was never made: the entries are sent again, under the
     # same ids. So its commit need not wait for the disk.
     await tx.execute(sa.text("SET LOCAL synchronous_commit = off"))
-    return await _take(tx, _claiming(), now, limit=limit, lease=lease)
+    return await _take(tx, _claiming(), now, limit=limit, lease=lease, **metric._asdict())
 
 
 async def claim_uncounted(tx: Write, now: datetime, *, limit: int, lease: timedelta) -> list[Entry]:
@@ -126,14 +141,18 @@ async def claim_uncounted(tx: Write, now: datetime, *, limit: int, lease: timede
     return await _take(tx, _claiming_uncounted(), now, limit=limit, lease=lease)
 
 
-async def _take(tx: Write, taking: sa.Select[Any], now: datetime, *, limit: int, lease: timedelta) -> list[Entry]:
-    rows = await tx.execute(taking, {"now": now, "until": now + lease, "most": limit})
+async def _take(
+    tx: Write, taking: sa.Select[Any], now: datetime, *, limit: int, lease: timedelta, **given: str
+) -> list[Entry]:
+    rows = await tx.execute(taking, {"now": now, "until": now + lease, "most": limit, **given})
     return [Entry(*row) for row in rows]
 
 
 @cache
 def _claiming() -> sa.Select[Any]:
-    return _taking(_can_go(), {"state": "sending", "attempts": entry.c.attempts + 1})
+    fresh = sa.and_(entry.c.attempts == 0, entry.c.to_wh >= entry.c.from_wh)
+    metric = {name: sa.case((fresh, sa.bindparam(name, type_=sa.Text)), else_=entry.c[name]) for name in Metric._fields}
+    return _taking(_can_go(), {"state": "sending", "attempts": entry.c.attempts + 1, **metric})
 
 
 def _can_go() -> sa.ColumnElement[bool]:

@@ -16,7 +16,8 @@ entry = sa.Table(
     sa.Column("previous_seq", sa.Integer),
     sa.Column("from_wh", sa.BigInteger, nullable=False),
     sa.Column("to_wh", sa.BigInteger, nullable=False),
-    # Frozen, all of it: the service's role may not update these columns.
+    # Frozen, all of it: the service's role may not update these columns, and code and property_name only until the
+    # first claim.
     sa.Column("usage_event_id", sa.Text, nullable=False, unique=True),
     sa.Column("external_customer_id", sa.Text, nullable=False),
     sa.Column("external_subscription_id", sa.Text, nullable=False),

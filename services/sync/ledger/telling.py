@@ -1,9 +1,19 @@
-"""An entry as Lago is sent it, and as others are told of it."""
+"""An entry as Lago is sent it, and as others are told of it and of its session."""
+
+from typing import Any
 
 from services.sync.lago.models import UsageEvent
 from services.sync.ledger import rules
+from services.sync.ledger.rules import Bill
 from services.sync.ledger.store import Entry
-from shared.contracts.events.sync import TransactionSynced
+from shared.contracts.events.sync import (
+    TransactionCorrected,
+    TransactionHeld,
+    TransactionIgnored,
+    TransactionReleased,
+    TransactionSynced,
+)
+from shared.contracts.identity import session_id
 
 
 def as_event(one: Entry) -> UsageEvent:
@@ -32,3 +42,27 @@ def synced(one: Entry) -> TransactionSynced:
         external_subscription_id=one.external_subscription_id,
         final=one.final,
     )
+
+
+def held(row: Any, reason: str, explanation: str, energy_wh: int) -> TransactionHeld:  # noqa: ANN401 - a row of session
+    return TransactionHeld(**_whose(row), reason=reason, explanation=explanation, energy_wh=energy_wh)
+
+
+def ignored(row: Any, energy_wh: int) -> TransactionIgnored:  # noqa: ANN401 - a row of session
+    return TransactionIgnored(**_whose(row), reason=row.hold_reason, energy_wh=energy_wh)
+
+
+def released(row: Any) -> TransactionReleased:  # noqa: ANN401 - a row of session
+    return TransactionReleased(**_whose(row), reason=row.hold_reason)
+
+
+def corrected(row: Any, bill: Bill, seq: int) -> TransactionCorrected:  # noqa: ANN401 - a row of session
+    return TransactionCorrected(**_whose(row), seq=seq, before_wh=bill.from_wh, after_wh=bill.to_wh)
+
+
+def _whose(row: Any) -> dict[str, str]:  # noqa: ANN401 - a row of session
+    return {
+        "session": session_id(row.steve_id, row.transaction_pk),
+        "charge_box_id": row.charge_box_id,
+        "id_tag": row.id_tag,
+    }

@@ -131,7 +131,9 @@ async def outcomes(tx: Read, steve_id: str, pks: Sequence[int], *, since: dateti
         entry.c.transaction_pk == session.c.transaction_pk,
         entry.c.seq == session.c.last_seq,
     )
-    waits = sa.func.coalesce(entry.c.last_error, "Lago has not answered about its subscription yet.")
+    waits = sa.func.coalesce(
+        entry.c.last_error, "Lago has not answered about its subscription, or about the metric, yet."
+    )
     detail = sa.case(
         (session.c.billing == "held", session.c.hold_reason), (session.c.billing == "pending", waits), else_=None
     )

@@ -196,6 +196,22 @@ async def due_keys(tx: Read, now: datetime, *, limit: int) -> list[tuple[str, in
     return [(row.steve_id, row.transaction_pk) for row in await tx.execute(statement)]
 
 
+async def wake(tx: Write, now: datetime, *, held_for: str, limit: int) -> int:
+    """Have settled at `now` what was put off because Lago did not answer, and what is held for that reason, and looked
+    at again later; returns how many. What another one has in hand is left to it.
+    """
+    put_off = sa.and_(session.c.billing == "pending", session.c.settle_attempts > 0)
+    taken = (
+        sa.select(session.c.steve_id, session.c.transaction_pk)
+        .where(session.c.settle_at > now, sa.or_(put_off, session.c.hold_reason == held_for))
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+        .cte("taken")
+    )
+    mine = (session.c[name] == taken.c[name] for name in KEY)
+    return (await tx.execute(sa.update(session).where(*mine).values(settle_at=now, **NOT_PUT_OFF))).rowcount
+
+
 def _due(which: sa.Select[Any], now: datetime, limit: int) -> sa.Select[Any]:
     return which.where(session.c.settle_at <= now).order_by(session.c.settle_at, session.c.transaction_pk).limit(limit)
 

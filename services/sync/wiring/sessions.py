@@ -9,6 +9,7 @@ from services.sync.ledger.counting import Counting
 from services.sync.ledger.decide import Terms
 from services.sync.ledger.delivery import Delivery
 from services.sync.ledger.held import HeldQueue
+from services.sync.ledger.opening import Opening
 from services.sync.ledger.progress import Progress, Steps
 from services.sync.ledger.readback import ReadBack
 from services.sync.ledger.repair import Repair
@@ -78,9 +79,9 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         database,
         outbox,
         upstreams.subscriptions,
-        metric_code=settings.metric_code,
-        metric_property=settings.metric_property,
+        Opening(upstreams.gate, database, clock),
         terms=Terms(
+            upstreams.gate.metric,
             settings.late_policy,
             Limits(settings.connector_kw, timedelta(hours=settings.open_hours), settings.charger_kw),
             timedelta(seconds=settings.subscription_age_s),
@@ -110,7 +111,7 @@ def wire_sessions(service: Service, settings: SyncSettings, upstreams: Upstreams
         outbox,
         steve_id=settings.steve_id,
         reread=poller.reread,
-        repair=Repair(ReadBack(lago), database, clock),
+        repair=Repair(ReadBack(lago), database, clock, upstreams.gate.metric),
         clock=clock,
         settle=settle.wake,
         deliver=deliver.wake,

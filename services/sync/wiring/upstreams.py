@@ -6,6 +6,7 @@ from functools import partial
 
 from services.sync.lago.client import LagoClient
 from services.sync.lago.gate import Gate
+from services.sync.lago.rules import Metric
 from services.sync.lago.subscriptions import Subscriptions
 from services.sync.sessions.identity import Identity
 from services.sync.settings import SyncSettings
@@ -51,8 +52,7 @@ def wire_upstreams(service: Service, settings: SyncSettings) -> Upstreams:
     service.parts.append(health)
     gate = Gate(
         lago,
-        metric_code=settings.metric_code,
-        metric_property=settings.metric_property,
+        metric=Metric(settings.metric_code, settings.metric_property),
         clock=clock,
         object_to=partial(health.object_to, "lago", "billing"),
     )

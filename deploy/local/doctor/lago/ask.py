@@ -14,6 +14,7 @@ from deploy.local.doctor.upstream import TIMEOUT_S, Heard, breaker, heard, ignor
 from services.sync.lago.client import API, LagoClient
 from services.sync.lago.gate import Gate
 from services.sync.lago.models import Meta, Plan
+from services.sync.lago.rules import Metric
 from services.sync.upstreams.errors import UpstreamError
 from services.sync.upstreams.http import Caller
 from shared.runtime.clock import utc_now
@@ -58,9 +59,7 @@ async def ask(url: str, api_key: str, code: str, metric_property: str) -> Found:
         organization = await heard(lago.organization)
         if not organization.well:
             return Found(organization)
-        gate = Gate(
-            lago, metric_code=code, metric_property=metric_property, clock=utc_now, object_to=lambda _error: None
-        )
+        gate = Gate(lago, metric=Metric(code, metric_property), clock=utc_now, object_to=lambda _error: None)
         opened, charging = await asyncio.gather(heard(gate.is_open), _charging_plan(url, api_key, code))
     finally:
         await lago.close()

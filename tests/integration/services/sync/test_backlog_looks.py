@@ -77,6 +77,8 @@ async def test_what_lago_takes_while_a_run_counts_is_counted(
     """Lago's answer comes after the run has read that its sessions are in hand: they are counted as billed, once."""
     monkeypatch.setattr(runner, "SLICE_S", 0.1)
     world = await backlog(build_world, 3)
+    # Within such a slice it would still be asked how it is set up.
+    assert await world.rooms.gate.is_open()
     world.lago.faults.add("slow", 1_000, path=BATCH)
     ask = store.outcomes
 

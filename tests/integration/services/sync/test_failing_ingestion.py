@@ -293,30 +293,3 @@ async def test_what_lago_will_not_say_of_one_event_holds_up_no_other(
     monkeypatch.undo()
     await turns(world, 2)
     assert world.counted() == (6_000, 3)
-
-
-@pytest.mark.parametrize(
-    ("metric", "words"),
-    [
-        ({"aggregation_type": "count_agg"}, "count_agg"),
-        ({"field_name": "energy"}, "'energy'"),
-        ({"code": "other"}, "no billable metric"),
-        # Each period's energy would be billed again in every next one.
-        ({"recurring": True}, "recurring"),
-    ],
-)
-async def test_billing_is_held_until_lago_is_set_up(
-    build_world: Build, metric: dict[str, str | bool], words: str
-) -> None:
-    """A metric that is missing or would not count what is sent closes the gate; nothing is sent, and it says why."""
-    seed = {**LAGO_SEED, "metrics": [{**LAGO_SEED["metrics"][0], **metric}]}
-    if "code" in metric:
-        seed |= {"plans": [{"code": code} for code in ("ev", "free", "prepaid")]}
-    world = await build_world(lago=LagoSettings(seed=seed))
-    await world.link("A")
-    world.charge("A", 1_000)
-    await turns(world, 1)
-    assert world.lago.requests.count("POST", BATCH) == 0
-    standing = world.rooms.health.standing("lago")
-    assert (standing.state, standing.reason) == ("lost", "billing_gate")
-    assert words in (standing.explanation or "")
