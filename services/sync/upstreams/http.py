@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -28,6 +29,8 @@ Watch = Callable[[Upstream, UpstreamError | None], None]
 DEFAULT_RESET_S: Final = 1.0
 LONGEST_RESET_S: Final = 300.0
 _ANYTHING: Final[TypeAdapter[Any]] = TypeAdapter(Any)
+# Where HTTP is not kept to, h11 quotes the bytes: of a header of ours, with its key, or of one with a session's cookie.
+_QUOTED: Final = re.compile(r":?\s*(?:bytearray\()?b['\"]")
 
 
 def _any_answer(_path: str, _body: Mapping[str, Any]) -> bool:
@@ -163,11 +166,8 @@ class Caller:
             connected = not isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout)
             what = "did not answer in time" if connected else "did not accept a connection in time"
             return UnavailableError(self._upstream, "timed_out", what, sent=connected)
-        if isinstance(error, httpx.LocalProtocolError):
-            # It quotes what could not be sent, credentials among it.
-            return UnavailableError(self._upstream, "unreachable", "cannot be asked: what it would be sent is no HTTP")
-        # httpx puts no credentials into other texts; they name the host at most.
-        what = f"cannot be reached ({type(error).__name__}: {error})"
+        # httpx's own words name the host at most.
+        what = f"cannot be reached ({type(error).__name__}: {_QUOTED.split(str(error), maxsplit=1)[0]})"
         return UnavailableError(self._upstream, "unreachable", what, sent=not isinstance(error, httpx.ConnectError))
 
     def _read(self, answer: httpx.Response, form: TypeAdapter[T], *, quoting: bool = True) -> T:

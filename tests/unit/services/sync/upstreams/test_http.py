@@ -31,16 +31,25 @@ async def test_where_a_redirect_leads_is_told_without_its_secrets(location: str,
     await caller.close()
 
 
-async def test_what_could_not_be_sent_is_not_quoted() -> None:
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        (httpx.LocalProtocolError("Illegal header value b'Bearer s3cret\\n'"), "Illegal header value)"),
+        (httpx.RemoteProtocolError("illegal header line: bytearray(b'Set Cookie: s3cret')"), "illegal header line)"),
+        (httpx.RemoteProtocolError("Server disconnected without sending a response."), "sending a response.)"),
+    ],
+)
+async def test_what_is_no_http_is_not_quoted(error: httpx.RequestError, shown: str) -> None:
     """The library says of a header that is none what stands in it; that would go into events and logs."""
 
     def refuse(_: httpx.Request) -> httpx.Response:
-        raise httpx.LocalProtocolError("Illegal header value b'Bearer s3cret\\n'")
+        raise error
 
     client = httpx.AsyncClient(base_url="http://lago", transport=httpx.MockTransport(refuse))
     caller = Caller("lago", client, Breaker(lambda: 0.0), lambda *_: None)
     with pytest.raises(UnavailableError) as caught:
         await caller.call("GET", "/x", TypeAdapter(list[int]))
+    assert caught.value.explanation.endswith(shown)
     assert "s3cret" not in str(caught.value)
     await caller.close()
 
