@@ -21,6 +21,7 @@ from services.admin_api.console.view.frame import Notice
 from services.admin_api.console.view.state import Action, State
 from services.admin_api.console.visit import Visit, fresh_key, go, signed_in
 from services.admin_api.diagnosis.evidence import steve_now
+from shared.bus.effects import EffectUnknown, StillRunning
 from shared.bus.requests import NoAnswerError
 from shared.contracts.problem import RemoteProblem
 from shared.contracts.requests.audit import EntryView, SearchEntries
@@ -30,6 +31,8 @@ FIELDS: Final = ("display_name", "cardholder", "card_type", "active", "notes", "
 LOCAL: Final = ("display_name", "cardholder", "notes")
 LONGEST: Final = {"display_name": 200, "cardholder": 200, "notes": 1000}
 _CHANGES_READ: Final = 50
+NOT_KNOWN: Final = frozenset({StillRunning.code, EffectUnknown.code, "outcome_unknown"})
+"""Refusals that leave open whether the change was made, or will be."""
 
 
 class NotMeantError(Exception):
@@ -49,9 +52,12 @@ def submit(section: Section) -> Callable[[Visit], Awaitable[Response]]:
         try:
             made = await _CHANGES[section](visit, id_tag, key)
         except NotMeantError as error:
-            return await _refused(visit, Fault(section, str(error)), key, status=422)
+            return await _refused(visit, Fault(section, str(error)), fresh_key(), status=422)
         except RemoteProblem as refused:
-            return await _refused(visit, Fault(section, refused.detail), key, status=refused.status)
+            fault = Fault(section, refused.detail, unknown=refused.code in NOT_KNOWN)
+            # What is still being done is asked after by its own key; all else is another try.
+            again = key if refused.code == StillRunning.code else fresh_key()
+            return await _refused(visit, fault, again, status=refused.status)
         except NoAnswerError as silence:
             sentence = (
                 f"{silence.owner[:1].upper()}{silence.owner[1:]} did not answer, so it is not known whether this was "
@@ -156,13 +162,12 @@ async def _page(visit: Visit) -> tuple[EditPage, CardView]:
 
 
 async def _refused(visit: Visit, fault: Fault, key: str, *, status: int) -> Response:
-    """The page again with what was typed; where nobody knows the outcome, under the same key."""
+    """The page again with what was typed, to be sent under this key."""
     page, _ = await _page(visit)
     typed = {name: visit.typed(name) for name in FIELDS if name in visit.form}
     if fault.section == "local":
         typed["active"] = visit.typed("active")
-    keys = {**page.keys, fault.section: key} if fault.unknown else page.keys
-    page = replace(drawing.typed_over(page, typed), fault=fault, keys=keys)
+    page = replace(drawing.typed_over(page, typed), fault=fault, keys={**page.keys, fault.section: key})
     return visit.html("cards/edit.html", page, visit.frame.at("cards"), status=status)
 
 

@@ -213,6 +213,26 @@ async def test_a_refusal_and_a_silence_are_told_beside_their_form(console: Conso
     assert (bad.status_code, "'soon' is no date" in words(bad)) == (422, True)
 
 
+@pytest.mark.parametrize("code", ["outcome_unknown", "still_running"])
+async def test_what_sync_does_not_know_looks_unknown(console: Console, admin: House, code: str) -> None:
+    """SteVe did not say whether it did it: the next try is another one. What is still being done is asked after by the
+    key it has.
+    """
+
+    class NotKnown(Conflict):
+        title = "Nobody knows"
+
+    NotKnown.code = code
+    page = await console.get(EDIT)
+    admin.owners.answer(BlockCard, NotKnown("It timed out while it was being changed."))
+    unknown = await console.submit(page, f"{EDIT}/block", reason="stolen")
+    notice = unknown.text.partition('role="alert"')[0].rpartition("<div")[2]
+    assert 'data-state="unknown"' in notice
+    await console.submit(unknown, f"{EDIT}/block", reason="stolen")
+    first, second = admin.owners.requests(BlockCard)
+    assert (first.idempotency_key == second.idempotency_key) is (code == "still_running")
+
+
 async def test_a_silent_steve_looks_like_silence(console: Console, admin: House) -> None:
     """The banner, the last known record with its age, and who did not say what the last change was. Where sync did not
     answer, nobody asked SteVe, which may be well.
