@@ -81,6 +81,9 @@ class Changes:
         now = self._clock()
         # A limit that is known already is older and truer than the 0 that stands there now.
         remembered = limit if limit != 0 else rules.limit_before(row, 0)
+        # What it replaces is what stands in SteVe, unless an earlier try has written this already.
+        is_written = limit == 0 and row.max_active != 0 and row.block_kind == kind and remembered is not None
+        was = remembered if is_written else limit
         intent = {
             "remembered_limit": remembered,
             "block_kind": kind,
@@ -90,14 +93,14 @@ class Changes:
         }
         written = tag if limit == 0 else await self._intended(row, intent, lambda: self._writer.write(tag, form))
         await self._notes.written(tx, row, tag, written, cause, own={"max_active"}, more=intent)
-        before = {"limit": limit, **_block(row)}
+        before = {"limit": was, **_block(row)}
         change_id = await self._notes.changed(tx, row.pk, "block", cause, before, {"limit": 0, **_plain(intent)}, now)
         blocked = CardBlocked(
             id_tag=row.id_tag,
             change_id=change_id,
             kind=kind,
             reason=reason,
-            limit_before=limit,
+            limit_before=was,
         )
         await self._outbox.add(tx, blocked, cause)
         return change_id
