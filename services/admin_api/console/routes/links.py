@@ -63,6 +63,7 @@ async def submit(visit: Visit) -> Response:
         page = replace(
             page,
             errors={"form": unknown},
+            unknown=True,
             preview=drawing.plain_preview(form.customer, form.subscription, valid_from, body.release_from),
             releases=releases,
             idempotency_key=key,

@@ -70,6 +70,8 @@ class LinkPage:
     preview: Preview | None = None
     releases: bool = False
     errors: dict[str, str] = field(default_factory=dict)
+    unknown: bool = False
+    """Whether the error of the form is that nobody knows whether the card is linked."""
     idempotency_key: str = ""
 
     @property

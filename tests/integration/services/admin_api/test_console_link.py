@@ -122,6 +122,7 @@ async def test_what_is_wrong_with_a_link_is_said_where_it_is_wrong(console: Cons
     unlinked.owners.silence(LinkCard)
     unknown = await console.submit(review, path)
     assert (unknown.status_code, "it is done once" in words(unknown)) == (504, True)
+    assert 'data-state="unknown" role="alert"' in unknown.text
     unlinked.owners.answer(LinkCard, cases.known())
     assert (await console.submit(unknown, path)).status_code == 303
     keys = {envelope.idempotency_key for envelope in unlinked.owners.requests(LinkCard)}
