@@ -195,7 +195,7 @@ async def test_a_run_and_the_service_itself_share_what_may_be_in_flight(build_wo
 
 async def test_clickhouse_takes_each_event_once(build_world: Build) -> None:
     """A Lago with ClickHouse never rejects a duplicate: what may be there is looked for before it is sent again."""
-    world = await build_world(in_flight=1, lago=LagoSettings(seed=LAGO_SEED, events_store="clickhouse"))
+    world = await build_world(lago=LagoSettings(seed=LAGO_SEED, events_store="clickhouse"))
     await world.link("A")
     for _ in range(3):
         world.charge("A", 2_000)
