@@ -25,6 +25,8 @@ class Breaker:
         self._clock, self._jitter, self._longest_s = clock, jitter, longest_pause_s
         self._failures = 0
         self._closed_again_at = 0.0
+        # Of a rate limit. What succeeds meanwhile was asked before, or in urgency, or has a limit of its own.
+        self._allowed_at = 0.0
         self._trial_at: float | None = None
 
     @property
@@ -51,8 +53,8 @@ class Breaker:
         return wait_s
 
     def _left_alone_s(self, now: float) -> float:
-        if now < self._closed_again_at:
-            return self._closed_again_at - now
+        if now < (again_at := max(self._closed_again_at, self._allowed_at)):
+            return again_at - now
         if not self.is_failing or self._trial_at is None:
             return 0.0
         # One trial at a time; one whose outcome never came is given up after the longest pause.
@@ -75,5 +77,5 @@ class Breaker:
             self._closed_again_at = max(self._closed_again_at, self._clock() + pause)
 
     def pause(self, seconds: float) -> None:
-        """Call nothing for so long, without counting a failure: a rate limit is no fault."""
-        self._closed_again_at = max(self._closed_again_at, self._clock() + seconds)
+        """Call nothing for so long, whatever succeeds meanwhile. A rate limit is no fault, and counts as no failure."""
+        self._allowed_at = max(self._allowed_at, self._clock() + seconds)

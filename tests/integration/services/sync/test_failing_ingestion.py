@@ -16,7 +16,7 @@ from services.sync.ledger import delivery
 from services.sync.ledger.tables import entry
 from services.sync.upstreams.errors import RefusedError, UnavailableError, UpstreamError
 from tests.integration.services.sync.conftest import LAGO_SEED, Build, World, a_replica
-from tests.integration.services.sync.delivering import BATCH, turns
+from tests.integration.services.sync.delivering import BATCH, keep_time, turns
 
 
 @pytest.mark.parametrize("bad_ones", ["C", "CD"])
@@ -260,6 +260,7 @@ async def test_a_rate_limit_is_kept_to(world: World) -> None:
     """After a 429 Lago is left alone for the time it names, and this is no loss."""
     await world.link("A")
     world.charge("A", 1_000)
+    keep_time(world)
     world.lago.faults.add("http_429", 30, path=BATCH, count=1)
     await world.turn()
     [row] = await world.rows("SELECT due_at, attempts FROM sync.ledger_entry")

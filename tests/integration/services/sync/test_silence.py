@@ -5,7 +5,7 @@ import pytest
 from services.sync.lago.client import MAX_BATCH
 from services.sync.ledger import delivery
 from tests.integration.services.sync.conftest import World
-from tests.integration.services.sync.delivering import BATCH
+from tests.integration.services.sync.delivering import BATCH, keep_time
 
 
 async def wait_to_be_sent(world: World, subscription: str, card: str, count: int) -> None:
@@ -24,11 +24,6 @@ async def second(world: World) -> None:
     for _ in range(20):
         if not await world.rooms.delivery.lane():
             break
-
-
-def keep_time(world: World) -> None:
-    """Lago is left alone for so long by the world's time, which goes faster than the real one."""
-    world.rooms.lago._caller._breaker._clock = lambda: world.clock().timestamp()
 
 
 async def test_what_waits_while_lago_is_down_is_taken_up_rarely_and_goes_once_it_is_back(world: World) -> None:

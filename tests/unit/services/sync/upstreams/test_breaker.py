@@ -50,12 +50,15 @@ def test_pauses_grow_to_their_limit() -> None:
 
 
 def test_a_rate_limit_is_waited_for_and_no_failure() -> None:
-    """A pause that was asked for is kept to, and does not open the circuit."""
+    """A pause that was asked for is kept to, whatever succeeds meanwhile, and does not open the circuit."""
     time = Time()
     breaker = Breaker(time)
     breaker.pause(7)
     assert breaker.wait_s() == 7
     assert breaker.failures == 0
+    time.now = 6
+    breaker.succeeded()
+    assert (breaker.wait_s(), breaker.is_open) == (1, True)
     time.now = 7
     assert breaker.wait_s() == 0
 

@@ -1,5 +1,6 @@
 """What an upstream's misbehaviour is called."""
 
+import asyncio
 import traceback
 from collections.abc import AsyncIterator
 
@@ -104,4 +105,42 @@ async def test_an_upstream_that_quotes_a_secret_is_not_quoted(status: int) -> No
         await caller.call("POST", "/x", TypeAdapter(dict[str, bool]), body=b"{}", quoting=False)
     assert str(status) in caught.value.explanation
     assert "s3cret" not in f"{caught.value} {caught.value.explanation} {told}"
+    await caller.close()
+
+
+@pytest.mark.parametrize("status", [200, 422])
+@pytest.mark.parametrize("urgent", [False, True])
+async def test_a_rate_limit_is_kept_to_whatever_is_answered_meanwhile(status: int, urgent: bool) -> None:  # noqa: FBT001
+    """A call that was under way, or that somebody waits for, says nothing of the limit that another one met."""
+    answered = asyncio.Event()
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/limited":
+            return httpx.Response(429, headers={"X-RateLimit-Reset": "30"})
+        if request.url.path == "/slow":
+            await answered.wait()
+        return httpx.Response(status, json=[])
+
+    now = [0.0]
+    client = httpx.AsyncClient(base_url="http://lago", transport=httpx.MockTransport(answer))
+    caller = Caller("lago", client, Breaker(lambda: now[0]), lambda *_: None)
+
+    async def ask(path: str, *, urgent: bool = False) -> str:
+        try:
+            await caller.call("GET", path, TypeAdapter(list[int]), urgent=urgent)
+        except UpstreamError as error:
+            return error.reason
+        return "ok"
+
+    well = "ok" if status == 200 else "refused"
+    under_way = asyncio.create_task(ask("/slow"))
+    await asyncio.sleep(0)
+    assert await ask("/limited") == "rate_limited"
+    if urgent:
+        assert await ask("/x", urgent=True) == well
+    answered.set()
+    assert await under_way == well
+    assert [await ask("/x"), await ask("/x")] == ["not_asked", "not_asked"]
+    now[0] = 30.0
+    assert await ask("/x") == well
     await caller.close()
