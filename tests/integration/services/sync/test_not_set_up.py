@@ -84,13 +84,14 @@ async def test_billing_is_held_until_lago_is_set_up(
     assert words in rows[0].hold_explanation
     assert [await world.entries(pk) for pk in pks] == [[], []]
     assert len(await world.events("transaction.held")) == 2
+    # They are looked at now, and would be again in five minutes.
+    await world.turn()
     there = world.lago.state
     there.metrics[CODE] = Metric(code=CODE, name=CODE, created_us=0, field_name="kwh")
     if "code" in metric:
         there.plans["ev"].charges = [Charge(metric_code=CODE, created_us=0, amount="0.40")]
         # What Lago said of the plan is believed for a minute.
         world.clock.advance(minutes=2)
-    # They were looked at just now: they do not wait for the next look that they have of themselves.
     world.clock.advance(seconds=11)
     await world.turn()
     assert world.counted() == (2_000, 2)
