@@ -73,6 +73,8 @@ class Subscribed:
     ended_at: datetime | None = None
     period_from: datetime | None = None
     period_to: datetime | None = None
+    # On this metric it was asked about the plan's charges; None: before that was kept.
+    metric_code: str | None = None
     has_charge: bool = False
     pay_in_advance: bool = False
     unit_price: Decimal | None = None
@@ -83,6 +85,10 @@ class Subscribed:
     def is_older(self, now: datetime, age: timedelta) -> bool:
         """Whether Lago has to be asked again, to know what it said within that time."""
         return not -AHEAD < now - self.checked_at < age
+
+    def is_about(self, metric: Metric) -> bool:
+        """Whether what it says of charges is about that metric; where Lago has none active, it says nothing of any."""
+        return not self.active or self.metric_code == metric.code
 
     def is_over(self, now: datetime) -> bool:
         """Whether the period that Lago told of has ended since, or the subscription itself. Where it goes on telling of

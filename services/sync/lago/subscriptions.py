@@ -74,6 +74,7 @@ class Subscriptions:
         charges = [one for one in plan.charges if one.billable_metric_code == self._metric_code] if plan else []
         prices = [price for one in charges if one.bills and (price := one.unit_price()) is not None]
         return {
+            "metric_code": self._metric_code,
             "has_charge": any(one.bills for one in charges),
             # Each of them bills each event, so what one of them was paid in advance cannot be taken back.
             "pay_in_advance": any(one.pay_in_advance for one in charges),

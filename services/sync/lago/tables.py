@@ -16,6 +16,8 @@ subscription = sa.Table(
     sa.Column("ended_at", sa.DateTime(timezone=True)),
     sa.Column("period_from", sa.DateTime(timezone=True)),
     sa.Column("period_to", sa.DateTime(timezone=True)),
+    # Of the plan's charges on this metric, which is the one that is set.
+    sa.Column("metric_code", sa.Text),
     sa.Column("has_charge", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("pay_in_advance", sa.Boolean, nullable=False, server_default=sa.false()),
     # Price of one kWh in `currency`, where it has a single one.

@@ -174,6 +174,7 @@ def _owe(
         subscription is None
         or subscription.is_older(known.now, terms.subscription_age)
         or subscription.is_over(known.now)
+        or not subscription.is_about(terms.metric)
     ):
         return Wait(owner.external_subscription_id)
     billed = tuple((one.timestamp, one.wh) for one in known.chains.get(key(row), ()) if one.metric == terms.metric)

@@ -11,7 +11,7 @@ from services.sync.lago.gate import Gate
 from services.sync.lago.store import subscribed
 from services.sync.lago.subscriptions import Subscriptions
 from services.sync.ledger import store
-from services.sync.ledger.in_time import WAITED, is_doubtful, too_late
+from services.sync.ledger.in_time import WAITED, is_doubtful, not_billed
 from services.sync.ledger.ingestion import Ingestion
 from services.sync.ledger.readback import ReadBack, Verdict
 from services.sync.ledger.rules import METRIC_CHANGED, another_metric
@@ -65,7 +65,7 @@ class Delivery:
         object_to: Callable[[UpstreamError | None], None],
     ) -> None:
         self._lago, self._gate, self._database, self._outbox = lago, gate, database, outbox
-        self._in_flight, self._count_after, self._clock = in_flight, count_after, clock
+        self._in_flight, self._count_after, self._clock, self._began = in_flight, count_after, clock, clock()
         self._read_back = ReadBack(lago)
         self._ingestion = Ingestion(object_to)
         self._silence = Silence(lago, subscriptions)
@@ -99,7 +99,9 @@ class Delivery:
         if not await self._may_go():
             return None
         async with self._database.write() as tx:
-            claimed = await store.claim(tx, self._clock(), metric=self._gate.metric, limit=CLAIM, lease=LEASE)
+            claimed = await store.claim(
+                tx, self._clock(), self._began, metric=self._gate.metric, limit=CLAIM, lease=LEASE
+            )
             if not claimed and (failing := self._ingestion.failing):
                 self._ingestion.keep(await store.unsent(tx, failing))
         if not claimed or not await self._deliver_claimed(claimed):
@@ -181,7 +183,8 @@ class Delivery:
             believed = await subscribed(tx, {one.external_subscription_id for one in batch})
         names = {one.external_subscription_id for one in batch}
         waited = {one.external_subscription_id for one in batch if one.attempts > 1 or now - one.created_at > WAITED}
-        doubtful = {name for name in names if is_doubtful(believed.get(name), now, waited=name in waited)}
+        metric = self._gate.metric
+        doubtful = {name for name in names if is_doubtful(believed.get(name), metric, now, waited=name in waited)}
         answered = await self._silence.ask(doubtful, now)
         if answered:
             async with self._database.read() as tx:
@@ -197,7 +200,7 @@ class Delivery:
             one.key: reason
             for one in batch
             if one.external_subscription_id not in silent
-            and (reason := too_late(believed[one.external_subscription_id], one.timestamp))
+            and (reason := not_billed(believed[one.external_subscription_id], one.timestamp))
         }
         if not why and not unsure:
             return batch

@@ -15,6 +15,9 @@ from services.sync.sessions.tables import session
 from shared.contracts.identity import session_id
 from shared.database.engine import Read, Write
 
+# Whoever made an entry for another metric, and has not sent it for so long, has gone, or waits for Lago as well.
+LEFT_AFTER: Final = timedelta(minutes=10)
+
 
 class Entry(NamedTuple):
     """An entry that was claimed for delivery; `attempts` counts this claim, `put_offs` those that failed."""
@@ -124,16 +127,23 @@ async def chains(tx: Read, sessions: Sequence[Key]) -> dict[Key, list[Part]]:
     return found
 
 
-async def claim(tx: Write, now: datetime, *, metric: Metric, limit: int, lease: timedelta) -> list[Entry]:
+async def claim(
+    tx: Write, now: datetime, began: datetime, *, metric: Metric, limit: int, lease: timedelta
+) -> list[Entry]:
     """Take entries whose time has come. Until the lease ends, nobody else takes them; then they are due again.
 
-    One that nobody took before is this metric's from now on, whichever was set when it was made, unless it takes
-    something back: that may have been billed by the other one.
+    Of those of another metric only what is of before this process `began`, or that nobody took for long: while the
+    setting is changed, a replica with the other one may run as well, and takes its own. One that nobody ever took is
+    this metric's from now on, if it is of before, unless it takes something back: that may have been billed by the
+    other one.
     """
     # A claim that a crash of the database forgets is a claim that was never made: the entries are sent again, under the
     # same ids. So its commit need not wait for the disk.
     await tx.execute(sa.text("SET LOCAL synchronous_commit = off"))
-    return await _take(tx, _claiming(), now, limit=limit, lease=lease, **metric._asdict())
+    # By a clock that was ahead, this process has not begun yet.
+    began = min(began, now)
+    left = {"began": began, "left_since": max(began, now - LEFT_AFTER)}
+    return await _take(tx, _claiming(), now, limit=limit, lease=lease, **left, **metric._asdict())
 
 
 async def claim_uncounted(tx: Write, now: datetime, *, limit: int, lease: timedelta) -> list[Entry]:
@@ -142,7 +152,7 @@ async def claim_uncounted(tx: Write, now: datetime, *, limit: int, lease: timede
 
 
 async def _take(
-    tx: Write, taking: sa.Select[Any], now: datetime, *, limit: int, lease: timedelta, **given: str
+    tx: Write, taking: sa.Select[Any], now: datetime, *, limit: int, lease: timedelta, **given: str | datetime
 ) -> list[Entry]:
     rows = await tx.execute(taking, {"now": now, "until": now + lease, "most": limit, **given})
     return [Entry(*row) for row in rows]
@@ -150,9 +160,14 @@ async def _take(
 
 @cache
 def _claiming() -> sa.Select[Any]:
-    fresh = sa.and_(entry.c.attempts == 0, entry.c.to_wh >= entry.c.from_wh)
-    metric = {name: sa.case((fresh, sa.bindparam(name, type_=sa.Text)), else_=entry.c[name]) for name in Metric._fields}
-    return _taking(_can_go(), {"state": "sending", "attempts": entry.c.attempts + 1, **metric})
+    given = {name: sa.bindparam(name, type_=sa.Text) for name in Metric._fields}
+    mine = sa.and_(*(entry.c[name] == value for name, value in given.items()))
+    before = entry.c.created_at < sa.bindparam("began", type_=sa.DateTime(timezone=True))
+    left = entry.c.created_at < sa.bindparam("left_since", type_=sa.DateTime(timezone=True))
+    fresh = sa.and_(before, entry.c.attempts == 0, entry.c.to_wh >= entry.c.from_wh)
+    metric = {name: sa.case((fresh, value), else_=entry.c[name]) for name, value in given.items()}
+    values = {"state": "sending", "attempts": entry.c.attempts + 1, **metric}
+    return _taking(sa.and_(_can_go(), sa.or_(mine, left)), values)
 
 
 def _can_go() -> sa.ColumnElement[bool]:

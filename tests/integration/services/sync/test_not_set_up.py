@@ -126,6 +126,63 @@ async def test_what_was_never_sent_follows_the_metric(world: World, stack: Async
     assert [one.property_name for one in await world.entries(pk)] == ["energy"]
 
 
+def bill_by(world: World, code: str) -> None:
+    """Lago has another metric, and the plan a charge on it alone."""
+    there = world.lago.state
+    there.metrics[code] = Metric(code=code, name=code, created_us=0, field_name="kwh")
+    there.plans["ev"].charges[:] = [Charge(metric_code=code, created_us=0, amount="0.40")]
+
+
+async def test_what_another_metric_is_to_bill_waits_for_its_charge(world: World, stack: AsyncExitStack) -> None:
+    """The metric is changed in the settings, and the plan has no charge on it yet: neither what waited to be sent nor
+    what is settled then is given to a Lago that would count none of it, whatever it said of the charge on the one
+    before. It is billed once there is one.
+    """
+    await world.link("A")
+    waits = world.charge("A", 4_000).pk
+    await world.rooms.poller.poll()
+    await world.rooms.settler.settle()
+    world.lago.state.metrics["kwh2"] = Metric(code="kwh2", name="kwh2", created_us=0, field_name="kwh")
+    world = await set_up_anew(world, stack, metric_code="kwh2")
+    comes = world.charge("A", 2_000).pk
+    await world.turn()
+    assert world.lago.requests.count("POST", BATCH) == 0
+    reasons = [(await world.session(pk)).hold_reason for pk in (waits, comes)]
+    assert reasons == ["plan_without_charge"] * 2
+    bill_by(world, "kwh2")
+    world.clock.advance(minutes=6)
+    async with world.service.database.write() as tx:
+        await world.rooms.held.retry_held(tx, RetryHeld(everything=True), ADA)
+    await turns(world, 2)
+    assert sorted((one.code, one.properties["kwh"]) for one in world.lago.state.events) == [
+        ("kwh2", "2.000"),
+        ("kwh2", "4.000"),
+    ]
+    assert [(await world.session(pk)).billing for pk in (waits, comes)] == ["synced"] * 2
+
+
+async def test_a_replica_with_the_setting_of_before_leaves_alone_what_is_not_its_own(
+    world: World, stack: AsyncExitStack
+) -> None:
+    """While one is replaced after the other, each sends what it was set up for: nothing goes for a metric that bills it
+    no more, and nothing is held for that.
+    """
+    await world.link("A")
+    await world.turn()
+    world.clock.advance(seconds=5)
+    bill_by(world, "kwh2")
+    after = await set_up_anew(world, stack, metric_code="kwh2")
+    world.clock.advance(seconds=5)
+    pk = world.charge("A", 4_000).pk
+    await after.rooms.poller.poll()
+    await after.rooms.settler.settle()
+    await world.rooms.delivery.deliver()
+    [entry] = await world.entries(pk)
+    assert (entry.code, entry.state, entry.attempts) == ("kwh2", "pending", 0)
+    await after.rooms.delivery.deliver()
+    assert [one.code for one in world.lago.state.events] == ["kwh2"]
+
+
 @pytest.mark.parametrize("landed", [False, True])
 async def test_what_may_have_been_sent_for_another_property_is_held(
     world: World,
