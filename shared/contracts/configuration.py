@@ -62,23 +62,19 @@ _TOLD_KEYS: Final = frozenset(
         "MaxChargingProfilesInstalled",
     )
 )
-# The fields of SteVe's forms, but for `value`.
-_TOLD_PARAMETERS: Final = frozenset(
-    {
-        "availType",
-        "chargingProfilePk",
-        "commaSeparatedCustomConfKeys",
-        "confKey",
-        "confKeyList",
-        "connectorId",
-        "customConfKey",
-        "idTag",
-        "keyType",
-        "resetType",
-        "transactionId",
-        "triggerMessage",
-    }
-)
+# The fields of SteVe's forms, but for chargeBoxIdList. SteVe does not read what has another name.
+FORMS: Final[Mapping[str, frozenset[str]]] = {
+    "GetConfiguration": frozenset({"commaSeparatedCustomConfKeys", "confKeyList"}),
+    "ClearCache": frozenset(),
+    "RemoteStartTransaction": frozenset({"chargingProfilePk", "connectorId", "idTag"}),
+    "RemoteStopTransaction": frozenset({"transactionId"}),
+    "UnlockConnector": frozenset({"connectorId"}),
+    "Reset": frozenset({"resetType"}),
+    "ChangeAvailability": frozenset({"availType", "connectorId"}),
+    "ChangeConfiguration": frozenset({"confKey", "customConfKey", "keyType", "value"}),
+    "TriggerMessage": frozenset({"connectorId", "triggerMessage"}),
+}
+_TOLD_PARAMETERS: Final = frozenset[str]().union(*FORMS.values()) - {"value"}
 
 
 def is_told(key: object) -> bool:

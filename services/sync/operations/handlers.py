@@ -12,10 +12,10 @@ from services.sync.steve.client import SteveClient
 from services.sync.upstreams.errors import UpstreamError
 from shared.bus.effects import Effect
 from shared.bus.outbox import Outbox
-from shared.contracts.configuration import told_parameters, told_response
+from shared.contracts.configuration import FORMS, told_parameters, told_response
 from shared.contracts.events.sync import ChargerOperationFinished, ChargerOperationRequested
 from shared.contracts.identity import Actor, Cause
-from shared.contracts.problem import Conflict
+from shared.contracts.problem import Conflict, Invalid
 from shared.contracts.requests.sync import OperateCharger, OperationResult
 from shared.database.engine import Database, Write
 from shared.runtime.clock import Clock, NewId
@@ -65,8 +65,10 @@ class Operations:
         What was asked for is committed before the call; its outcome is recorded however late it comes. What may be a
         secret goes to SteVe and nowhere else, so two that differ in nothing but that are the same.
 
+        :raises Invalid: SteVe's form of the operation has no such parameter.
         :raises OperationRunning: somebody has the same under way.
         """
+        _refuse_others(request)
         # Before it counts as begun: this may take long, and `abandoned` is reckoned from the beginning.
         obstacle = await self._obstacle()
         asked_at, operation_id = self._clock(), self._new_id()
@@ -160,3 +162,13 @@ class Operations:
                     )
                     cause = Cause(actor=Actor(kind="system", id="sync"), correlation_id=self._new_id())
                     await self._outbox.add(tx, finished, cause)
+
+
+def _refuse_others(request: OperateCharger) -> None:
+    """:raises Invalid: for a name that SteVe would not read, and say at best that another one is missing."""
+    form = FORMS[request.operation]
+    others = sorted(set(request.parameters) - form)
+    if others:
+        what = f"{', '.join(others)} {'is no parameter' if len(others) == 1 else 'are no parameters'}"
+        takes = f"It takes {', '.join(sorted(form))}" if form else "It takes none"
+        raise Invalid(f"{what} of {request.operation}. {takes}; upper and lower case differ. Nothing was done.")

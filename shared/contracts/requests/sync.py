@@ -336,7 +336,7 @@ class OperateCharger(Request[OperationResult]):
     """Have SteVe call a charger. Never retried; `parameters` as SteVe's form names them, without chargeBoxIdList.
 
     The `value` of ChangeConfiguration goes to the charger only, and is `•••` wherever the operation is told of, unless
-    its key is one of OCPP 1.6, chapter 9; so is whatever has none of the form's names. Another value that is masked
+    its key is one of OCPP 1.6, chapter 9; what has none of the form's names is refused. Another value that is masked
     makes no other operation, neither under the same idempotency key nor while one is under way.
     """
 

@@ -22,6 +22,7 @@ from services.sync.steve.client import SteveClient, SteveVersion
 from services.sync.steve.models import TagForm
 from services.sync.upstreams.breaker import Breaker
 from services.sync.upstreams.errors import UpstreamError
+from shared.contracts.configuration import FORMS
 from shared.contracts.requests.sync import ChargerOperation
 
 FOLDER = Path(os.environ.get("EXPRESSYNC_CONTRACTS") or "/nowhere")
@@ -270,6 +271,16 @@ def test_a_wrong_form_is_noticed(form: dict[str, Any]) -> None:
     document = _load("steve-api-docs.json")
     with pytest.raises(AssertionError):
         check(document, httpx.Request("POST", "http://steve/steve/api/v1/operations/Reset", json=form), "/steve")
+
+
+def test_the_forms_of_operations_are_steves() -> None:
+    """The parameters that an operator may give are those of SteVe's forms."""
+    assert set(FORMS) == set(get_args(ChargerOperation))
+    document = _load("steve-api-docs.json")
+    for name, form in FORMS.items():
+        body = document["paths"][f"/api/v1/operations/{name}"]["post"]["requestBody"]
+        fields = _resolved(document, _resolved(document, body)["content"]["application/json"]["schema"])["properties"]
+        assert form == set(fields) - set(BOX), name
 
 
 @pytest.mark.parametrize("name", LAGO_CALLS)

@@ -18,6 +18,7 @@ from deploy.demo.steve.faults import FaultName
 from services.sync.operations import handlers, store
 from services.sync.operations.handlers import OperationRunning
 from shared.contracts.configuration import MASKED, told_parameters, told_response
+from shared.contracts.problem import Invalid
 from shared.contracts.request import ReplyEnvelope, RequestEnvelope
 from shared.contracts.requests.sync import OperateCharger, OperationResult
 from shared.database.engine import IDLE_IN_TRANSACTION_MS, Read
@@ -85,6 +86,20 @@ async def test_a_refusal_is_the_chargers(world: World, station: _Station) -> Non
     result = await operate(world, "RemoteStopTransaction", transactionId=7)
     assert result.outcome == "rejected"
     assert result.problem == "The charger answered Rejected."
+
+
+async def test_a_parameter_that_steve_would_not_read_is_refused(world: World, station: _Station) -> None:
+    """What is mistyped is named, beside the names that there are, and nothing is begun; where a value is wrong, SteVe
+    says so in its own words.
+    """
+    with pytest.raises(Invalid, match=r"resettype is no parameter of Reset\. It takes resetType;"):
+        await operate(world, "Reset", resettype="Soft")
+    with pytest.raises(Invalid, match=r"chargeBoxIdList, value are no parameters of ClearCache\. It takes none;"):
+        await operate(world, chargeBoxIdList=["CP-2"], value="x")
+    assert (station.calls, await world.rows("SELECT FROM sync.charger_operation")) == ([], [])
+    result = await operate(world, "Reset", resetType="soft")
+    assert result.outcome == "failed"
+    assert (result.problem or "").startswith("SteVe answered 400: ")
 
 
 async def test_a_charger_that_is_away_is_not_connected(world: World) -> None:
