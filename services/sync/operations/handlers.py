@@ -42,7 +42,9 @@ class OperationRunning(Conflict):
 
 
 class Operations:
-    """`same_steve` raises where the SteVe that answers is another one, whose chargers are not ours."""
+    """`same_steve` raises where the SteVe that answers is another one, whose chargers are not ours. It goes on where it
+    is not waited for any longer.
+    """
 
     def __init__(
         self,
@@ -132,7 +134,7 @@ class Operations:
         except UpstreamError as error:
             return "failed", {}, f"SteVe {error.explanation}; nothing was done."
         except TimeoutError:
-            return "failed", {}, "SteVe did not show in time that it is the right one; nothing was done."
+            return "failed", {}, "SteVe did not answer in time; nothing was done."
         return None
 
     async def _call(self, request: OperateCharger, *, quoting: bool) -> Outcome:

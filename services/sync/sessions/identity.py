@@ -1,5 +1,6 @@
 """Is this still the SteVe that `steve_id` names? Asked before anything is believed of it or written to it."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Final
@@ -58,6 +59,12 @@ class Identity:
         self._steve, self._database, self._steve_id = steve, database, steve_id
         self._clock, self._object_to = clock, object_to
         self._confirmed_until = self._gone_until = clock()
+        self._urgent: asyncio.Task[UpstreamError | None] | None = None
+
+    async def close(self) -> None:
+        if self._urgent is not None:
+            self._urgent.cancel()
+            await asyncio.wait([self._urgent])
 
     async def check_newest_gone(self, *, newer: bool) -> None:
         """The newest transaction that is known is not there: compare others, unless that was done a moment ago and
@@ -67,13 +74,33 @@ class Identity:
             await self.check(again=True)
 
     async def check(self, *, urgent: bool = False, again: bool = False) -> None:
-        """Compare, unless it was found to be the same a moment ago; `again`: even then.
+        """Compare, unless it was found to be the same a moment ago; `again`: even then. `urgent`: somebody waits, and
+        may give up. It goes on all the same, for whoever comes next: what SteVe needs long for would never be done.
 
         :raises MisconfiguredError: it is another one.
         :raises UpstreamError: it does not answer.
         """
         if not again and self._clock() < self._confirmed_until:
             return
+        if not urgent:
+            await self._check(urgent=False)
+            return
+        if self._urgent is None or self._urgent.done():
+            self._urgent = asyncio.create_task(self._checked())
+        asked = self._urgent
+        await asyncio.wait([asked])
+        if (error := asked.result()) is not None:
+            raise error
+
+    async def _checked(self) -> UpstreamError | None:
+        """Returns what there is to raise: perhaps nobody waits for it any more."""
+        try:
+            await self._check(urgent=True)
+        except UpstreamError as error:
+            return error
+        return None
+
+    async def _check(self, *, urgent: bool) -> None:
         try:
             believed_for = await self._compare(urgent=urgent)
         except AnotherSteveError as error:

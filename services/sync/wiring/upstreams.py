@@ -64,4 +64,6 @@ def wire_upstreams(service: Service, settings: SyncSettings) -> Upstreams:
         clock=clock,
         object_to=partial(health.object_to, "steve", "identity"),
     )
+    # Before its client is closed.
+    service.closing.append(identity.close)
     return Upstreams(health, steve, identity, lago, gate, subscriptions)

@@ -1,5 +1,6 @@
 """A SteVe that is not the one `steve_id` names: nothing is taken from it, and nothing written to it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
@@ -10,8 +11,9 @@ from deploy.demo.steve.model import MeterValue
 from deploy.demo.steve.settings import SteveSettings
 from deploy.demo.steve.simulator import SteveSimulator, run_steve
 from services.sync.cards import problems
+from services.sync.operations import handlers
 from services.sync.upstreams.errors import UpstreamError
-from shared.contracts.requests.sync import OperateCharger, ReadCardInSteve
+from shared.contracts.requests.sync import OperateCharger, OperationResult, ReadCardInSteve
 from shared.contracts.requests.sync_cards import BlockCard, ChangeCard
 from tests.integration.services.sync.conftest import ADA, Build, World, ago, effect
 
@@ -92,6 +94,56 @@ async def test_a_card_that_was_deleted_with_its_transactions_is_no_other_steve(w
     await world.rooms.runner.turn()
     assert world.counted() == (4_000, 3)
     assert world.rooms.health.standing("steve").state == "ok"
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_a_steve_that_takes_long_to_show_who_it_is_is_not_asked_in_vain(
+    build_world: Build, monkeypatch: pytest.MonkeyPatch, *, hangs: bool
+) -> None:
+    """Two operations that wait no longer ask it once, to the end: the next one is called by what was found meanwhile,
+    and that SteVe does not answer at all is noted.
+    """
+    monkeypatch.setattr(handlers, "SAME_STEVE_WITHIN_S", 0.1)
+    world = await build_world(steve_timeout_s=0.5 if hangs else 10)
+    await known(world, "A", "B")
+    tag = world.steve.state.tag("B")
+    assert tag is not None
+    world.steve.state.remove_tag(tag.pk)
+    world.charge("A", 1_000)
+    world.clock.advance(minutes=2)
+
+    async def operate(charge_box_id: str) -> OperationResult:
+        asked = OperateCharger(charge_box_id=charge_box_id, operation="ClearCache")
+        async with world.service.database.write() as tx:
+            return await world.rooms.operations.operate_charger(tx, asked, ADA, effect(world))
+
+    before = world.rooms.steve.requests
+    world.steve.faults.set("slow", 2_000 if hangs else 300, path="/steve/api/v1/transactions")
+    for result in await asyncio.gather(operate("CP-1"), operate("CP-2")):
+        assert (result.outcome, result.problem) == ("failed", "SteVe did not answer in time; nothing was done.")
+    task = world.rooms.identity._urgent
+    assert task is not None
+    await asyncio.wait([task], timeout=20)
+    # The transactions that are known, and, as the newest is gone, the highest there is.
+    assert world.rooms.steve.requests == before + (1 if hangs else 2)
+    if hangs:
+        assert world.rooms.health.standing("steve").failures == 1
+    else:
+        assert (await operate("CP-1")).outcome == "not_connected"
+
+
+async def test_what_is_compared_for_nobody_ends_with_the_process(world: World) -> None:
+    """Whoever waited is gone, and SteVe is still silent."""
+    await known(world, "A")
+    world.clock.advance(minutes=2)
+    world.steve.faults.set("slow", 60_000, path="/steve/api/v1/transactions")
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(world.rooms.identity.check(urgent=True), 0.1)
+    task = world.rooms.identity._urgent
+    assert task is not None
+    await world.rooms.identity.close()
+    assert task.cancelled()
+    world.steve.faults.clear()
 
 
 async def test_the_only_card_may_be_deleted(world: World) -> None:
