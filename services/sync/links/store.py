@@ -120,6 +120,16 @@ async def was_used(tx: Read, one: Any, id_tag: str) -> bool:  # noqa: ANN401 - a
     return (await tx.execute(statement.limit(1))).first() is not None
 
 
+async def was_used_since(tx: Read, one: Any, id_tag: str, since: datetime) -> bool:  # noqa: ANN401 - a row of link
+    """Whether a session that began at `since` or later has its owner by this link, which began before."""
+    statement = sa.select(sa.literal(1)).where(
+        session.c.owner_id_tag == id_tag,
+        session.c.owner_subscription == one.external_subscription_id,
+        session.c.started_at >= since,
+    )
+    return (await tx.execute(statement.limit(1))).first() is not None
+
+
 def _goes_on(at: datetime) -> sa.ColumnElement[bool]:
     """A link that could end at `at`: it has no end, or a later one."""
     return sa.or_(link.c.valid_to.is_(None), link.c.valid_to > sa.func.greatest(at, link.c.valid_from + SHORTEST))

@@ -111,13 +111,17 @@ class Undo:
         return await self._take_back(tx, row, current, cause)
 
     async def _relink(self, tx: Write, row: Any, change: Any, cause: Cause) -> UUID:  # noqa: ANN401 - rows
-        """Back to the subscription before: from the beginning where nobody was billed by the new one, else from now."""
+        """Back to the subscription before: from the beginning where nobody was billed by the new one since, else from
+        now.
+        """
         current = await self._still(tx, change.after)
         previous = await store.get(tx, change.before["link_pk"])
         if previous is None:
             # It was taken back in favour of this one, which was there before it.
             target, since = _link(change.before)
             await self._links.active_subscription(*target)
+            if await store.was_used_since(tx, current, row.id_tag, since):
+                since = max(since, self._end_of(current))
             return await self._links.move(tx, row, current, target, since, cause)
         # It ended earlier by now: with its subscription, or with its tag.
         _unmoved(previous.valid_to == current.valid_from, "The end of the link before it was changed since.")

@@ -142,3 +142,20 @@ async def test_a_link_that_is_used_before_it_begins_is_undone(world: World, *, r
     [used] = await world.rows("SELECT * FROM sync.link WHERE external_subscription_id = 'sub_bob'")
     assert used.valid_from == soon
     assert soon < used.valid_to < soon + timedelta(seconds=1)
+
+
+async def test_a_link_that_comes_back_leaves_what_was_billed_meanwhile(world: World) -> None:
+    """A relink was undone, and the card charged by the link of before: whoever was billed since pays until now, also
+    for a session of that time that is uploaded only later.
+    """
+    await world.link("A", valid_from=ago(days=30))
+    undone = await undo(world, await do(world, RelinkCard(id_tag="A", **BOB, valid_from=ago(days=14))))
+    world.charge("A", 4_000, start_at=ago(days=5))
+    await world.turn()
+    await undo(world, undone)
+    ada, bob = await world.rows(LINKS, id_tag="A")
+    assert (ada.valid_to, bob.external_subscription_id) == (bob.valid_from, "sub_bob")
+    assert bob.valid_from > ago(days=1)
+    late = world.charge("A", 1_000, start_at=ago(days=4)).pk
+    await world.turn()
+    assert (await world.session(late)).owner_subscription == "sub_ada"
