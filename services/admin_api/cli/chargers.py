@@ -6,7 +6,7 @@ from urllib.parse import quote
 from services.admin_api.cli import show
 from services.admin_api.cli.client import Api, Json
 from services.admin_api.cli.errors import COULD_NOT_ASK, FINDING, FINE
-from services.admin_api.cli.typed import parameters, sure
+from services.admin_api.cli.typed import asks, parameters, sure
 from shared.contracts.configuration import told_parameters
 
 # The API waits 35 s for sync, and sync 30 s for the charger.
@@ -87,9 +87,10 @@ def shown(charger: str, *, as_json: bool) -> int:
 
 
 def operate(charger: str, operation: str, given: list[str], *, yes: bool, as_json: bool) -> int:
-    body: Json = {"operation": operation, "parameters": parameters(given)}
+    asked = operation not in HARMLESS and asks(yes=yes)
+    body: Json = {"operation": operation, "parameters": parameters(given, asked=asked)}
     told = " ".join([operation, *(f"{name}={value}" for name, value in told_parameters(body["parameters"]).items())])
-    if operation not in HARMLESS:
+    if asked:
         sure([f"{charger} is told: {told}. It cannot be taken back."], "Do it?", yes=yes)
     with Api() as api:
         # Never twice: a charger that may have done it is not told again.

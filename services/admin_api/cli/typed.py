@@ -11,17 +11,19 @@ from services.admin_api.cli import show
 from services.admin_api.cli.errors import USAGE, CliError
 
 
-def parameters(given: list[str]) -> dict[str, Any]:
+def parameters(given: list[str], *, asked: bool) -> dict[str, Any]:
     """`NAME=text`, `NAME:=JSON` and `NAME=@FILE`, as an object. :raises CliError: one is none of them.
 
     A secret comes from a file, or with `@-` from stdin: other people of a machine can read its command lines.
+
+    :param asked: a question follows, whose answer a pipe that was read to its end does not hold.
     """
     read: dict[str, Any] = {}
     for each in given:
         name, equals, value = each.partition("=")
         try:
             if not name.endswith(":") and value.startswith("@"):
-                value = _content(value.removeprefix("@"))
+                value = _content(value.removeprefix("@"), asked=asked)
             read[name.removesuffix(":")] = json.loads(value) if name.endswith(":") else value
         except ValueError:
             equals = ""
@@ -35,8 +37,15 @@ def parameters(given: list[str]) -> dict[str, Any]:
     return read
 
 
-def _content(file: str) -> str:
+def _content(file: str, *, asked: bool) -> str:
     """Without the line break at its end. :raises CliError: it cannot be read."""
+    if file == "-" and asked and not sys.stdin.isatty():
+        raise CliError(
+            "Nobody could answer the question whether to do it.",
+            "The value is read from stdin, to its end.",
+            "Add --yes, or give the value in a file. Nothing was done.",
+            code=USAGE,
+        )
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -49,9 +58,14 @@ def _content(file: str) -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
+def asks(*, yes: bool) -> bool:
+    """Whether `sure` would ask."""
+    return show.on_terminal() and not yes
+
+
 def sure(consequences: list[str], question: str, *, yes: bool) -> None:
     """On a terminal: what will happen, then the question. Piped, the command itself is the decision."""
-    if not show.on_terminal() or yes:
+    if not asks(yes=yes):
         return
     for each in consequences:
         show.say(each)

@@ -186,6 +186,13 @@ async def test_a_charger_is_given_a_secret_that_is_not_repeated_on_the_screen(cl
         assert (ended.code, "pa55word" in ended.out + ended.err) == (0, False)
     asked = cli.house.owners.requests(OperateCharger)
     assert [one.data["parameters"]["value"] for one in asked] == ["pa55word"] * 3
+    # A question could not be answered any more: what answers it would be read as the value.
+    form[-1] = "value=@-"
+    ended = await cli.on_terminal("charger", "operate", "CP-7", "ChangeConfiguration", *form, stdin="pa55word\n")
+    assert (ended.code, three_lines(ended)[2]) == (2, "Add --yes, or give the value in a file. Nothing was done.")
+    ended = await cli.on_terminal("charger", "operate", "CP-7", "ChangeConfiguration", *form, "--yes", stdin="new\n")
+    assert ended.code == 0
+    assert [one.data["parameters"]["value"] for one in cli.house.owners.requests(OperateCharger)[3:]] == ["new"]
     nowhere = await cli("charger", "operate", "CP-7", "ChangeConfiguration", "value=@/nowhere")
     assert (nowhere.code, three_lines(nowhere)[0]) == (2, "'/nowhere' cannot be read.")
 
