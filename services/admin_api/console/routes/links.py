@@ -84,15 +84,17 @@ async def _filled(visit: Visit, form: LinkForm) -> LinkPage:
     try:
         if not form.customer:
             return replace(page, customers=await _find(visit, form.query))
-        chosen = (await list_customers(visit.ask, external_customer_id=form.customer)).items
+        named = (await list_customers(visit.ask, external_customer_id=form.customer)).items
     except NoAnswerError:
         return replace(page, customers=None)
-    if not chosen:
+    # By its id, and not by its place: whoever is drawn here is whom the link is made with.
+    chosen = next((each for each in named if each.external_customer_id == form.customer), None)
+    if chosen is None:
         return replace(page, errors={"form": f"Lago has no customer {form.customer}. Choose another."})
     return replace(
         page,
-        chosen=drawing.customer(chosen[0]),
-        subscriptions=tuple(drawing.subscription(each) for each in chosen[0].subscriptions),
+        chosen=drawing.customer(chosen),
+        subscriptions=tuple(drawing.subscription(each) for each in chosen.subscriptions),
     )
 
 

@@ -70,6 +70,8 @@ async def test_a_customer_is_found_and_chosen_by_its_own_id(console: Console, un
     path = f"/cards/{CARD}/link"
     found = words(await console.get(path, q="12"))
     assert 0 < found.index("Old GmbH") < found.index("120")
+    # Whom it names first is not taken for whom was asked for.
+    unlinked.owners.answer(SearchCustomers, CustomerPage(answered=True, customers=[others[0], twelve]))
     review = await console.get(path, **{**STEPS, "q": "12", "customer": "12"})
     assert "new sessions are billed to 12, subscription sub_fleet." in words(review)
     assert (await console.submit(review, path)).status_code == 303
