@@ -19,7 +19,13 @@ from services.sync.ledger.silence import Silence
 from services.sync.ledger.store import Entry
 from services.sync.ledger.telling import as_event, synced
 from services.sync.sessions.chain import by_itself
-from services.sync.upstreams.errors import NotAskedError, RefusedError, UpstreamError
+from services.sync.upstreams.errors import (
+    MisconfiguredError,
+    NotAskedError,
+    RefusedError,
+    UnavailableError,
+    UpstreamError,
+)
 from shared.bus.outbox import Outbox
 from shared.contracts.events.sync import TransactionHeld
 from shared.contracts.identity import Actor
@@ -71,8 +77,8 @@ class Delivery:
         self._silence = Silence(lago, subscriptions)
         # Shared by whoever delivers: lanes of the service's own, and those of a run.
         self._free = asyncio.Semaphore(in_flight)
-        # Nothing can go for now, so that nobody needs to wait for it.
-        self.rests = False
+        # Why nothing can go for now, so that nobody needs to wait for it.
+        self.rests: UpstreamError | None = None
 
     async def deliver(self, until: Callable[[], bool] = lambda: False) -> int:
         """Deliver what is due, several batches at once, or some, where `until()` says that it is enough; returns how
@@ -114,11 +120,19 @@ class Delivery:
         """
         try:
             is_open = await self._gate.is_open()
-        except UpstreamError:
-            self.rests = True
+        except UpstreamError as error:
+            self.rests = error
             raise
         takes_none = self._ingestion.wait(self._clock()) is not None
-        self.rests = not is_open or takes_none or self._lago.is_failing
+        self.rests = None
+        if not is_open:
+            self.rests = MisconfiguredError("lago", "billing_gate", self._gate.problem or "is not set up for billing")
+        elif takes_none:
+            self.rests = UnavailableError(
+                "lago", "server_error", "fails on usage events, and is sent none for a moment"
+            )
+        elif self._lago.is_failing:
+            self.rests = UnavailableError("lago", "not_asked", "failed repeatedly, and is left alone but for trials")
         return is_open and not takes_none and not self._lago.is_left_alone
 
     async def _deliver_claimed(self, claimed: Sequence[Entry]) -> bool:

@@ -10,7 +10,7 @@ from services.sync.ledger import rules, store, telling
 from services.sync.ledger.decide import Decision, Ignored, Known, Terms, Wait, decide, decide_reading, gather, key
 from services.sync.ledger.held_store import NOT_HELD
 from services.sync.ledger.opening import Opening
-from services.sync.ledger.rules import Bill, Hold, Settled
+from services.sync.ledger.rules import NOT_SET_UP, Bill, Hold, Settled
 from services.sync.ledger.store import Key, Part
 from services.sync.links.rules import Owner
 from services.sync.sessions import store as sessions
@@ -34,6 +34,8 @@ LONGEST_WAIT: Final = timedelta(minutes=5)
 MOST_TRIES: Final = 8
 # A hold whose cause can go away by itself is looked at again this often.
 RECHECK_EVERY: Final = timedelta(minutes=5)
+# All of a backlog may be held for that, and is woken when Lago is set up.
+SLEEP: Final = timedelta(hours=1)
 _OWN: Final = ("owner_customer", "owner_subscription", "owner_id_tag", "owner_at")
 _STATE: Final = (
     *_OWN,
@@ -282,7 +284,8 @@ class Settler:
         *,
         energy_wh: int | None = None,
     ) -> None:
-        values["settle_at"] = now + RECHECK_EVERY if hold.recheck else None
+        every = SLEEP if hold.reason == NOT_SET_UP else RECHECK_EVERY
+        values["settle_at"] = now + every if hold.recheck else None
         again = row.hold_reason == hold.reason
         values |= {
             "billing": "held",

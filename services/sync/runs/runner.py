@@ -225,6 +225,8 @@ class Runner:
 
     async def _deliver(self, until: Until) -> None:
         await self._delivery.deliver(until)
+        if self._delivery.rests is not None:
+            raise self._delivery.rests
 
     async def _in_slices(self, run: Run, page: Progress, work: Callable[[Until], Awaitable[bool]]) -> bool:
         """Work in slices, because what happens meanwhile is not to wait for its end: it is looked for between them, by
@@ -332,7 +334,7 @@ class Runner:
             if (self._hurry or self._enough()) and run.trigger != "operator":
                 run.more = True
             in_hand = any(one.in_hand for one in found.values())
-            cannot_end = self._delivery.rests or self._enough()
+            cannot_end = self._delivery.rests is not None or self._enough()
             if not in_hand or run.more or cannot_end or asyncio.get_running_loop().time() > wait_until:
                 return found
             await asyncio.sleep(0.1)

@@ -131,8 +131,9 @@ async def outcomes(tx: Read, steve_id: str, pks: Sequence[int], *, since: dateti
         entry.c.transaction_pk == session.c.transaction_pk,
         entry.c.seq == session.c.last_seq,
     )
-    waits = sa.func.coalesce(
-        entry.c.last_error, "Lago has not answered about its subscription, or about the metric, yet."
+    waits = sa.case(
+        (session.c.settle_at.is_not(None), "Lago has not answered about its subscription, or about the metric, yet."),
+        else_=sa.func.coalesce(entry.c.last_error, "Its usage event waits to be sent."),
     )
     detail = sa.case(
         (session.c.billing == "held", session.c.hold_reason), (session.c.billing == "pending", waits), else_=None

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from services.sync.due import Due, Kind
 from services.sync.ledger import counting, delivery, settle
+from services.sync.ledger.rules import NOT_SET_UP
 from services.sync.ledger.tables import entry
 from services.sync.reconcile import handlers as reconcile
 from services.sync.reconcile.tables import subject
@@ -31,7 +32,12 @@ def wire_due(service: Service, settings: SyncSettings) -> DueRooms:
     to_send = timedelta(seconds=max(delivery.LONGEST_BACKOFF_S, LONGEST_RESET_S))
     count_after, prove_every = timedelta(seconds=settings.count_after_s), timedelta(seconds=settings.reconcile_every_s)
     kinds = [
-        Kind(session.c.settle_at, sa.true(), max(settle.LONGEST_WAIT, settle.RECHECK_EVERY)),
+        Kind(
+            session.c.settle_at,
+            session.c.hold_reason.is_distinct_from(NOT_SET_UP),
+            max(settle.LONGEST_WAIT, settle.RECHECK_EVERY),
+        ),
+        Kind(session.c.settle_at, session.c.hold_reason == NOT_SET_UP, settle.SLEEP),
         Kind(entry.c.due_at, entry.c.state.in_(("pending", "sending")), max(to_send, delivery.LEASE)),
         Kind(
             entry.c.due_at,

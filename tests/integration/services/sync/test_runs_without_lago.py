@@ -8,7 +8,7 @@ from services.sync.upstreams.breaker import FAILURES_TO_OPEN
 from shared.contracts.events.preauth import ChargerSessionStopped
 from shared.contracts.requests.sync_work import StartRun
 from tests.integration.services.sync.conftest import ADA, Build, World, ago, eventually
-from tests.integration.services.sync.delivering import turns
+from tests.integration.services.sync.delivering import BATCH, turns
 from tests.integration.services.sync.test_hints import envelope
 from tests.integration.services.sync.test_runs import runs
 
@@ -67,13 +67,31 @@ async def test_a_service_that_starts_while_lago_is_down_sees_what_happens_at_onc
     assert world.counted() == (1_000, 1)
 
 
-async def test_a_run_that_was_to_do_nothing_but_deliver_has_failed_without_lago(world: World) -> None:
-    """It did none of what it was asked for."""
-    world.lago.faults.add("down")
+@pytest.mark.parametrize("why", ["down from the start", "left alone", "not set up", "takes no events"])
+async def test_a_run_that_was_to_do_nothing_but_deliver_has_failed_without_lago(world: World, why: str) -> None:
+    """It did none of what it was asked for, and says why, whether Lago was there before or not."""
+    if why != "down from the start":
+        await world.link("A")
+        assert await world.rooms.gate.is_open()
+    match why:
+        case "down from the start":
+            world.lago.faults.add("down")
+        case "left alone":
+            for _ in range(FAILURES_TO_OPEN):
+                world.rooms.lago._caller._breaker.failed(60)
+        case "not set up":
+            world.lago.state.metrics["ev_charging_kwh"].field_name = "energy"
+            world.clock.advance(minutes=15)
+        case _:
+            world.lago.faults.add("http_500", path=BATCH)
+            world.charge("A", 1_000)
+            for _ in range(6):
+                world.clock.advance(minutes=6)
+                await world.turn()
     async with world.service.database.write() as tx:
         await world.rooms.runs.start_run(tx, StartRun(segments=["settle", "deliver"]), ADA)
     await world.rooms.runner.turn()
-    [run] = await runs(world)
+    run = (await runs(world))[0]
     assert (run.state, "Lago: " in (run.problem or "")) == ("failed", True)
 
 
