@@ -11,6 +11,7 @@ from services.sync.main import Rooms
 from services.sync.upstreams.errors import UpstreamError
 from shared.contracts.requests.sync_work import HeldChanged, HeldView, ReleaseHeld, RetryHeld, SearchHeld
 from tests.integration.services.sync.conftest import ADA, World
+from tests.integration.services.sync.delivering import let_time_pass
 from tests.integration.services.sync.invariant import books
 from tests.integration.services.sync.invariant.history import SUBSCRIPTIONS
 from tests.integration.services.sync.invariant.model import EVER, Model, Policy
@@ -124,8 +125,8 @@ class Stage:
         lago.clear()
         steve.clear()
         for rooms in self.replicas:
-            rooms.lago._caller._breaker.succeeded()
-            rooms.steve._caller._breaker.succeeded()
+            let_time_pass(rooms.lago._caller._breaker)
+            let_time_pass(rooms.steve._caller._breaker)
         try:
             yield
         finally:
