@@ -15,6 +15,7 @@ from services.admin_api.cli.times import exact, instant
 from services.admin_api.cli.typed import sure
 from services.admin_api.console.drawing import links as drawing
 from shared.contracts.requests.sync_cards import LinkPreview
+from shared.web.client import sendable
 
 POLL_S: Final = 0.5
 WAITING: Final = {"armed", "matched"}
@@ -202,8 +203,9 @@ def login(
 
 
 def logout(*, as_json: bool = False) -> int:
-    access = config.load()
-    if access.token is not None:
+    access, kept = config.load(), config.kept()
+    # Nobody was ever signed in by a kept token that no header can carry: there is nothing to end.
+    if access.token is not None and (access != kept or sendable(access.token)):
         with Api(access) as api:
             try:
                 api.delete("/session")

@@ -398,6 +398,19 @@ async def test_a_token_that_cannot_be_sent_is_not_repeated(cli: Cli) -> None:
     assert "s3cret" not in ended.err
 
 
+async def test_a_kept_token_that_cannot_be_sent_is_forgotten(cli: Cli) -> None:
+    """It is no session that could be ended, and logout does not fail for it; one that was set is not forgotten so."""
+    file = cli.folder / "config" / "expressync" / "credentials.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"url": cli.house.url, "token": "expressync_s3cret\n"}))
+    cli.env["EXPRESSYNC_TOKEN"] = "another\n"
+    assert (await cli("logout")).code == 2
+    assert file.exists()
+    del cli.env["EXPRESSYNC_TOKEN"]
+    ended = await cli("logout")
+    assert (ended.code, file.exists()) == (0, False)
+
+
 async def test_errors_are_three_lines_and_say_what_to_do(cli: Cli) -> None:
     """Not reachable, not allowed, not understood, not known: what, why, what to do; each with its exit code."""
     unreachable = Cli(cli.house, cli.folder, "x")
