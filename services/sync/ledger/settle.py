@@ -77,9 +77,13 @@ class Settler:
         self._database, self._outbox, self._subscriptions = database, outbox, subscriptions
         self._opening, self._terms, self._clock, self._deliver = opening, terms, clock, deliver
 
-    async def settle(self, until: Callable[[], bool] = lambda: False) -> list[tuple[str, int]]:
-        """Settle all sessions that are due, or some, where `until()` says that it is enough; returns which."""
-        total: list[tuple[str, int]] = []
+    async def settle(
+        self, until: Callable[[], bool] = lambda: False, settled_some: Callable[[list[Key]], None] = lambda _: None
+    ) -> int:
+        """Settle all sessions that are due, or some, where `until()` says that it is enough; returns how many, and says
+        which from batch to batch.
+        """
+        total = 0
         while True:
             await self._opening.ask()
             settled, waits = await self._settle_batch(unknown=frozenset())
@@ -88,7 +92,8 @@ class Settler:
                 # What still waits is put off as well: asked again at once, Lago would say the same.
                 again, _ = await self._settle_batch(unknown=frozenset(waits))
                 settled += again
-            total += settled
+            total += len(settled)
+            settled_some(settled)
             if len(settled) < BATCH or until():
                 return total
 

@@ -220,8 +220,10 @@ class Runner:
                 await self._in_slices(run, page, partial(self._beside.advance, "deliver", self._deliver))
 
     async def _settle(self, until: Until) -> None:
-        settled = await self._settler.settle(until)
-        self._settled.update(pk for steve_id, pk in settled if steve_id == self._steve_id)
+        def note(settled: list[tuple[str, int]]) -> None:
+            self._settled.update(pk for steve_id, pk in settled if steve_id == self._steve_id)
+
+        await self._settler.settle(until, note)
 
     async def _deliver(self, until: Until) -> None:
         await self._delivery.deliver(until)
