@@ -36,6 +36,11 @@ class Gate:
         self.problem: str | None = None
         self.events_store = "postgres"
 
+    @property
+    def was_open(self) -> bool:
+        """Whether it was, when Lago was asked last."""
+        return self._state == "open"
+
     async def is_open(self) -> bool:
         """Whether billing may run; asks Lago when the last answer is old.
 

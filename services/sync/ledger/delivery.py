@@ -86,7 +86,10 @@ class Delivery:
 
         :raises UpstreamError: Lago cannot be asked whether it is set up for billing.
         """
-        return sum(await together(self._lane(until) for _ in range(self._in_flight)))
+        taken = sum(await together(self._lane(until) for _ in range(self._in_flight)))
+        # What was tried meanwhile may have gone well, or not.
+        self.rests = self._why_none(is_open=self._gate.was_open)
+        return taken
 
     async def _lane(self, until: Callable[[], bool]) -> int:
         taken = 0
@@ -123,17 +126,18 @@ class Delivery:
         except UpstreamError as error:
             self.rests = error
             raise
-        takes_none = self._ingestion.wait(self._clock()) is not None
-        self.rests = None
+        self.rests = self._why_none(is_open=is_open)
+        takes_some = self._ingestion.wait(self._clock()) is None
+        return is_open and takes_some and not self._lago.is_left_alone
+
+    def _why_none(self, *, is_open: bool) -> UpstreamError | None:
         if not is_open:
-            self.rests = MisconfiguredError("lago", "billing_gate", self._gate.problem or "is not set up for billing")
-        elif takes_none:
-            self.rests = UnavailableError(
-                "lago", "server_error", "fails on usage events, and is sent none for a moment"
-            )
-        elif self._lago.is_failing:
-            self.rests = UnavailableError("lago", "not_asked", "failed repeatedly, and is left alone but for trials")
-        return is_open and not takes_none and not self._lago.is_left_alone
+            return MisconfiguredError("lago", "billing_gate", self._gate.problem or "is not set up for billing")
+        if self._ingestion.wait(self._clock()) is not None:
+            return UnavailableError("lago", "server_error", "fails on usage events, and is sent none for a moment")
+        if self._lago.is_failing:
+            return UnavailableError("lago", "not_asked", "failed repeatedly, and is left alone but for trials")
+        return None
 
     async def _deliver_claimed(self, claimed: Sequence[Entry]) -> bool:
         """One attempt for each of these, batch by batch; what Lago acknowledged is written down at the end, together.
@@ -203,6 +207,8 @@ class Delivery:
         if answered:
             async with self._database.read() as tx:
                 believed |= await subscribed(tx, answered)
+        # A replica that is set up otherwise may have asked later, about its own metric.
+        answered = {name for name in answered if believed[name].is_about(metric)}
         silent = doubtful - answered
         unsure = [one for one in batch if one.external_subscription_id in silent]
         for name in silent:

@@ -42,6 +42,10 @@ class Opening:
             await self._wake()
             self._some_sleep = False
 
+    def some_sleep(self) -> None:
+        """Sessions were held just now because it is closed: it may have opened meanwhile."""
+        self._some_sleep = True
+
     def let(self, decision: Decision) -> Decision:
         """The decision, unless it bills something that is not to be billed now. Of two reasons against it, a metric
         that is not set up comes first: no plan has a charge on one that is not there.

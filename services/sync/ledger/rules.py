@@ -32,7 +32,7 @@ REMEDIES: Final = {
     "late": "Its billing period is over. Release it to bill it in the current one; or bill it by hand in Lago, then"
     " ignore it.",
     "plan_without_charge": "The plan has no charge on the metric that bills what is sent (a dynamic one wants a"
-    " price with each event): it would be free. Add one in Lago.",
+    " price with each event): it would be free. Add one in Lago. Where a usage event is made already, retry it then.",
     NOT_SET_UP: "Set Lago up as the explanation says, or correct EXPRESSYNC_SYNC_METRIC_CODE and _METRIC_PROPERTY; the"
     " session is then billed by itself.",
     METRIC_CHANGED: "Release it to have it sent for the metric that bills now. Where Lago has it already, bill by hand"

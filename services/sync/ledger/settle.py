@@ -186,6 +186,8 @@ class Settler:
             await self._outbox.add_each(tx, by_itself(outcome.events, SYNC))
             if outcome.entries:
                 after_commit(tx, self._deliver)
+            if any(one["hold_reason"] == NOT_SET_UP for one in outcome.updates):
+                after_commit(tx, self._opening.some_sleep)
         return [(one["steve_id"], one["transaction_pk"]) for one in outcome.updates], outcome.waits
 
     async def bill_reading(self, steve_id: str, pk: int, wh: int, read_at: datetime) -> int:

@@ -120,12 +120,22 @@ async def was_used(tx: Read, one: Any, id_tag: str) -> bool:  # noqa: ANN401 - a
     return (await tx.execute(statement.limit(1))).first() is not None
 
 
-async def was_used_since(tx: Read, one: Any, id_tag: str, since: datetime) -> bool:  # noqa: ANN401 - a row of link
-    """Whether a session that began at `since` or later has its owner by this link, which began before."""
+async def was_used_since(
+    tx: Read,
+    one: Any,  # noqa: ANN401 - a row of link
+    id_tag: str,
+    since: datetime,
+    *,
+    owned_since: datetime,
+) -> bool:
+    """Whether a session that began at `since` or later was given its owner after `owned_since`, by this link, which
+    began before.
+    """
     statement = sa.select(sa.literal(1)).where(
         session.c.owner_id_tag == id_tag,
         session.c.owner_subscription == one.external_subscription_id,
         session.c.started_at >= since,
+        session.c.owner_at >= owned_since,
     )
     return (await tx.execute(statement.limit(1))).first() is not None
 

@@ -120,7 +120,8 @@ class Undo:
             # It was taken back in favour of this one, which was there before it.
             target, since = _link(change.before)
             await self._links.active_subscription(*target)
-            if await store.was_used_since(tx, current, row.id_tag, since):
+            # What it was billed before it took the place of the other stays its own, whenever that one begins.
+            if await store.was_used_since(tx, current, row.id_tag, since, owned_since=change.changed_at):
                 since = max(since, self._end_of(current))
             return await self._links.move(tx, row, current, target, since, cause)
         # It ended earlier by now: with its subscription, or with its tag.

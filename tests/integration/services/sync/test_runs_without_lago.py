@@ -95,6 +95,24 @@ async def test_a_run_that_was_to_do_nothing_but_deliver_has_failed_without_lago(
     assert (run.state, "Lago: " in (run.problem or "")) == ("failed", True)
 
 
+async def test_a_run_in_which_lago_is_back_is_no_failed_one(world: World) -> None:
+    """Lago failed, and the first that it is asked again takes all that waits: the run did what it was to do."""
+    await world.link("A")
+    assert await world.rooms.gate.is_open()
+    pk = world.charge("A", 1_000).pk
+    await world.rooms.poller.poll()
+    await world.rooms.settler.settle()
+    breaker = world.rooms.lago._caller._breaker
+    for _ in range(FAILURES_TO_OPEN):
+        breaker.failed()
+    breaker._closed_again_at = 0.0
+    async with world.service.database.write() as tx:
+        await world.rooms.runs.start_run(tx, StartRun(segments=["settle", "deliver"]), ADA)
+    await world.rooms.runner.turn()
+    [run] = await runs(world)
+    assert (run.state, run.problem, (await world.session(pk)).billing) == ("finished", None, "synced")
+
+
 @pytest.mark.parametrize(("why", "entries"), [("left alone", 1), ("not set up", 0)])
 async def test_a_run_does_not_wait_for_what_cannot_go(world: World, why: str, entries: int) -> None:
     """Where Lago fails and is left alone, or is not set up for billing, no session is in anybody's hand."""

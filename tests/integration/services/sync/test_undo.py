@@ -159,3 +159,17 @@ async def test_a_link_that_comes_back_leaves_what_was_billed_meanwhile(world: Wo
     late = world.charge("A", 1_000, start_at=ago(days=4)).pk
     await world.turn()
     assert (await world.session(late)).owner_subscription == "sub_ada"
+
+
+async def test_a_link_that_comes_back_begins_when_it_did(world: World) -> None:
+    """What was billed before the relink stays whose it is, also of the time that the relink was dated back to; undone
+    and made again with nobody billed in between, it begins when it did.
+    """
+    await world.link("A", valid_from=ago(days=30))
+    world.charge("A", 4_000, start_at=ago(days=10))
+    await world.turn()
+    undone = await undo(world, await do(world, RelinkCard(id_tag="A", **BOB, valid_from=ago(days=14))))
+    await undo(world, undone)
+    ada, bob = await world.rows(LINKS, id_tag="A")
+    assert ada.valid_to == bob.valid_from < ago(days=13)
+    assert world.counted("sub_ada") == (4_000, 1)

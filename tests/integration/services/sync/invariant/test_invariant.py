@@ -43,7 +43,7 @@ async def test_each_wh_is_counted_once_in_a_history_that_is_known(
 
 @pytest.mark.parametrize(("store", "policy"), VARIANTS)
 @settings(
-    max_examples=4,
+    max_examples=3,
     # What fails is told as it is: looking for a shorter history plays hundreds of others first.
     phases=[Phase.generate],
     deadline=None,
