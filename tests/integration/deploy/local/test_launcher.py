@@ -369,7 +369,7 @@ def test_a_role_that_comes_after_the_tables_is_refused_until_the_old_one_has_its
     assert _ask(biller, "SELECT count(*) FROM sync.outbox") == 0
     _ask(biller, "UPDATE sync.ledger_entry SET hold_reason = NULL")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        _ask(biller, "UPDATE sync.ledger_entry SET code = ''")
+        _ask(biller, "UPDATE sync.ledger_entry SET usage_event_id = ''")
 
 
 def test_a_database_that_others_work_in_is_refused_untouched(
