@@ -21,14 +21,13 @@ from shared.database.engine import Read, Write
 from shared.runtime.clock import NewId
 
 _json: Final = msgspec.json.Encoder()
+_LATE_TAPS: Final = "hashtext('preauth.late taps')"
 
 # Text, and rows as one value: a VALUES list of hundreds of rows is put together anew each time, while taps wait.
 # `same`: the spooled taps that are in the journal already, through the other way; the nearest one, and where several
 # are as near to one row, one of them. Which of the two ways the database missed does not matter, so a row that came
 # later counts too. A row that was marked by this very tap is found again: a spool may be read twice.
 # A row that is there already: its statement was under way at its deadline, and a match of it was void for want of time.
-_LATE_TAPS: Final = "hashtext('preauth.late taps')"
-
 _REPLAY: Final = sa.text("""
     WITH spooled AS MATERIALIZED (
         SELECT * FROM json_to_recordset(CAST(:taps AS json)) AS x (

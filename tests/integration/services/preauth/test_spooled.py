@@ -163,7 +163,10 @@ async def test_nobody_is_accused_while_what_explains_it_waits_in_the_spool(preau
     taps.group._healthy_since = time.monotonic()
     await turn(preauth)
     assert preauth.rows("SELECT outcome FROM override_outcome") == []
-    await judge(preauth)
+    # A group that is written on a busy machine just then is the end of an outage once more.
+    async with asyncio.timeout(10):
+        while not preauth.rows("SELECT FROM override_outcome"):
+            await judge(preauth)
     assert preauth.rows("SELECT outcome FROM override_outcome") == [{"outcome": "explained"}]
 
 
