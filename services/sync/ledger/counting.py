@@ -13,12 +13,11 @@ from services.sync.lago.client import LagoClient
 from services.sync.lago.rules import Life, Subscribed
 from services.sync.lago.store import subscribed
 from services.sync.lago.subscriptions import Subscriptions
-from services.sync.ledger import store
+from services.sync.ledger import store, telling
 from services.sync.ledger.readback import ReadBack, Verdict
 from services.sync.ledger.store import Entry
 from services.sync.sessions.chain import by_itself
 from shared.bus.outbox import Outbox
-from shared.contracts.events.sync import TransactionCounted
 from shared.contracts.identity import Actor
 from shared.database.engine import Database
 from shared.runtime.clock import Clock
@@ -81,7 +80,7 @@ class Counting:
         async with self._database.write() as tx:
             found = await store.mark_counted(tx, there, now)
             await store.look_again(tx, missing, now, first=FIRST_PAUSE, longest=LONGEST_PAUSE)
-            await self._outbox.add_each(tx, by_itself(map(_counted, found), LAGO))
+            await self._outbox.add_each(tx, by_itself(map(telling.counted, found), LAGO))
         if missing:
             log.warning(
                 "Delivered events are not counted yet.",
@@ -135,18 +134,3 @@ class Counting:
 
 def _counts(life: Life, one: Entry, verdicts: Mapping[Key, Verdict]) -> bool:
     return life.counts(one.timestamp, verdicts[one.key].stored_at, one.external_customer_id, one.period_to)
-
-
-def _counted(one: Entry) -> TransactionCounted:
-    return TransactionCounted(
-        session=one.session,
-        charge_box_id=one.charge_box_id,
-        id_tag=one.id_tag,
-        seq=one.seq,
-        from_wh=one.from_wh,
-        to_wh=one.to_wh,
-        usage_event_id=one.usage_event_id,
-        external_customer_id=one.external_customer_id,
-        external_subscription_id=one.external_subscription_id,
-        final=one.final,
-    )

@@ -8,6 +8,7 @@ from services.sync.ledger.rules import Bill
 from services.sync.ledger.store import Entry
 from shared.contracts.events.sync import (
     TransactionCorrected,
+    TransactionCounted,
     TransactionHeld,
     TransactionIgnored,
     TransactionReleased,
@@ -30,18 +31,11 @@ def as_event(one: Entry) -> UsageEvent:
 
 
 def synced(one: Entry) -> TransactionSynced:
-    return TransactionSynced(
-        session=one.session,
-        charge_box_id=one.charge_box_id,
-        id_tag=one.id_tag,
-        seq=one.seq,
-        from_wh=one.from_wh,
-        to_wh=one.to_wh,
-        usage_event_id=one.usage_event_id,
-        external_customer_id=one.external_customer_id,
-        external_subscription_id=one.external_subscription_id,
-        final=one.final,
-    )
+    return TransactionSynced(**_what(one))
+
+
+def counted(one: Entry) -> TransactionCounted:
+    return TransactionCounted(**_what(one))
 
 
 def held(row: Any, reason: str, explanation: str, energy_wh: int) -> TransactionHeld:  # noqa: ANN401 - a row of session
@@ -58,6 +52,21 @@ def released(row: Any) -> TransactionReleased:  # noqa: ANN401 - a row of sessio
 
 def corrected(row: Any, bill: Bill, seq: int) -> TransactionCorrected:  # noqa: ANN401 - a row of session
     return TransactionCorrected(**_whose(row), seq=seq, before_wh=bill.from_wh, after_wh=bill.to_wh)
+
+
+def _what(one: Entry) -> dict[str, Any]:
+    return {
+        "session": one.session,
+        "charge_box_id": one.charge_box_id,
+        "id_tag": one.id_tag,
+        "seq": one.seq,
+        "from_wh": one.from_wh,
+        "to_wh": one.to_wh,
+        "usage_event_id": one.usage_event_id,
+        "external_customer_id": one.external_customer_id,
+        "external_subscription_id": one.external_subscription_id,
+        "final": one.final,
+    }
 
 
 def _whose(row: Any) -> dict[str, str]:  # noqa: ANN401 - a row of session
